@@ -1,0 +1,19 @@
+"""Train robot policies that keep working when sensors fail.
+
+Importing this package registers the Gymnasium environments by name and loads
+nothing heavy: torch, MuJoCo and the renderers are imported when an environment
+or a policy is made.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from robofuse.envs.registration import register_all
+
+__all__ = ["__version__"]
+
+try:
+    __version__ = version("robofuse")
+except PackageNotFoundError:  # run from a checkout that was never installed
+    __version__ = "0+unknown"
+
+register_all()

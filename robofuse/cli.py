@@ -1,0 +1,136 @@
+"""The `robofuse` command.
+
+Building a tyro parser needs the types of a command's options, and those live in
+modules that import torch. So only the command that was asked for is loaded; of
+the others the parser gets a name and a line of help. That keeps `--help` quick.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from robofuse import __version__
+
+Run = Callable[..., int | None]
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        summary: what `--help` says of it.
+        load: imports what it needs and returns the function that runs it, or several by name.
+    """
+
+    summary: str
+    load: Callable[[], Run | dict[str, Run]]
+
+
+def _load_list() -> Run:
+    from robofuse.listing import print_listing
+
+    def run() -> None:
+        print_listing()
+
+    return run
+
+
+def _load_doctor() -> Run:
+    from robofuse.doctor import run_doctor
+
+    def run(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> int:
+        """Examines this machine.
+
+        Args:
+            json: Print one JSON object instead of tables.
+
+        Returns:
+            Exit status.
+        """
+        return run_doctor(as_json=json)
+
+    return run
+
+
+def _load_bench() -> dict[str, Run]:
+    from robofuse.bench import EnvBench, bench_env
+
+    def env(config: tyro.conf.OmitArgPrefixes[EnvBench]) -> None:
+        """Measures the control steps per second of an environment."""
+        bench_env(config)
+
+    return {"env": env}
+
+
+COMMANDS = {
+    "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _load_list),
+    "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
+    "bench": Command("Measure speed: `bench env` for control steps per second.", _load_bench),
+}
+
+DESCRIPTION = """Train robot policies that keep working when sensors fail.
+
+Options of a command: robofuse COMMAND --help. Version: robofuse --version."""
+
+
+def _placeholder(summary: str) -> Run:
+    """Returns a command that stands in the help for one that is not loaded."""
+
+    def unloaded() -> None:
+        raise AssertionError("the command was asked for but not loaded")
+
+    unloaded.__doc__ = summary
+    return unloaded
+
+
+def _run(arguments: Sequence[str]) -> int:
+    choose = tyro.extras.subcommand_cli_from_dict
+    if not arguments or arguments[0] not in COMMANDS:
+        overview = {name: _placeholder(command.summary) for name, command in COMMANDS.items()}
+        # Prints help or says what is wrong with the arguments, and exits either way.
+        return choose(overview, prog="robofuse", description=DESCRIPTION, args=arguments or ["--help"]) or 0
+    name, *rest = arguments
+    command = COMMANDS[name]
+    loaded = command.load()
+    prog = f"robofuse {name}"
+    if isinstance(loaded, dict):
+        return choose(loaded, prog=prog, description=command.summary, args=rest or ["--help"]) or 0
+    return tyro.cli(loaded, prog=prog, description=command.summary, args=rest) or 0
+
+
+def _is_ours(error: Exception) -> bool:
+    """Returns whether a `raise` in robofuse made this error, so that its message was written for users."""
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    in_package = Path(origin.filename).resolve().is_relative_to(Path(__file__).resolve().parent)
+    # Without the second half, a bug such as int("") in our code would pass for a mistake of the user.
+    return in_package and (origin.line or "").startswith("raise ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the `robofuse` command.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+
+    Returns:
+        Exit status: 0 fine, 1 the command found something wrong, 2 a mistake of the caller.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"robofuse {__version__}")
+        return 0
+    try:
+        return _run(arguments)
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

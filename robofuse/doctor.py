@@ -1,0 +1,120 @@
+"""What `robofuse doctor` reports: versions, hardware, and which renderers work here."""
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TypedDict
+
+from rich.console import Console
+from rich.table import Table
+
+from robofuse import __version__
+from robofuse.probes import Outcome, probes, run_probe
+
+PACKAGES = (
+    "torch",
+    "mujoco",
+    "mujoco-warp",
+    "warp-lang",
+    "gymnasium",
+    "stable-baselines3",
+    "numpy",
+    "opencv-python",
+    "PyOpenGL",
+)
+
+
+class Report(TypedDict):
+    """Everything the doctor knows; what `--json` prints."""
+
+    robofuse: str
+    python: str
+    system: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    cuda: list[str]
+    display: bool
+    packages: dict[str, str | None]
+    renderers: list[Outcome]
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def examine() -> Report:
+    """Looks at this machine; takes some seconds a renderer.
+
+    Returns:
+        The report.
+    """
+    import torch
+
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Report(
+        robofuse=__version__,
+        python=platform.python_version(),
+        system=platform.platform(),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        cuda=cuda,
+        display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
+        packages={package: _version(package) for package in PACKAGES},
+        renderers=[run_probe(probe) for probe in probes()],
+    )
+
+
+def _print(report: Report, console: Console) -> None:
+    machine = Table(show_header=False, box=None, pad_edge=False)
+    for label in ("robofuse", "python", "system", "cpu", "cores"):
+        machine.add_row(label, str(report[label]))
+    machine.add_row("memory", f"{report['memory_gib']} GiB")
+    machine.add_row("cuda", ", ".join(report["cuda"]) or "none")
+    machine.add_row("display", "yes" if report["display"] else "none")
+    for package, version in report["packages"].items():
+        machine.add_row(package, version or "missing")
+    renderers = Table(
+        "renderer", "variant", "works", "ms a frame", "if not", title="Renderers", title_justify="left", box=None,
+        pad_edge=False,
+    )  # fmt: skip
+    for outcome in report["renderers"]:
+        speed = outcome["ms_per_frame"]
+        trouble = "" if outcome["works"] else f"{outcome['reason'].rstrip('.')}. Try: {outcome['advice']}"
+        shown = "" if speed is None else f"{speed:.2f}"
+        works = "yes" if outcome["works"] else "no"
+        renderers.add_row(outcome["renderer"], outcome["variant"], works, shown, trouble)
+    console.print(machine, "", renderers, "", "A frame is 64×64 pixels of colour and depth, on one thread.", sep="\n")
+
+
+def run_doctor(as_json: bool = False) -> int:
+    """Examines this machine and prints what was found.
+
+    Args:
+        as_json: Print one JSON object instead of tables.
+
+    Returns:
+        Exit status: 0 if at least one renderer works, else 1.
+    """
+    report = examine()
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report, Console(markup=False, highlight=False))
+    return 0 if any(outcome["works"] for outcome in report["renderers"]) else 1

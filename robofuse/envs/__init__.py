@@ -1,0 +1,54 @@
+"""MuJoCo worlds that give RGB, depth, proprioception and force, many at a time.
+
+Start at `world.py`. Names are imported when they are used, so that `import robofuse` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robofuse.envs.adapters import BatchedEnv, SingleEnv
+    from robofuse.envs.adapters_sb3 import SB3VecEnv
+    from robofuse.envs.cameras import CAMERAS, Camera
+    from robofuse.envs.noise import Noise
+    from robofuse.envs.robot import ROBOTS, RobotModel
+    from robofuse.envs.tasks import TASKS, Task
+    from robofuse.envs.timing import Timing
+    from robofuse.envs.world import Step, World
+
+_HOME = {
+    "BatchedEnv": "adapters",
+    "CAMERAS": "cameras",
+    "Camera": "cameras",
+    "Noise": "noise",
+    "ROBOTS": "robot",
+    "RobotModel": "robot",
+    "SB3VecEnv": "adapters_sb3",
+    "SingleEnv": "adapters",
+    "Step": "world",
+    "TASKS": "tasks",
+    "Task": "tasks",
+    "Timing": "timing",
+    "World": "world",
+}
+__all__ = [
+    "CAMERAS",
+    "ROBOTS",
+    "TASKS",
+    "BatchedEnv",
+    "Camera",
+    "Noise",
+    "RobotModel",
+    "SB3VecEnv",
+    "SingleEnv",
+    "Step",
+    "Task",
+    "Timing",
+    "World",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

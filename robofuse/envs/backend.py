@@ -1,0 +1,151 @@
+"""Where the physics runs: N simulations of one model, behind a protocol that a GPU can implement too."""
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Protocol
+
+import mujoco
+import numpy as np
+import torch
+from mujoco import batch
+from torch import Tensor
+
+# counters that mean the numbers are wrong, not merely that a buffer was full
+_DIVERGED = {
+    mujoco.mjtWarning.mjWARN_INERTIA: "singular inertia matrix",
+    mujoco.mjtWarning.mjWARN_CONTACTFULL: "contact buffer full",
+    mujoco.mjtWarning.mjWARN_CNSTRFULL: "constraint buffer full",
+    mujoco.mjtWarning.mjWARN_BADQPOS: "NaN, Inf or huge position",
+    mujoco.mjtWarning.mjWARN_BADQVEL: "NaN, Inf or huge velocity",
+    mujoco.mjtWarning.mjWARN_BADQACC: "NaN, Inf or huge acceleration",
+    mujoco.mjtWarning.mjWARN_BADCTRL: "NaN or Inf control",
+}
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Backend(Protocol):
+    """N simulations of one model, as torch tensors with N in front.
+
+    Attributes:
+        model: the compiled model all worlds share but for `parameter` fields.
+        num_worlds: N.
+        device: where the tensors live.
+        readings: (N, substeps, nsensordata), the model's sensors after each substep of the last `step`.
+    """
+
+    model: mujoco.MjModel
+    num_worlds: int
+    device: torch.device
+    readings: Tensor
+
+    def field(self, name: str) -> Tensor:
+        """Live (N, …) view of an `MjData` field; write only to state (`qpos`, `qvel`, `ctrl`, …)."""
+        ...
+
+    def parameter(self, name: str) -> Tensor:
+        """Live (N, …) view of an `MjModel` field, one value per world; call `commit` after a write."""
+        ...
+
+    def reset(self, ids: Tensor) -> None:
+        """Put worlds `ids`, int64 (n,) ascending, into the model's default state; computes nothing yet."""
+        ...
+
+    def commit(self, ids: Tensor) -> None:
+        """Make constants, derived fields and readings of worlds `ids` follow what was written."""
+        ...
+
+    def step(self) -> dict[int, str]:
+        """Advance every world by one control step; returns {world: cause} for those that diverged."""
+        ...
+
+    def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """One world as MuJoCo's own objects with everything computed, to look at; writes into `data` if given."""
+        ...
+
+
+class CpuBackend:
+    """`mujoco.batch.Batch` on native threads: bit-identical to a loop over one `MjData` per world."""
+
+    def __init__(self, model: mujoco.MjModel, num_worlds: int, substeps: int, num_threads: int | None = None) -> None:
+        """Allocates N simulations; all start in the model's default state.
+
+        Args:
+            model: compiled model; copied by MuJoCo.
+            num_worlds: N.
+            substeps: physics steps per control step.
+            num_threads: native threads, default one per core this process may use.
+        """
+        self.model = model
+        self.num_worlds = num_worlds
+        self.device = torch.device("cpu")
+        threads = num_threads or usable_cores()
+        self._batch = batch.Batch(model, num_worlds, min(threads, num_worlds))
+        self._readings = np.zeros((num_worlds, substeps, model.nsensordata))
+        self._recorded = {"sensordata": self._readings}
+        self.readings = torch.from_numpy(self._readings)
+        self._substeps = substeps
+        self._fields: dict[str, Tensor] = {}
+        self._causes = np.array([int(w) for w in _DIVERGED])
+        self._counts = self._batch.warning[:, self._causes, 1].copy()
+
+    def field(self, name: str) -> Tensor:
+        """See `Backend.field`; float64 (integers for counts)."""
+        return self._tensor(name, self._batch.bind)
+
+    def parameter(self, name: str) -> Tensor:
+        """See `Backend.parameter`; MuJoCo's own type (float64; float32 for colours)."""
+        return self._tensor(name, self._batch.expand)
+
+    def reset(self, ids: Tensor) -> None:
+        """See `Backend.reset`."""
+        self._batch.reset(ids.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self.readings[ids] = 0.0
+
+    def commit(self, ids: Tensor) -> None:
+        """See `Backend.commit`."""
+        rows = ids.numpy()
+        self._batch.set_const(rows)
+        self._batch.forward(rows)
+        self._counts[rows] = self._batch.warning[rows][:, self._causes, 1]
+        self.readings[ids] = self.field("sensordata")[ids][:, None]
+
+    def step(self) -> dict[int, str]:
+        """See `Backend.step`."""
+        raised: dict[int, str] = {}
+        try:
+            self._batch.rollout(self._substeps, record=("sensordata",), out=self._recorded)
+        except batch.SimulationError as error:
+            raised = {int(i): self._batch.error(int(i)) for i in error.ids}
+        # positions and velocities of the new state; forces keep describing the last substep
+        self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        counts = self._batch.warning[:, self._causes, 1]
+        grown = counts > self._counts
+        if grown.any():
+            for world in np.flatnonzero(grown.any(axis=1)):
+                cause = list(_DIVERGED)[int(grown[world].argmax())]
+                raised.setdefault(int(world), f"{cause.name}: {_DIVERGED[cause]}")
+            self._counts = counts.copy()
+        finite = np.isfinite(self._batch.state).all(axis=1)
+        if not finite.all():
+            for world in np.flatnonzero(~finite):
+                raised.setdefault(int(world), "NaN or Inf in the state")
+        return raised
+
+    def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """See `Backend.snapshot`."""
+        model, data = self._batch.get_model(world), self._batch.get_data(world, data)
+        mujoco.mj_forward(model, data)
+        return model, data
+
+    def _tensor(self, name: str, source: Callable[[str], np.ndarray]) -> Tensor:
+        if name not in self._fields:  # no MjData field shares its name with an MjModel field
+            with warnings.catch_warnings():
+                # derived fields are read-only for NumPy; torch has no such flag, and the protocol forbids the write
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                self._fields[name] = torch.from_numpy(source(name))
+        return self._fields[name]

@@ -1,0 +1,107 @@
+"""Cameras by name, size and place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+import numpy as np
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that gives RGB and depth.
+
+    Attributes:
+        name: its sensors are `rgb_<name>` and `depth_<name>`; the camera named `scene` has plain `rgb` and `depth`.
+        position: [m], relative to the middle of the workspace on the table (x away from the robot, z up), or in the
+            frame of the robot's grip site when `mount` is "hand" (z out of the fingers, y the closing direction).
+        target: the point looked at, in the same frame.
+        fovy: vertical field of view [deg].
+        size: (height, width) in pixels; None takes the world's `image_size`.
+        mount: "world" (fixed) or "hand" (moves with the grip site).
+    """
+
+    name: str
+    position: Vector
+    target: Vector = (0.0, 0.0, 0.05)
+    fovy: float = 40.0
+    size: tuple[int, int] | None = None
+    mount: str = "world"
+
+    def key(self, modality: str) -> str:
+        """The observation key of this camera's `rgb` or `depth`."""
+        return modality if self.name == "scene" else f"{modality}_{self.name}"
+
+    def quaternion(self) -> np.ndarray:
+        """Orientation (w, x, y, z) in the mount's frame; MuJoCo cameras look along −z with y up."""
+        forward = np.subtract(self.target, self.position)
+        length = np.linalg.norm(forward)
+        if not np.isfinite(length) or length < 1e-9:
+            raise ValueError(f"camera {self.name!r}: position {self.position} and target {self.target} must differ")
+        forward = forward / length
+        # straight down or up, "away from the robot" serves as up
+        up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 0.999 and self.mount == "world" else np.array([1.0, 0, 0])
+        right = np.cross(forward, up)
+        right /= np.linalg.norm(right)
+        quaternion = np.zeros(4)
+        axes = np.stack([right, np.cross(right, forward), -forward], axis=1)
+        mujoco.mju_mat2Quat(quaternion, axes.ravel())
+        return quaternion
+
+
+CAMERAS = {
+    "scene": Camera("scene", (0.55, 0.30, 0.45), (0.0, 0.0, 0.12), 36.0),
+    "front": Camera("front", (0.75, 0.0, 0.35), (0.0, 0.0, 0.08), 38.0),
+    "side": Camera("side", (0.0, 0.75, 0.30), (0.0, 0.0, 0.08), 38.0),
+    "top": Camera("top", (0.0, 0.0, 0.90), (0.0, 0.0, 0.0), 35.0),
+    "wrist": Camera("wrist", (-0.08, 0.0, -0.05), (0.0, 0.0, 0.03), 75.0, mount="hand"),
+}
+DESCRIPTIONS = {
+    "scene": "fixed, in front of the robot and to its left, looks at the workspace (default)",
+    "front": "fixed, opposite the robot",
+    "side": "fixed, on the robot's left",
+    "top": "fixed, straight above the workspace; the hand hides what is under it",
+    "wrist": "on the hand, looks past the fingers",
+}
+
+
+def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) -> tuple[Camera, ...]:
+    """Cameras with their sizes filled in.
+
+    Args:
+        cameras: names from `CAMERAS`, or `Camera` objects.
+        image_size: pixels, one number for square images or (height, width), for cameras without a size of their own.
+
+    Raises:
+        ValueError: an unknown name, a name given twice, a bad size or mount; the message lists what exists.
+    """
+    if isinstance(cameras, str | Camera):
+        cameras = (cameras,)
+    default = _size(image_size, "image_size")
+    resolved = []
+    for camera in cameras:
+        if isinstance(camera, str):
+            if camera not in CAMERAS:
+                raise ValueError(
+                    f"unknown camera {camera!r}; cameras: {', '.join(CAMERAS)}; or give a robofuse.envs.Camera"
+                )
+            camera = CAMERAS[camera]
+        if camera.mount not in ("world", "hand"):
+            raise ValueError(f"camera {camera.name!r}: unknown mount {camera.mount!r}; mounts: world, hand")
+        if not 0.0 < camera.fovy < 180.0:
+            raise ValueError(f"camera {camera.name!r}: fovy must lie in (0, 180) degrees, got {camera.fovy}")
+        size = default if camera.size is None else _size(camera.size, f"size of camera {camera.name!r}")
+        resolved.append(replace(camera, size=size))
+    names = [camera.name for camera in resolved]
+    if len(set(names)) < len(names):
+        raise ValueError(f"every camera needs a name of its own, got {', '.join(names)}")
+    return tuple(resolved)
+
+
+def _size(size: int | tuple[int, int], what: str) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(n, int | np.integer) and 8 <= n <= 2048 for n in pair):
+        raise ValueError(f"{what} must be one integer or (height, width), each from 8 to 2048 pixels, got {size!r}")
+    return int(pair[0]), int(pair[1])

@@ -1,0 +1,184 @@
+"""A robot in N worlds: Cartesian actions to servo targets, and its own joint readings."""
+
+import math
+
+import mujoco
+import torch
+from torch import Tensor
+
+from robofuse.envs.backend import Backend
+from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
+from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel
+
+ACTION = ("x", "y", "z", "yaw", "gripper")
+# how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
+_LEASH, _YAW_LEASH, _GAP_LEASH = 0.05, 0.4, 0.03
+_MAX_YAW = math.pi / 2
+_ENCODER_NOISE = {"hinge": (5e-4, 5e-3), "slide": (1e-4, 1e-3)}  # rad, rad/s; m, m/s
+
+
+class Robot:
+    """Actuation, proprioception and wrist wrench of one robot in N worlds.
+
+    An action is a step of the commanded hand pose: x, y, z of the grip site [world frame, `RobotModel.step` m each],
+    a turn about the vertical [`yaw_step` rad], and the gap between the fingers (−1 closed, 1 open, reached at
+    `gap_step` m a control step). The servos are given the joint positions that damped least squares finds for the
+    commanded pose from the measured one, so a load deflects the hand like a spring and does not make it creep.
+
+    Attributes:
+        workspace: (3,) middle of the workspace on the table [m].
+        position: (N, 3) measured grip site [m].
+        yaw: (N,) measured turn of the hand about the vertical [rad], 0 at home.
+        gap: (N,) distance between the finger pads [m].
+        max_gap: gap when fully open [m].
+    """
+
+    def __init__(self, model: RobotModel, backend: Backend) -> None:
+        """Looks up the robot's parts in the backend's model; call `reset` before the first `apply`."""
+        self.model, self.backend = model, backend
+        m, device, n = backend.model, backend.device, backend.num_worlds
+
+        def ids(names: tuple[str, ...], lookup: str) -> list[int]:
+            return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
+
+        joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
+        servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu)}
+        self._joints, self._num_joints = joints, len(joints)
+        self._qpos, self._dof = m.jnt_qposadr[joints + fingers].tolist(), m.jnt_dofadr[joints + fingers].tolist()
+        self._servos = [servo[j] for j in joints + fingers]
+        self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
+        slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
+        self._slide = torch.tensor(slide[: len(joints)], device=device)
+        limited = torch.tensor(m.jnt_limited[joints], dtype=torch.bool)
+        ranges = torch.tensor(m.jnt_range[joints])
+        self._low = torch.where(limited, ranges[:, 0], -torch.inf).to(device)
+        self._high = torch.where(limited, ranges[:, 1], torch.inf).to(device)
+        self._open = torch.tensor(m.jnt_range[fingers][:, 1], device=device)
+        self.max_gap = float(self._open.sum())
+        self._home = torch.tensor(model.home, dtype=torch.float64, device=device)
+        sigma = [_ENCODER_NOISE["slide" if s else "hinge"] for s in slide]
+        self._noise = torch.tensor([s[0] for s in sigma] + [s[1] for s in sigma], device=device)
+
+        self.workspace = torch.tensor(model.workspace(), device=device)
+        self._home_axes = torch.tensor(model.home_pose()[1], device=device)
+        reach_x, reach_y = model.reach
+        self._box_low = self.workspace + torch.tensor([-reach_x, -reach_y, model.height[0]], device=device)
+        self._box_high = self.workspace + torch.tensor([reach_x, reach_y, model.height[1]], device=device)
+        hand = int(m.site_bodyid[self._wrist])
+        self._hand, self._weight = hand, float(m.body_subtreemass[hand]) * torch.tensor(m.opt.gravity, device=device)
+        self._force = [int(m.sensor(name).adr[0]) for name in FORCE_SENSORS]
+
+        self._target_position = torch.zeros(n, 3, dtype=torch.float64, device=device)
+        self._target_yaw = torch.zeros(n, dtype=torch.float64, device=device)
+        self._target_gap = torch.full((n,), self.max_gap, dtype=torch.float64, device=device)
+        for name in ("qpos", "qvel", "ctrl", "site_xpos", "site_xmat", "xanchor", "xaxis", "subtree_com"):
+            backend.field(name)  # bound before the first call, so that it fills them
+
+    @property
+    def proprio_names(self) -> tuple[str, ...]:
+        """What each entry of `proprio` is."""
+        parts = (*self.model.joints, *self.model.fingers)
+        hand = tuple(f"hand_{axis}" for axis in "xyz") + ("cos_yaw", "sin_yaw")
+        speed = tuple(f"hand_v{axis}" for axis in "xyz")
+        return (*parts, *(f"{part}_velocity" for part in parts), *hand, *speed)
+
+    @property
+    def proprio_scale(self) -> tuple[float, ...]:
+        """Typical magnitude of each entry of `proprio`."""
+        joints = [0.2 if slide else 1.5 for slide in self._slide.tolist()]
+        fingers = self._open.tolist()
+        return (*joints, *fingers, *[1.0] * len(joints), *[0.1] * len(fingers), *[0.2] * 3, 1.0, 1.0, *[0.3] * 3)
+
+    def reset(self, ids: Tensor) -> None:
+        """Put worlds `ids` at home with open fingers; `settle` must follow the backend's `commit`."""
+        start = torch.cat([self._home, self._open])
+        rows = ids[:, None]
+        self.backend.field("qpos")[rows, self._qpos] = start
+        self.backend.field("ctrl")[rows, self._servos] = start
+
+    def settle(self, ids: Tensor) -> None:
+        """Take the present pose of worlds `ids` as the commanded one."""
+        self.update()
+        self._target_position[ids] = self.position[ids]
+        self._target_yaw[ids] = self.yaw[ids]
+        self._target_gap[ids] = self.gap[ids]
+
+    def update(self) -> None:
+        """Read the pose of the hand and its Jacobian after the physics has moved."""
+        self.position = self.backend.field("site_xpos")[:, self._grip].clone()
+        self._axes = self.backend.field("site_xmat")[:, self._grip].reshape(-1, 3, 3).clone()
+        turn = self._axes @ self._home_axes.T
+        self.yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
+        anchors, axes = (self.backend.field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
+        self._jacobian = jacobian(self.position, anchors, axes, self._slide)
+        self.gap = self.backend.field("qpos")[:, self._qpos[self._num_joints :]].sum(dim=1)
+
+    def apply(self, action: Tensor) -> None:
+        """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""
+        action = action.to(self._target_position)
+        target = self._target_position + self.model.step * action[:, :3]
+        target = self.position + (target - self.position).clamp(-_LEASH, _LEASH)
+        self._target_position = target.clamp(self._box_low, self._box_high)
+        yaw = (self._target_yaw + self.model.yaw_step * action[:, 3]).clamp(-_MAX_YAW, _MAX_YAW)
+        self._target_yaw = self.yaw + (yaw - self.yaw).clamp(-_YAW_LEASH, _YAW_LEASH)
+        wanted = 0.5 * (action[:, 4] + 1.0) * self.max_gap
+        gap = self._target_gap + (wanted - self._target_gap).clamp(-self.model.gap_step, self.model.gap_step)
+        self._target_gap = gap.maximum(self.gap - _GAP_LEASH).clamp(0.0, self.max_gap)
+
+        turn = rotation_error(_about_z(self._target_yaw) @ self._home_axes, self._axes)
+        error = torch.cat([self._target_position - self.position, turn], dim=1)
+        measured = self.backend.field("qpos")[:, self._qpos[: self._num_joints]]
+        step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
+        fingers = self._target_gap[:, None] * (self._open / self.max_gap)
+        self.backend.field("ctrl")[:, self._servos] = torch.cat([measured + step, fingers], dim=1)
+
+    def proprio(self, noise: Tensor | None = None) -> Tensor:
+        """Own joints and what forward kinematics makes of them, float64 (N, P), entries `proprio_names`.
+
+        Args:
+            noise: standard normal (N, 2 × joints and fingers) for the encoders, or None. The pose and velocity of the
+                hand follow from the noisy joints to first order, as they would on a robot.
+
+        Returns:
+            rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
+        """
+        joints = self.backend.field("qpos")[:, self._qpos]
+        speeds = self.backend.field("qvel")[:, self._dof]
+        position, yaw = self.position - self.workspace, self.yaw
+        if noise is not None:
+            wrong, wrong_speed = (noise * self._noise).chunk(2, dim=1)
+            joints, speeds = joints + wrong, speeds + wrong_speed
+            moved = (self._jacobian @ wrong[:, : self._num_joints, None])[..., 0]
+            position, yaw = position + moved[:, :3], yaw + moved[:, 5]
+        velocity = (self._jacobian[:, :3] @ speeds[:, : self._num_joints, None])[..., 0]
+        heading = torch.stack([torch.cos(yaw), torch.sin(yaw)], dim=1)
+        return torch.cat([joints, speeds, position, heading, velocity], dim=1)
+
+    def wrench(self, readings: Tensor) -> Tensor:
+        """What the force sensors say, with the hand's own weight taken off (tared).
+
+        Args:
+            readings: (N, W, nsensordata) of the backend.
+
+        Returns:
+            float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the
+            wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not taken off.
+        """
+        force, torque, tip_0, tip_1 = self._force
+        axes = self.backend.field("site_xmat")[:, self._wrist].reshape(-1, 1, 3, 3)
+        lever = self.backend.field("subtree_com")[:, self._hand] - self.backend.field("site_xpos")[:, self._wrist]
+        own_force = self._weight @ axes
+        own_torque = (torch.linalg.cross(lever, self._weight.expand_as(lever))[:, None, None] @ axes)[:, :, 0]
+        return torch.cat(
+            [
+                readings[..., force : force + 3] + own_force,
+                readings[..., torque : torque + 3] + own_torque,
+                readings[..., [tip_0, tip_1]],
+            ],
+            dim=2,
+        )
+
+
+def _about_z(angle: Tensor) -> Tensor:
+    c, s, o = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
+    return torch.stack([c, -s, o, s, c, o, o, o, o + 1.0], dim=1).reshape(-1, 3, 3)

@@ -1,0 +1,37 @@
+"""Gymnasium ids, and what there is by name; light, since `import robofuse` reads it."""
+
+import gymnasium as gym
+
+NAMESPACE = "robofuse"
+TASKS = {
+    "robofuse/Reach-v0": "bring the fingertips to a ball and stay there for 0.25 s (small, for tests)",
+    "robofuse/Grasp-v0": "lift a random block 10 cm and hold it there for 0.5 s, within 5 s",
+}
+ROBOTS = {
+    "arm": "seven joints, Franka-class kinematics and limits, two-finger gripper (default)",
+    "gripper": "the same hand floating on three slides and a turning joint: fast, for tests and quick studies",
+}
+CAMERAS = {
+    "scene": "fixed, in front of the robot and to its left, looks at the workspace (default)",
+    "front": "fixed, opposite the robot",
+    "side": "fixed, on the robot's left",
+    "top": "fixed, straight above the workspace; the hand hides what is under it",
+    "wrist": "on the hand, looks past the fingers",
+}
+RENDERERS = {
+    "warp": "ray tracer of mujoco_warp, CPU or CUDA, needs nothing but pip (default)",
+    "gl": "MuJoCo's classic renderer through OSMesa or EGL: the fastest on a CPU, needs system libraries",
+}
+
+
+def register_all() -> None:
+    """Register every task; `gym.make(id, **options)` takes the options of `robofuse.envs.World`."""
+    for id in TASKS:
+        task = id.removeprefix(f"{NAMESPACE}/").removesuffix("-v0")
+        if id not in gym.registry:
+            gym.register(
+                id,
+                entry_point="robofuse.envs.adapters:SingleEnv",
+                vector_entry_point="robofuse.envs.adapters:BatchedEnv",
+                kwargs={"task": task},
+            )

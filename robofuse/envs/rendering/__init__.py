@@ -1,0 +1,147 @@
+"""Pictures of N worlds: colour and depth in one pass, by one of two renderers behind one interface."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import mujoco
+import numpy as np
+
+__all__ = ["RENDERERS", "Poses", "Renderer", "View", "make_renderer"]
+
+RENDERERS = {
+    "warp": "mujoco_warp's ray tracer; needs nothing but pip, and draws alike on CPU and CUDA (default)",
+    "gl": "MuJoCo's classic renderer through EGL or OSMesa; the fastest on a CPU",
+}
+
+
+class Poses(NamedTuple):
+    """Where and what everything is: live arrays, float64 or float32, N worlds in front.
+
+    The physics backend refreshes them in place; a renderer reads them at each call and never writes them.
+
+    Attributes:
+        geom_xpos: (N, ngeom, 3) positions [m], world frame.
+        geom_xmat: (N, ngeom, 9) rotation matrices, row by row.
+        cam_xpos: (N, ncam, 3) positions [m], world frame.
+        cam_xmat: (N, ncam, 9) rotation matrices; a camera looks along its −z, y up.
+        light_xpos: (N, nlight, 3) positions [m], world frame.
+        light_xdir: (N, nlight, 3) unit directions the light shines in, world frame.
+        geom_size: (N, ngeom, 3) sizes [m], as in `MjModel.geom_size`.
+        geom_rgba: (N, ngeom, 4) colours from 0 to 1; alpha 0 hides a geom, any other is opaque.
+    """
+
+    geom_xpos: np.ndarray
+    geom_xmat: np.ndarray
+    cam_xpos: np.ndarray
+    cam_xmat: np.ndarray
+    light_xpos: np.ndarray
+    light_xdir: np.ndarray
+    geom_size: np.ndarray
+    geom_rgba: np.ndarray
+
+
+@dataclass(frozen=True)
+class View:
+    """What one camera of the model draws.
+
+    Attributes:
+        camera: its name in the model.
+        height: rows [pixels].
+        width: columns [pixels].
+    """
+
+    camera: str
+    height: int
+    width: int
+
+
+class Renderer(Protocol):
+    """Draws any of N worlds.
+
+    A picture depends on its own world alone: not on N, nor on which others are drawn, nor on the threads.
+
+    Attributes:
+        name: the key in `RENDERERS`.
+    """
+
+    name: str
+
+    def render(self, ids: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Draw worlds as their poses are now.
+
+        Args:
+            ids: integers (n,), the worlds to draw, in this order; None draws all N.
+
+        Returns:
+            For each view in order, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W): metres along the optical axis,
+            0 = no return. Top row first. The arrays are the caller's to keep.
+
+        Raises:
+            RuntimeError: after `close`.
+            IndexError: an id outside [0, N).
+        """
+        ...
+
+    def close(self) -> None:
+        """Release threads and contexts; may be called again. Nothing breaks if it is never called."""
+        ...
+
+
+def make_renderer(
+    name: str, model: mujoco.MjModel, views: Sequence[View], poses: Poses, num_threads: int | None
+) -> Renderer:
+    """A renderer of N worlds of one model.
+
+    Both draw geom groups 0 to 2 with MuJoCo's headlight and lights, ambient and diffuse, and nothing else: no shadows,
+    reflections, textures, highlights, fog or smoothed edges; what no geom covers is black. For pictures that agree, a
+    model keeps nothing nearer to a camera than `znear`, alpha at 0 or 1, and lights directional.
+
+    Args:
+        name: a key of `RENDERERS`.
+        model: compiled model; copied.
+        views: what to draw, at least one; a camera may occur twice.
+        poses: live arrays to read from.
+        num_threads: threads to draw on, default one per core this process may use.
+
+    Returns:
+        The renderer.
+
+    Raises:
+        ValueError: unknown renderer or camera, a bad size, arrays that do not fit the model; says what would be right.
+        RuntimeError: this machine cannot draw that way; says what was tried and what to install.
+    """
+    if name not in RENDERERS:
+        raise ValueError(f"unknown renderer {name!r}; renderers: {', '.join(RENDERERS)}")
+    _check(model, views, poses)
+    # what a renderer needs is imported when it is asked for: the other one must work without it
+    if name == "warp":
+        from robofuse.envs.rendering import ray as chosen
+    else:
+        from robofuse.envs.rendering import gl as chosen
+    from robofuse.envs.rendering.threaded import ThreadedRenderer
+    from robofuse.envs.rendering.workers import usable_cores
+
+    threads = usable_cores() if num_threads is None else num_threads
+    if threads < 1:
+        raise ValueError(f"num_threads must be at least 1, got {threads}")
+    return ThreadedRenderer(name, chosen.painter_factory(model, tuple(views), poses, threads), views, poses, threads)
+
+
+def _check(model: mujoco.MjModel, views: Sequence[View], poses: Poses) -> None:
+    if not views:
+        raise ValueError("at least one view is needed")
+    cameras = [model.camera(i).name for i in range(model.ncam)]
+    for view in views:
+        if view.camera not in cameras:
+            raise ValueError(f"the model has no camera {view.camera!r}; cameras: {', '.join(cameras) or 'none'}")
+        if view.height < 1 or view.width < 1:
+            raise ValueError(f"height and width must be at least 1 pixel, got {view}")
+    worlds = len(poses.geom_xpos)
+    counts = {"geom": model.ngeom, "cam": model.ncam, "light": model.nlight}
+    widths = {"xpos": 3, "xmat": 9, "xdir": 3, "size": 3, "rgba": 4}
+    for name, array in zip(Poses._fields, poses, strict=True):
+        thing, what = name.split("_")
+        expected = (worlds, counts[thing], widths[what])
+        if worlds < 1 or array.shape != expected:
+            raise ValueError(f"{name} must have shape {expected} with at least one world, got {array.shape}")

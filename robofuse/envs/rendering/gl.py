@@ -1,0 +1,123 @@
+"""The `gl` renderer: MuJoCo's classic renderer, one OpenGL context a thread."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import mujoco
+import numpy as np
+
+from robofuse.envs.rendering import Poses, View
+from robofuse.envs.rendering.gl_context import choose_context
+from robofuse.envs.rendering.threaded import Pictures
+
+# Worlds converted at a time, so that the float64 depths stay in the cache.
+CHUNK = 16
+# Facets of a round thing. With MuJoCo's 28 and 16 a cylinder of 10 cm is 0.6 mm too thin; this is a fifth of that.
+_SLICES, _STACKS = 64, 32
+
+
+def painter_factory(
+    model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, num_threads: int
+) -> Callable[[], "GlPainter"]:
+    """What makes a painter in the thread it is called in. See `make_renderer` for the arguments and errors."""
+    del num_threads
+    return partial(GlPainter, model, views, poses, choose_context())
+
+
+def plain(model: mujoco.MjModel, views: tuple[View, ...]) -> mujoco.MjModel:
+    """A copy of the model without all that costs time or that the ray tracer does not draw."""
+    model = copy.copy(model)
+    model.vis.quality.shadowsize = 0
+    model.vis.quality.offsamples = 0
+    model.vis.quality.numslices = _SLICES
+    model.vis.quality.numstacks = _STACKS
+    # the whole buffer is cleared for every picture, so it is no larger than it must be
+    model.vis.global_.offwidth = max(view.width for view in views)
+    model.vis.global_.offheight = max(view.height for view in views)
+    model.vis.headlight.specular[:] = 0.0
+    model.light_specular[:] = 0.0
+    model.light_castshadow[:] = False
+    model.mat_specular[:] = 0.0
+    model.mat_emission[:] = 0.0
+    model.mat_reflectance[:] = 0.0
+    model.mat_texid[:] = -1
+    return model
+
+
+class GlPainter:
+    """A context, a copy of the model and an `MjData`, both overwritten with one world after another."""
+
+    def __init__(
+        self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, context: Callable[[int, int], object]
+    ) -> None:
+        """Makes the context; call it and everything else on one thread.
+
+        Args:
+            model: compiled model.
+            views: what to draw.
+            poses: live arrays to read from.
+            context: one of MuJoCo's `GLContext` classes.
+        """
+        self._model = plain(model, views)
+        self._data = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, self._data)
+        # MuJoCo draws into a buffer of its own, so the window may be tiny
+        self._window = context(16, 16)
+        self._window.make_current()
+        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + 16)
+        self._scene.flags[:] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_CULL_FACE] = 1
+        self._option = mujoco.MjvOption()
+        self._categories = int(mujoco.mjtCatBit.mjCAT_STATIC | mujoco.mjtCatBit.mjCAT_DYNAMIC)
+        self._views = [(self._camera(view), mujoco.MjrRect(0, 0, view.width, view.height)) for view in views]
+        stores = {"geom_size": self._model, "geom_rgba": self._model}
+        self._inputs = [
+            (getattr(stores.get(name, self._data), name), live)
+            for name, live in zip(Poses._fields, poses, strict=True)
+        ]
+        near, far = (np.float32(x * model.stat.extent) for x in (model.vis.map.znear, model.vis.map.zfar))
+        # in float32, as OpenGL builds its projection matrix, so that its rounding is undone as well
+        self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
+        self._scale = np.float32(0.5) * (np.float32(2) * far * near) / (far - near)
+
+    def paint(self, ids: np.ndarray, out: Pictures) -> None:
+        """See `Painter.paint`."""
+        model, data, scene, context = self._model, self._data, self._scene, self._context
+        buffers = [(np.empty((CHUNK, *rgb.shape[1:]), np.uint8), np.empty((CHUNK, *depth.shape[1:]), np.float32))
+                   for rgb, depth in out]
+        for first in range(0, len(ids), CHUNK):
+            rows = ids[first : first + CHUNK]
+            for slot, world in enumerate(rows):
+                for store, live in self._inputs:
+                    store[:] = live[world]
+                for (camera, rect), (rgb, depth) in zip(self._views, buffers, strict=True):
+                    # the camera first: an infinite plane is laid out around where the scene's camera is
+                    mujoco.mjv_updateCamera(model, data, camera, scene)
+                    mujoco.mjv_updateScene(model, data, self._option, None, camera, self._categories, scene)
+                    mujoco.mjr_render(rect, scene, context)
+                    mujoco.mjr_readPixels(rgb[slot], depth[slot], rect, context)
+            n, stop = len(rows), first + len(rows)
+            for (rgb, depth), (pixels, z) in zip(out, buffers, strict=True):
+                # OpenGL's rows start at the bottom
+                rgb[first:stop] = pixels[:n, ::-1]
+                depth[first:stop] = self._metres(z[:n, ::-1])
+
+    def close(self) -> None:
+        """See `Painter.close`."""
+        self._window.make_current()
+        self._context.free()
+        self._window.free()
+
+    def _camera(self, view: View) -> mujoco.MjvCamera:
+        camera = mujoco.MjvCamera()
+        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        camera.fixedcamid = self._model.camera(view.camera).id
+        return camera
+
+    def _metres(self, z: np.ndarray) -> np.ndarray:
+        """Depth buffer values, 0 at the far plane and 1 at the near one, to metres; float64 on the way."""
+        return np.where(z > 0.0, np.float64(self._scale) / (z + np.float64(self._offset)), 0.0)

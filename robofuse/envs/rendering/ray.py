@@ -1,0 +1,140 @@
+"""The `warp` renderer: mujoco_warp's ray tracer on Warp's CPU device."""
+
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from robofuse.envs.rendering import Poses, View
+from robofuse.envs.rendering.threaded import Pictures
+
+# Worlds a context holds. More are drawn in turns, so memory does not grow with N.
+SLOTS = 32
+_NOTICE_AFTER_S = 2.0
+# Warp's code generation is not meant for two threads at a time, and the second finds the first one's work cached.
+_building = threading.Lock()
+
+
+def painter_factory(
+    model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, num_threads: int
+) -> Callable[[], "RayPainter"]:
+    """What makes a painter in the thread it is called in. See `make_renderer` for the arguments and errors."""
+    try:
+        import mujoco_warp  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import warp
+    except ImportError as error:
+        raise RuntimeError(
+            f'renderer="warp" needs mujoco_warp: pip install mujoco-warp (import failed: {error})'
+        ) from error
+    warp.config.quiet = True
+    share = -(-len(poses.geom_xpos) // num_threads)
+    return partial(RayPainter, model, views, poses, min(SLOTS, share))
+
+
+class RayPainter:
+    """One render context and the slots its worlds are copied into.
+
+    The whole path is numpy views of Warp's CPU arrays. A CUDA device would differ in `_views` and in where `paint`
+    puts what it drew, and nowhere else.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, slots: int, device: str = "cpu"
+    ) -> None:
+        """Builds the context and draws once, which compiles the kernels if this machine never has.
+
+        Args:
+            model: compiled model.
+            views: what to draw.
+            poses: live arrays to read from.
+            slots: worlds drawn at a time.
+            device: a Warp device.
+        """
+        import mujoco_warp
+        import warp
+
+        self._poses = poses
+        self._slots = slots
+        self._device = device
+        self._draw = mujoco_warp.render
+        self._refit = mujoco_warp.refit_bvh
+        self._scope = warp.ScopedDevice
+        notice = threading.Timer(_NOTICE_AFTER_S, _say_compiling, [warp.config.kernel_cache_dir])
+        notice.daemon = True
+        with _building, warp.ScopedDevice(device):
+            notice.start()
+            try:
+                self._model: Any = mujoco_warp.put_model(model, {"geom_size": slots, "geom_rgba": slots})
+                # never stepped, so room for one contact does
+                self._data: Any = mujoco_warp.make_data(model, nworld=slots, nconmax=1, njmax=1)
+                self._context: Any = mujoco_warp.create_render_context(
+                    model,
+                    nworld=slots,
+                    cam_active=[view.camera for view in views],
+                    cam_res=[(view.width, view.height) for view in views],
+                    render_rgb=[True] * len(views),
+                    render_depth=[True] * len(views),
+                    render_seg=[False] * len(views),
+                    use_textures=False,
+                    use_shadows=False,
+                    enabled_geom_groups=[0, 1, 2],
+                    enable_specular=False,
+                    enable_emission=False,
+                    enable_per_light_ambient=bool(np.any(model.light_ambient)),
+                )
+                self._inputs, self._outputs = self._views(views)
+                self._fill(np.zeros(slots, np.int64))
+                self._run(slots)
+            finally:
+                notice.cancel()
+
+    def paint(self, ids: np.ndarray, out: Pictures) -> None:
+        """See `Painter.paint`."""
+        for start in range(0, len(ids), self._slots):
+            rows = ids[start : start + self._slots]
+            self._fill(rows)
+            self._run(len(rows))
+            for (rgb, depth), (packed, metres) in zip(out, self._outputs, strict=True):
+                stop = start + len(rows)
+                # bytes of a pixel are B, G, R, A in memory
+                rgb[start:stop] = packed[: len(rows), :, :, 2::-1]
+                depth[start:stop] = metres[: len(rows)]
+
+    def close(self) -> None:
+        """See `Painter.close`."""
+        self._inputs, self._outputs = [], []
+        self._context = self._data = self._model = None
+
+    def _views(self, views: tuple[View, ...]) -> tuple[list[tuple[np.ndarray, np.ndarray]], Pictures]:
+        """(slot array, live array) for every input, and (bytes, metres) for every view."""
+        stores = {"geom_size": self._model, "geom_rgba": self._model}
+        inputs = []
+        for name, live in zip(Poses._fields, self._poses, strict=True):
+            slot = getattr(stores.get(name, self._data), name).numpy()
+            inputs.append((slot.reshape(self._slots, *live.shape[1:]), live))
+        packed, metres = self._context.rgb_data.numpy(), self._context.depth_data.numpy()
+        outputs, start = [], 0
+        for view in views:
+            shape, stop = (self._slots, view.height, view.width), start + view.height * view.width
+            outputs.append((packed.view(np.uint8).reshape(self._slots, -1, 4)[:, start:stop].reshape(*shape, 4),
+                            metres[:, start:stop].reshape(shape)))
+            start = stop
+        return inputs, outputs
+
+    def _fill(self, rows: np.ndarray) -> None:
+        for slot, live in self._inputs:
+            slot[: len(rows)] = live[rows]
+
+    def _run(self, count: int) -> None:
+        with self._scope(self._device):
+            self._data.nworld = count
+            self._refit(self._model, self._data, self._context)
+            self._draw(self._model, self._data, self._context)
+
+
+def _say_compiling(cache: str) -> None:
+    print(f"robofuse: compiling the ray tracer; kept in {cache} for the next time", file=sys.stderr, flush=True)

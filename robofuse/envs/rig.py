@@ -1,0 +1,155 @@
+"""The sensors of N worlds: cameras, proprioception and force, read together once per control step."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from robofuse.envs.backend import Backend
+from robofuse.envs.cameras import Camera
+from robofuse.envs.control import Robot
+from robofuse.envs.noise import Noise, NoiseSource
+from robofuse.envs.rendering import Poses, View, make_renderer
+from robofuse.envs.scene import TIMESTEP
+from robofuse.envs.timing import Line, Timing
+from robofuse.sensors import DEPTH_LIMIT_MM, MODALITIES, Sensor, order
+
+
+class Rig:
+    """Reads every sensor of N worlds.
+
+    Attributes:
+        sensors: in the order of `available`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        robot: Robot,
+        cameras: Sequence[Camera],
+        modalities: Sequence[str],
+        renderer: str,
+        noise: Noise,
+        timing: Mapping[str, Timing],
+        force_window: int,
+        control_dt: float,
+        num_threads: int | None,
+    ) -> None:
+        """Makes the renderer and declares the sensors; arguments are those of `World`."""
+        unknown = [modality for modality in modalities if modality not in MODALITIES]
+        if unknown or not modalities or len(set(modalities)) < len(modalities):
+            raise ValueError(f"sensors must be different names out of {', '.join(MODALITIES)}; got {list(modalities)}")
+        if not 1 <= force_window <= 1000:
+            raise ValueError(f"force_window must lie in [1, 1000] readings, got {force_window}")
+        self._backend, self._robot, self._control_dt = backend, robot, control_dt
+        self._source = NoiseSource(noise, backend.device)
+        self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
+        self._window = torch.zeros(backend.num_worlds, force_window, 8, dtype=torch.float64, device=backend.device)
+        self.sensors = order(self._declare(modalities, timing))
+        stray = [key for key in timing if key not in {sensor.key for sensor in self.sensors}]
+        if stray:
+            raise ValueError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys())}")
+        self._lines = {key: Line(when, backend.num_worlds) for key, when in timing.items() if when != Timing()}
+        self._renderer = None
+        if self._cameras:
+            state = [
+                "geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir",
+            ]  # fmt: skip
+            self._renderer = make_renderer(
+                renderer,
+                backend.model,
+                [View(camera.name, *(camera.size or (0, 0))) for camera in self._cameras],
+                Poses(
+                    *(backend.field(name).numpy() for name in state),
+                    *(backend.parameter(name).numpy() for name in ("geom_size", "geom_rgba")),
+                ),
+                num_threads,
+            )
+
+    def read(self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None) -> dict[str, Tensor]:
+        """Read all sensors.
+
+        Args:
+            seed: the world's seed.
+            episode: int64 (N,), the episode each world is in.
+            step: int64 (N,), control steps since its start; 0 fills histories with the first reading.
+            ids: int64 (n,) worlds to read, ascending; all by default.
+
+        Returns:
+            Fresh tensors (n, …), one per sensor.
+        """
+        rows = torch.arange(self._backend.num_worlds, device=episode.device) if ids is None else ids
+        episode, step = episode[rows], step[rows]
+        readings: dict[str, Tensor] = {}
+        images = self._renderer.render(None if ids is None else ids.numpy()) if self._renderer else []
+        keys = set(self._keys())
+        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, images, strict=True)):
+            if camera.key("rgb") in keys:
+                image = torch.from_numpy(rgb)
+                readings[camera.key("rgb")] = self._source.rgb(image, seed, episode, step, salt=100 + 2 * index)
+            if camera.key("depth") in keys:
+                metres = self._source.depth(torch.from_numpy(depth), seed, episode, step, salt=101 + 2 * index)
+                readings[camera.key("depth")] = _millimetres(metres)
+        if "proprio" in keys:
+            count = len(self._robot.proprio_names) - 8
+            spread = torch.zeros(self._backend.num_worlds, count, dtype=torch.float64, device=episode.device)
+            drawn = self._source.encoders(count, seed, episode, step)
+            if drawn is not None:
+                spread[rows] = drawn
+            readings["proprio"] = self._robot.proprio(spread)[rows].float()
+        if "force" in keys:
+            readings["force"] = self._force(seed, episode, step, rows).float()
+        for key, line in self._lines.items():
+            readings[key] = line.pass_on(readings[key], step, rows)
+        return readings
+
+    def close(self) -> None:
+        """Free the renderer; may be called twice."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _keys(self) -> list[str]:
+        return [sensor.key for sensor in self.sensors]
+
+    def _declare(self, modalities: Sequence[str], timing: Mapping[str, Timing]) -> list[Sensor]:
+        declared = []
+        for camera in self._cameras:
+            height, width = camera.size or (0, 0)
+            if "rgb" in modalities:
+                declared.append((camera.key("rgb"), "rgb", (height, width, 3), "uint8", "sRGB", 255.0))
+            if "depth" in modalities:
+                declared.append((camera.key("depth"), "depth", (height, width, 1), "uint16", "mm", 1000.0))
+        if "proprio" in modalities:
+            scale = self._robot.proprio_scale
+            declared.append(("proprio", "vector", (len(scale),), "float32", "rad, rad/s, m, m/s", scale))
+        if "force" in modalities:
+            scale = (10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 20.0, 20.0)
+            declared.append(("force", "window", tuple(self._window.shape[1:]), "float32", "N, N·m", scale))
+        sensors = []
+        for key, kind, shape, dtype, unit, scale in declared:
+            when = timing.get(key, Timing())
+            rate = 1.0 / (self._control_dt * when.update_interval)
+            sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, when.delay * self._control_dt))
+        return sensors
+
+    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        fresh = self._robot.wrench(self._backend.readings)[rows]
+        count = fresh.shape[1]
+        age = torch.arange(count - 1, -1, -1, device=rows.device) * TIMESTEP
+        time = (step * self._control_dt)[:, None] - age
+        fresh = self._source.wrench(fresh, seed, episode, time, step)
+        length = self._window.shape[1]
+        kept = self._window[rows]
+        window = fresh[:, -length:] if length <= count else torch.cat([kept[:, count:], fresh], dim=1)
+        # before the first step the sensor has only ever read one value
+        first = (step == 0)[:, None, None]
+        window = torch.where(first, window[:, -1:], window)
+        self._window[rows] = window
+        return window
+
+
+def _millimetres(metres: Tensor) -> Tensor:
+    """Depth float32 (n, H, W) [m] to uint16 (n, H, W, 1) [mm]; beyond 65.5 m there is no return."""
+    whole = (metres * 1000.0).round_()
+    whole = torch.where(whole > DEPTH_LIMIT_MM, 0.0, whole)
+    return whole.to(torch.uint16)[..., None]

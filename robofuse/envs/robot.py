@@ -1,0 +1,144 @@
+"""What a robot is: an MJCF file and the names of its parts. `control.py` moves it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+ROBOT_PREFIX = "robot/"
+FORCE_SENSORS = ("wrist_force", "wrist_torque", "tip_0", "tip_1")
+_ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class RobotModel:
+    """A robot: its MJCF and the names in it.
+
+    The MJCF holds the robot alone, its base at the origin on a table at z = 0, with one position servo per joint and
+    finger. At `home` the hand points down over the middle of the workspace.
+
+    Attributes:
+        name: for messages and files.
+        mjcf: path of the MJCF file, or the MJCF itself (a string that starts with `<`).
+        joints: the arm's joints, base first; slides and hinges.
+        home: joint positions [rad, m] of a new episode, one per joint.
+        fingers: the finger joints; larger positions open, and their sum is the gap between the pads [m].
+        grip_site: site between the fingertips, z out of the fingers, y along the closing direction.
+        wrist_site: site where the force–torque sensor sits.
+        tip_sites: two sites whose volumes enclose the finger pads; contacts inside count as fingertip forces.
+        step: distance of the hand for an action of 1 [m].
+        yaw_step: rotation about the vertical for an action of 1 [rad].
+        gap_step: fastest change of the gap between the fingers per control step [m].
+        reach: half-extent (x, y) of the box the hand may be sent to, around the workspace's middle [m].
+        height: lowest and highest grip site [m].
+        description: one line.
+    """
+
+    name: str
+    mjcf: str | Path
+    joints: tuple[str, ...]
+    home: tuple[float, ...]
+    fingers: tuple[str, ...] = ("left_finger", "right_finger")
+    grip_site: str = "grip"
+    wrist_site: str = "wrist"
+    tip_sites: tuple[str, str] = ("left_tip", "right_tip")
+    step: float = 0.02
+    yaw_step: float = 0.15
+    gap_step: float = 0.012
+    reach: tuple[float, float] = (0.20, 0.20)
+    height: tuple[float, float] = (0.008, 0.40)
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.home) != len(self.joints):
+            raise ValueError(f"robot {self.name!r}: {len(self.joints)} joints but {len(self.home)} home positions")
+
+    def spec(self) -> mujoco.MjSpec:
+        """A fresh, checked spec of the robot alone.
+
+        Raises:
+            ValueError: a name is missing in the MJCF, or a joint has no position servo; lists what exists.
+        """
+        text = str(self.mjcf)
+        spec = mujoco.MjSpec.from_string(text) if text.lstrip().startswith("<") else mujoco.MjSpec.from_file(text)
+        for kind, names, present in (
+            ("joint", (*self.joints, *self.fingers), [joint.name for joint in spec.joints]),
+            ("site", (self.grip_site, self.wrist_site, *self.tip_sites), [site.name for site in spec.sites]),
+        ):
+            for name in names:
+                if name not in present:
+                    raise ValueError(
+                        f"robot {self.name!r}: its MJCF has no {kind} {name!r}; {kind}s: {', '.join(present)}"
+                    )
+        driven = [a.target for a in spec.actuators if a.biastype == mujoco.mjtBias.mjBIAS_AFFINE]
+        for name in (*self.joints, *self.fingers):
+            if name not in driven:
+                raise ValueError(
+                    f"robot {self.name!r}: joint {name!r} has no <position> servo; driven joints: {', '.join(driven)}"
+                )
+        return spec
+
+    def workspace(self) -> np.ndarray:
+        """The middle of the workspace on the table, (3,) [m]: straight below the grip site at home."""
+        return np.array([*self.home_pose()[0][:2], 0.0])
+
+    def home_pose(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) [m] and orientation (3, 3) of the grip site at home, in the robot's base frame."""
+        model = self.spec().compile()
+        data = mujoco.MjData(model)
+        for joint, value in zip(self.joints, self.home, strict=True):
+            data.joint(joint).qpos[0] = value
+        mujoco.mj_kinematics(model, data)
+        grip = data.site(self.grip_site)
+        return grip.xpos.copy(), grip.xmat.reshape(3, 3).copy()
+
+    def add_sensors(self, spec: mujoco.MjSpec) -> None:
+        """Add the wrist and fingertip force sensors to the spec that the robot has been attached to."""
+        site = mujoco.mjtObj.mjOBJ_SITE
+        for name, kind, at in zip(
+            FORCE_SENSORS,
+            (mujoco.mjtSensor.mjSENS_FORCE, mujoco.mjtSensor.mjSENS_TORQUE, *[mujoco.mjtSensor.mjSENS_TOUCH] * 2),
+            (self.wrist_site, self.wrist_site, *self.tip_sites),
+            strict=True,
+        ):
+            spec.add_sensor(name=name, type=kind, objtype=site, objname=ROBOT_PREFIX + at)
+
+
+_HAND = {
+    "fingers": ("hand/left_finger", "hand/right_finger"),
+    "grip_site": "hand/grip",
+    "wrist_site": "hand/wrist",
+    "tip_sites": ("hand/left_tip", "hand/right_tip"),
+}
+ROBOTS = {
+    "arm": RobotModel(
+        name="arm",
+        mjcf=_ASSETS / "arm.xml",
+        joints=tuple(f"joint{i}" for i in range(1, 8)),
+        home=(0.0, 0.0459, 0.0, -2.3763, 0.0, 2.4222, 0.7853982),
+        **_HAND,
+        description="seven joints, Franka-class kinematics and limits, two-finger gripper (default)",
+    ),
+    "gripper": RobotModel(
+        name="gripper",
+        mjcf=_ASSETS / "gripper.xml",
+        joints=("x", "y", "z", "yaw"),
+        home=(0.0, 0.0, 0.0, 0.0),
+        **_HAND,
+        description="the same hand floating on three slides and a turning joint: fast, for tests and quick studies",
+    ),
+}
+
+
+def resolve_robot(robot: "str | RobotModel") -> RobotModel:
+    """A robot by name, or the given one.
+
+    Raises:
+        ValueError: unknown name; the message lists what exists.
+    """
+    if isinstance(robot, RobotModel):
+        return robot
+    if robot not in ROBOTS:
+        raise ValueError(f"unknown robot {robot!r}; robots: {', '.join(ROBOTS)}; or give a robofuse.envs.RobotModel")
+    return ROBOTS[robot]

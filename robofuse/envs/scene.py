@@ -1,0 +1,95 @@
+"""The model of one world: a table, a robot on it, what the task adds, cameras and force sensors."""
+
+from collections.abc import Callable, Sequence
+
+import mujoco
+import numpy as np
+
+from robofuse.envs.cameras import Camera
+from robofuse.envs.robot import ROBOT_PREFIX, RobotModel
+
+TIMESTEP = 0.005
+# larger than what the arm can reach
+_TABLE_HALF = (0.75, 0.75, 0.02)
+# for people: `render()` looks through it, no sensor does
+OVERVIEW = Camera("overview", (0.85, 0.75, 0.65), (-0.12, 0.0, 0.18), 42.0, size=(480, 640))
+
+
+def build(
+    robot: RobotModel,
+    add_objects: Callable[[mujoco.MjSpec, np.ndarray, tuple[str, str]], None],
+    cameras: Sequence[Camera],
+) -> mujoco.MjModel:
+    """Compile one world.
+
+    Args:
+        robot: what stands on the table, its base at the origin.
+        add_objects: the task's part: gets the spec, the middle of the workspace on the table (3,) [m] and the tip sites.
+        cameras: with their sizes.
+
+    Returns:
+        The model, with the table's top at z = 0 and gravity along −z.
+
+    Raises:
+        ValueError: the robot's MJCF lacks a name that `robot` gives.
+    """
+    spec = mujoco.MjSpec()
+    spec.modelname = f"robofuse {robot.name}"
+    _options(spec)
+    workspace = robot.workspace()
+    spec.worldbody.add_geom(
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=_TABLE_HALF,
+        pos=[workspace[0] - 0.2, workspace[1], -_TABLE_HALF[2]],
+        rgba=[0.46, 0.40, 0.34, 1.0],
+        friction=[1.0, 0.005, 0.0001],
+    )
+    spec.attach(robot.spec(), prefix=ROBOT_PREFIX, frame=spec.worldbody.add_frame())
+    robot.add_sensors(spec)
+    left, right = robot.tip_sites
+    add_objects(spec, workspace, (ROBOT_PREFIX + left, ROBOT_PREFIX + right))
+    for camera in (*cameras, OVERVIEW):
+        _add_camera(spec, camera, robot, workspace)
+    return spec.compile()
+
+
+def _options(spec: mujoco.MjSpec) -> None:
+    spec.option.timestep = TIMESTEP
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # half the cost of the elliptic cone here; the default iterations, since fewer let the fingers shoot the block out
+    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+    spec.memory = 1 << 20
+    spec.stat.extent = 1.0
+    spec.visual.map.znear = 0.01
+    spec.visual.map.zfar = 10.0
+    # shadows and multisampling cost a hundred times the rest of a small image on a CPU
+    spec.visual.quality.shadowsize = 0
+    spec.visual.quality.offsamples = 0
+    spec.visual.global_.offwidth = 2048
+    spec.visual.global_.offheight = 2048
+    spec.visual.headlight.ambient = [0.40, 0.40, 0.40]
+    spec.visual.headlight.diffuse = [0.15, 0.15, 0.15]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    spec.worldbody.add_light(
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0.0, 0.0, 2.0],
+        dir=[-0.35, 0.25, -0.9],
+        ambient=[0.0, 0.0, 0.0],
+        diffuse=[0.55, 0.55, 0.55],
+        specular=[0.0, 0.0, 0.0],
+        castshadow=False,
+    )
+
+
+def _add_camera(spec: mujoco.MjSpec, camera: Camera, robot: RobotModel, workspace: np.ndarray) -> None:
+    quat, pos = camera.quaternion(), np.array(camera.position)
+    if camera.mount == "hand":
+        grip = spec.site(ROBOT_PREFIX + robot.grip_site)
+        # a site may be turned in its body: carry position and orientation over
+        turned, orientation = np.zeros(3), np.zeros(4)
+        mujoco.mju_rotVecQuat(turned, pos, np.array(grip.quat))
+        mujoco.mju_mulQuat(orientation, np.array(grip.quat), quat)
+        grip.parent.add_camera(name=camera.name, pos=np.array(grip.pos) + turned, quat=orientation, fovy=camera.fovy)
+    else:
+        spec.worldbody.add_camera(name=camera.name, pos=workspace + pos, quat=quat, fovy=camera.fovy)

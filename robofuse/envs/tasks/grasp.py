@@ -1,0 +1,193 @@
+"""Grasp: take a block off the table, lift it 10 cm and hold it there."""
+
+import math
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.envs.backend import Backend
+from robofuse.envs.control import Robot
+from robofuse.envs.tasks.task import Task, between, lasting
+
+_HALF_SIZE = (0.015, 0.025)  # m
+_MASS = (0.05, 0.20)  # kg
+_FRICTION = (0.7, 1.2)
+_LIFT, _HOLD = 0.10, 10  # m, control steps (half a second)
+_QUARTER = math.pi / 2
+
+
+class Grasp(Task):
+    """A block of random place (20 × 20 cm), yaw, size, mass, friction and colour; done when held 10 cm up for 0.5 s.
+
+    Held means: both fingertips touch the block, and the block does not touch the table.
+
+    Reward terms, each per control step: `reach` 1 − tanh(5 d), d from the grip site to the block's middle [m], a point
+    the hand can reach; `grasp` 1 while both fingertips touch the block; `lift` height gained over 10 cm, at most 1,
+    while both touch; `hold` share of the half second done; `success` 1 when done, worth more than lingering below;
+    `effort` minus the squared action.
+    """
+
+    name = "Grasp"
+    description = "lift a random block 10 cm and hold it there for 0.5 s, within 5 s"
+    horizon = 5.0
+    weights = {"reach": 0.02, "grasp": 0.02, "lift": 0.06, "hold": 0.10, "success": 10.0, "effort": 0.001}
+    draws = 11
+    privileged_names = (
+        *("block_dx", "block_dy", "block_dz", "block_vx", "block_vy", "block_vz"),
+        *("block_xx", "block_xy", "block_xz", "block_yx", "block_yy", "block_yz"),
+        *("half_x", "half_y", "half_z", "mass", "friction"),
+        *("lift", "touch_left", "touch_right", "touch_table", "held"),
+    )
+
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+        """See `Task.add_objects`."""
+        block = spec.worldbody.add_body(name="block", pos=workspace + [0.0, 0.0, 0.05])
+        block.add_freejoint(name="block")
+        # compiled at the largest size: the bounds that MuJoCo derives from it then hold for every world's block
+        block.add_geom(
+            name="block",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[_HALF_SIZE[1]] * 3,
+            mass=0.1,
+            rgba=[0.8, 0.1, 0.1, 1.0],
+            condim=3,
+            friction=[1.0, 0.005, 0.0001],
+            solref=[0.01, 1.0],
+            solimp=[0.95, 0.99, 0.001, 0.5, 2.0],
+        )
+        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
+        for name, kind, other in (
+            ("touch_left", mujoco.mjtObj.mjOBJ_SITE, tips[0]),
+            ("touch_right", mujoco.mjtObj.mjOBJ_SITE, tips[1]),
+            ("touch_table", mujoco.mjtObj.mjOBJ_GEOM, "table"),
+        ):
+            spec.add_sensor(
+                name=name,
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=kind,
+                objname=other,
+                reftype=mujoco.mjtObj.mjOBJ_BODY,
+                refname="block",
+                intprm=[found, 0, first],
+            )
+
+    def bind(self, backend: Backend, robot: Robot) -> None:
+        """See `Task.bind`."""
+        super().bind(backend, robot)
+        m = backend.model
+        self._body, self._geom = m.body("block").id, m.geom("block").id
+        self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
+        self._touch = [int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")]
+        self._held = torch.zeros(backend.num_worlds, dtype=torch.int64, device=backend.device)
+        for name in ("xpos", "xmat"):
+            backend.field(name)
+        for name in ("geom_size", "geom_rgba", "geom_friction", "body_mass", "body_inertia"):
+            backend.parameter(name)
+
+    def place(self, ids: Tensor, u: Tensor) -> None:
+        """See `Task.place`."""
+        parameter, qpos = self.backend.parameter, self.backend.field("qpos")
+        half = between(u[:, 0:3], *_HALF_SIZE)
+        mass = between(u[:, 3], *_MASS)
+        yaw = between(u[:, 6], -math.pi, math.pi)
+        spot = torch.stack([between(u[:, 4], -0.1, 0.1), between(u[:, 5], -0.1, 0.1), half[:, 2]], dim=1)
+        zero = torch.zeros_like(yaw)
+        qpos[ids, self._qpos : self._qpos + 3] = self.robot.workspace + spot
+        qpos[ids, self._qpos + 3 : self._qpos + 7] = torch.stack(
+            [torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], dim=1
+        )
+        parameter("geom_size")[ids, self._geom] = half
+        parameter("geom_friction")[ids, self._geom, 0] = between(u[:, 7], *_FRICTION)
+        parameter("geom_rgba")[ids, self._geom, :3] = _colour(u[:, 8:11]).float()
+        parameter("body_mass")[ids, self._body] = mass
+        squared = half.square()
+        parameter("body_inertia")[ids, self._body] = (
+            mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
+        )
+
+    def begin(self, ids: Tensor) -> None:
+        """See `Task.begin`."""
+        self._held[ids] = 0
+
+    def update(self) -> None:
+        """See `Task.update`."""
+        left, right, table = self._touching()
+        self._held = lasting(self._held, left & right & ~table & (self._lifted() >= _LIFT))
+
+    def terms(self, action: Tensor) -> dict[str, Tensor]:
+        """See `Task.terms`."""
+        left, right, _ = self._touching()
+        both = (left & right).double()
+        return {
+            "reach": 1.0 - torch.tanh(5.0 * self._offset().norm(dim=1)),
+            "grasp": both,
+            "lift": both * (self._lifted() / _LIFT).clamp(0.0, 1.0),
+            "hold": (self._held / _HOLD).clamp(max=1.0),
+            "success": self.success().double(),
+            "effort": -action.square().sum(dim=1),
+        }
+
+    def success(self) -> Tensor:
+        """See `Task.success`."""
+        return self._held >= _HOLD
+
+    def privileged(self) -> Tensor:
+        """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1."""
+        field, parameter = self.backend.field, self.backend.parameter
+        axes = field("xmat")[:, self._body].reshape(-1, 3, 3)
+        columns = [
+            self._offset(),
+            field("qvel")[:, self._dof : self._dof + 3],
+            axes[:, :, 0],
+            axes[:, :, 1],
+            parameter("geom_size")[:, self._geom],
+            parameter("body_mass")[:, self._body, None],
+            parameter("geom_friction")[:, self._geom, :1],
+            self._lifted()[:, None],
+            torch.stack(self._touching(), dim=1),
+            self._held[:, None] / _HOLD,
+        ]
+        return torch.cat([column.double() for column in columns], dim=1)
+
+    def expert(self) -> Tensor:
+        """See `Task.expert`: go above, turn, descend, close, lift, hold; the phase follows from where things are."""
+        offset, axes = self._offset(), self.backend.field("xmat")[:, self._body].reshape(-1, 3, 3)
+        left, right, _ = self._touching()
+        # a box can be taken by either pair of sides: turn by what is left of its yaw modulo 90 degrees
+        turn = torch.atan2(axes[:, 1, 0], axes[:, 0, 0]) - self.robot.yaw
+        turn = turn - _QUARTER * torch.round(turn / _QUARTER)
+        beside = offset[:, :2].norm(dim=1)
+        above = (beside < 0.010) & (turn.abs() < 0.10)
+        around = (beside < 0.015) & (offset[:, 2].abs() < 0.010)
+        held = left & right & (self.robot.gap < 0.9 * self.robot.max_gap)
+        height = torch.where(above | (offset[:, 2] > -0.03), 0.0, 0.07)
+        height = torch.where(~above & ~around & ~held, 0.07, height)
+        rise = torch.where(held, (_LIFT + 0.03) - self._lifted(), offset[:, 2] + height)
+        aim = torch.cat([torch.where(held[:, None], 0.0, offset[:, :2]), rise[:, None]], dim=1)
+        move = (0.5 * aim / self.robot.model.step).clamp(-1.0, 1.0)
+        move[:, 2] = move[:, 2].clamp(max=0.6)
+        turning = torch.where(around | held, 0.0, 0.5 * turn / self.robot.model.yaw_step).clamp(-1.0, 1.0)
+        grip = torch.where(around | held, -1.0, 1.0)
+        return torch.cat([move, turning[:, None], grip[:, None]], dim=1)
+
+    def _offset(self) -> Tensor:
+        return self.backend.field("xpos")[:, self._body] - self.robot.position
+
+    def _lifted(self) -> Tensor:
+        rest = self.backend.parameter("geom_size")[:, self._geom, 2]
+        return self.backend.field("xpos")[:, self._body, 2] - rest
+
+    def _touching(self) -> tuple[Tensor, Tensor, Tensor]:
+        last = self.backend.readings[:, -1]
+        left, right, table = (last[:, address] > 0 for address in self._touch)
+        return left, right, table
+
+
+def _colour(u: Tensor) -> Tensor:
+    """Saturated colours (n, 3) from uniform hue, saturation and value."""
+    hue, saturation, value = u[:, 0:1] * 6.0, between(u[:, 1:2], 0.6, 1.0), between(u[:, 2:3], 0.5, 1.0)
+    corner = torch.tensor([5.0, 3.0, 1.0], dtype=u.dtype, device=u.device)
+    k = (hue + corner) % 6.0
+    return value * (1.0 - saturation * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))

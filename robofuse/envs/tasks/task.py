@@ -1,0 +1,94 @@
+"""What a task is: what stands on the table, what is rewarded, when it is done."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.envs.backend import Backend
+from robofuse.envs.control import Robot
+
+
+class Task(ABC):
+    """One task in N worlds. A new task is one file with one subclass.
+
+    The world calls, in this order: `add_objects` once per model; `bind` once; `place` and then `begin` for every world
+    that starts an episode; after every control step `update`, and then the queries. Every tensor has N in front;
+    positions are in the world frame [m], with the table's top at z = 0.
+
+    Attributes:
+        name: `robofuse/<name>-v0` is its Gymnasium id.
+        description: one line.
+        horizon: length of an episode [s].
+        weights: reward term → weight; the reward is the weighted sum of `terms`, per control step.
+        draws: uniform numbers that `place` needs per episode.
+        privileged_names: what each entry of `privileged` is.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    horizon: ClassVar[float]
+    weights: ClassVar[dict[str, float]]
+    draws: ClassVar[int]
+    privileged_names: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+        """Add the task's bodies and sensors to the scene.
+
+        Args:
+            spec: the scene with table and robot.
+            workspace: (3,) middle of the workspace on the table [m].
+            tips: names of the two fingertip sites.
+        """
+
+    def bind(self, backend: Backend, robot: Robot) -> None:
+        """Remember where the physics and the robot are; look up ids, bind fields, allocate counters."""
+        self.backend, self.robot = backend, robot
+
+    @abstractmethod
+    def place(self, ids: Tensor, u: Tensor) -> None:
+        """Write the scene of a new episode.
+
+        Args:
+            ids: int64 (n,), worlds.
+            u: float64 (n, draws), uniform in (0, 1); nothing else may be random.
+        """
+
+    def begin(self, ids: Tensor) -> None:
+        """Reset what the task remembers of worlds `ids`, int64 (n,), once their scene stands."""
+
+    def update(self) -> None:
+        """Follow one control step: counters that span several steps."""
+
+    @abstractmethod
+    def terms(self, action: Tensor) -> dict[str, Tensor]:
+        """Unweighted reward terms, float64 (N,) each, in the order of `weights`; `action` (N, A) as applied."""
+
+    @abstractmethod
+    def success(self) -> Tensor:
+        """Bool (N,): the task is done, and the episode ends."""
+
+    @abstractmethod
+    def privileged(self) -> Tensor:
+        """Simulator truth (N, K), entries `privileged_names`."""
+
+    @abstractmethod
+    def expert(self) -> Tensor:
+        """A scripted solution from simulator truth: actions (N, 5) in [−1, 1]."""
+
+    def _tensor(self, values: object, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype, device=self.backend.device)
+
+
+def between(u: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers in (0, 1) to (low, high)."""
+    return low + (high - low) * u
+
+
+def lasting(counter: Tensor, condition: Tensor) -> Tensor:
+    """How many control steps in a row a condition has held, given the count (N,) up to the step before."""
+    return torch.where(condition, counter + 1, torch.zeros_like(counter))

@@ -1,0 +1,288 @@
+"""N simulations of one task, stepped together: the only step loop there is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.envs.backend import CpuBackend
+from robofuse.envs.cameras import Camera, resolve
+from robofuse.envs.control import Robot
+from robofuse.envs.noise import Noise
+from robofuse.envs.picture import Picture
+from robofuse.envs.rig import Rig
+from robofuse.envs.robot import RobotModel, resolve_robot
+from robofuse.envs.scene import TIMESTEP, build
+from robofuse.envs.tasks import Task, resolve_task
+from robofuse.envs.timing import Timing
+from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observation_space
+from robofuse.streams import Stream, check_seed, uniform
+
+CONTROL_RATE = 20  # Hz
+_SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Step(NamedTuple):
+    """What one control step of N worlds gave.
+
+    Attributes:
+        observation: key → (N, …); of worlds that ended, the first observation of their next episode.
+        reward: float32 (N,), sum of `terms`.
+        terminated: bool (N,), success.
+        truncated: bool (N,), out of time, or diverged.
+        success: bool (N,).
+        terms: name → float32 (N,), weighted reward terms.
+        ended: int64 (n,), worlds whose episode ended, ascending.
+        final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
+        errors: world → cause, for simulations that diverged; their final observation is the last healthy one.
+    """
+
+    observation: dict[str, Tensor]
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    success: Tensor
+    terms: dict[str, Tensor]
+    ended: Tensor
+    final_observation: dict[str, Tensor]
+    errors: dict[int, str]
+
+
+class World:
+    """N independent copies of one task, as torch tensors with N in front.
+
+    The scene of an episode depends on (seed, episode number) alone. World i of N plays the episodes i, i + N, i + 2N, …
+    of its seed, whatever the policy does.
+
+    Attributes:
+        num_worlds: N.
+        sensors: the sensors, in the order of `available`.
+        observation_space: Dict space of one world.
+        action_space: Box (5,) in [−1, 1]: x, y, z, yaw, gripper (see `Robot`).
+        task: the task.
+        robot: the robot.
+        backend: the physics.
+        episode: int64 (N,), number of the episode each world is in.
+        elapsed: int64 (N,), control steps since its start.
+    """
+
+    def __init__(
+        self,
+        task: str | Task | type[Task] = "Grasp",
+        num_worlds: int = 1,
+        *,
+        robot: str | RobotModel = "arm",
+        sensors: Sequence[str] = MODALITIES,
+        cameras: Sequence[str | Camera] = ("scene",),
+        image_size: int | tuple[int, int] = 64,
+        renderer: str = "warp",
+        noise: bool | Noise = True,
+        timing: Mapping[str, Timing] | None = None,
+        force_window: int = 10,
+        privileged: bool = False,
+        auto_reset: bool = True,
+        seed: int = 0,
+        num_threads: int | None = None,
+    ) -> None:
+        """Builds the model and N simulations; call `reset` before `step`.
+
+        Args:
+            task: a name of `robofuse.envs.TASKS`, or a `Task`.
+            num_worlds: N.
+            robot: a name of `robofuse.envs.ROBOTS`, or a `RobotModel`.
+            sensors: which of rgb, depth, proprio and force to deliver.
+            cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects; each gives its own rgb and depth.
+            image_size: pixels, one number or (height, width).
+            renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
+            noise: nominal sensor noise: the default `Noise()`, none (False), or your own.
+            timing: sensor key → `Timing`, for sensors that deliver seldom or late.
+            force_window: readings of the force sensor (200 Hz) in one observation.
+            privileged: add simulator truth under `privileged`.
+            auto_reset: start the next episode of a world as soon as one has ended.
+            seed: of all random streams.
+            num_threads: threads for physics and rendering, default one per core.
+
+        Raises:
+            ValueError: an unknown name or a size out of range; the message lists what exists.
+        """
+        if not isinstance(num_worlds, int | np.integer) or num_worlds < 1:
+            raise ValueError(f"num_worlds must be a positive integer, got {num_worlds!r}")
+        self.task, model = resolve_task(task), resolve_robot(robot)
+        if isinstance(noise, bool):
+            noise = Noise() if noise else Noise.off()
+        shots = resolve(cameras, image_size)
+        self.num_worlds, self.auto_reset, self._seed = int(num_worlds), auto_reset, check_seed(seed)
+        self._closed = False
+        scene = build(model, self.task.add_objects, shots)
+        self.backend = CpuBackend(scene, self.num_worlds, _SUBSTEPS, num_threads)
+        self.robot = Robot(model, self.backend)
+        self.task.bind(self.backend, self.robot)
+        self._rig = Rig(
+            self.backend,
+            self.robot,
+            shots,
+            sensors,
+            renderer,
+            noise,
+            timing or {},
+            force_window,
+            1.0 / CONTROL_RATE,
+            num_threads,
+        )
+        self._renderer, self._picture = renderer, None
+        self.sensors: tuple[Sensor, ...] = self._rig.sensors
+        self._privileged = len(self.task.privileged_names) if privileged else 0
+        self.observation_space = observation_space(self.sensors, self._privileged)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
+        self.max_steps = round(self.task.horizon * CONTROL_RATE)
+        self.episode = self._arange() - self.num_worlds  # the first reset makes it 0 … N − 1
+        self.elapsed = torch.zeros_like(self.episode)
+        self._observation: dict[str, Tensor] = {}
+
+    @_one_torch_thread()
+    def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
+        """Start an episode in every world.
+
+        Args:
+            seed: a new seed, which starts again at episode 0; by default the next episodes of the present one.
+            episode: number of the episode of world 0; world i plays `episode` + i.
+
+        Returns:
+            Observation, key → (N, …).
+
+        Raises:
+            TypeError, ValueError: not a seed.
+        """
+        self._check_open()
+        if seed is not None:
+            self._seed = check_seed(seed)
+            self.episode = self._arange() - self.num_worlds
+        if episode is not None:
+            self.episode = self._arange() + check_seed(episode) - self.num_worlds
+        self._start(self._arange())
+        self._observation = self._observe()
+        return dict(self._observation)
+
+    @_one_torch_thread()
+    def step(self, action: Tensor | np.ndarray) -> Step:
+        """Advance every world by one control step (50 ms).
+
+        Args:
+            action: (N, 5); values beyond [−1, 1] are clipped.
+
+        Raises:
+            ValueError: wrong shape, or NaN or Inf anywhere.
+            RuntimeError: closed, or not reset yet.
+        """
+        self._check_open()
+        if not self._observation:
+            raise RuntimeError("call reset() before step()")
+        action = self._checked(action)
+        self.robot.apply(action)
+        errors = self.backend.step()
+        self.robot.update()
+        self.elapsed = self.elapsed + 1
+        self.task.update()
+
+        failed = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.backend.device)
+        failed[list(errors)] = True
+        success = self.task.success() & ~failed
+        raw = self.task.terms(action)
+        terms = {
+            name: torch.where(failed, 0.0, weight * raw[name]).float() for name, weight in self.task.weights.items()
+        }
+        truncated = failed | ((self.elapsed >= self.max_steps) & ~success)
+        before, self._observation = self._observation, self._observe()
+        ended = (success | truncated).nonzero()[:, 0]
+        final: dict[str, Tensor] = {}
+        if len(ended):
+            final = {key: value[ended] for key, value in self._observation.items()}
+            for world in errors:
+                for key, value in final.items():
+                    value[ended == world] = before[key][world]
+            if self.auto_reset:
+                self._start(ended)
+                for key, value in self._observe(ended).items():
+                    self._observation[key][ended] = value
+        return Step(
+            dict(self._observation),
+            torch.stack(list(terms.values())).sum(dim=0),
+            success,
+            truncated,
+            success,
+            terms,
+            ended,
+            final,
+            errors,
+        )
+
+    @_one_torch_thread()
+    def expert(self) -> Tensor:
+        """Actions (N, 5) of the task's scripted expert, which knows the simulator's truth."""
+        self._check_open()
+        return self.task.expert()
+
+    def picture(self, index: int = 0) -> np.ndarray:
+        """One world as people would look at it: uint8 (480, 640, 3)."""
+        self._check_open()
+        if self._picture is None:
+            self._picture = Picture(self.backend, self._renderer)
+        return self._picture.take(index)
+
+    def close(self) -> None:
+        """Free the renderers; may be called twice."""
+        self._closed = True
+        self._rig.close()
+        if self._picture is not None:
+            self._picture.close()
+
+    def _start(self, ids: Tensor) -> None:
+        self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
+        self.elapsed = self.elapsed.index_fill(0, ids, 0)
+        self.backend.reset(ids)
+        self.robot.reset(ids)
+        self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
+        self.backend.commit(ids)
+        self.robot.settle(ids)
+        self.task.begin(ids)
+
+    def _observe(self, ids: Tensor | None = None) -> dict[str, Tensor]:
+        observation = self._rig.read(self._seed, self.episode, self.elapsed, ids)
+        count = self.num_worlds if ids is None else len(ids)
+        observation[AVAILABLE] = torch.ones(count, len(self.sensors), dtype=torch.int8, device=self.backend.device)
+        if self._privileged:
+            truth = self.task.privileged().float()
+            observation[PRIVILEGED] = truth if ids is None else truth[ids]
+        return observation
+
+    def _checked(self, action: Tensor | np.ndarray) -> Tensor:
+        action = torch.as_tensor(action, dtype=torch.float64, device=self.backend.device)
+        if action.shape != (self.num_worlds, 5):
+            raise ValueError(f"actions must have shape ({self.num_worlds}, 5), got {tuple(action.shape)}")
+        bad = (~action.isfinite()).nonzero()
+        if len(bad):
+            world, index = bad[0].tolist()
+            raise ValueError(f"action of world {world} has {float(action[world, index])} at index {index}; nothing moved")
+        return action.clamp(-1.0, 1.0)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this World is closed; make a new one")
+
+    def _arange(self) -> Tensor:
+        return torch.arange(self.num_worlds, device=self.backend.device)

@@ -1,0 +1,94 @@
+"""Random numbers as a pure function of where they are used.
+
+Four independent streams (scene, sensor noise, faults, dropout) are drawn from a counter: the value depends on
+(seed, stream, episode, step, index) alone. Nothing is stored, so the order of the calls, the number of worlds, the
+policy and the faults cannot shift one stream against another, and there is no generator state to save.
+
+The hash is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"),
+chained over the coordinates.
+"""
+
+import enum
+import math
+
+import torch
+from torch import Tensor
+
+
+class Stream(enum.IntEnum):
+    """The four streams; two of them never share a number."""
+
+    SCENE = 1
+    NOISE = 2
+    FAULTS = 3
+    DROPOUT = 4
+
+
+def _signed(value: int) -> int:
+    """A 64-bit word as the signed integer that torch stores."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_GAMMA = _signed(0x9E3779B97F4A7C15)
+_MIX_1 = _signed(0xBF58476D1CE4E5B9)
+_MIX_2 = _signed(0x94D049BB133111EB)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch's own keeps the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def check_seed(seed: int) -> int:
+    """The seed itself, if it is one: a non-negative integer below 2**63.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: negative or too large.
+    """
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"seed must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
+    seed = seed.__index__()
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+    return seed
+
+
+def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
+    """Random 64-bit words.
+
+    Args:
+        seed: the run's seed.
+        stream: which of the four streams.
+        episode: int64 (n,), episode numbers.
+        step: int64 (n,) or one number, the control step within the episode.
+        count: words per row.
+        salt: tells users of one stream apart (two sensors, say).
+
+    Returns:
+        int64 (n, count), uniform over all 64-bit words.
+    """
+    key = torch.tensor(seed, dtype=torch.int64, device=episode.device) * _GAMMA + (int(stream) << 32) + salt
+    word = _mix(_mix(key) + episode.to(torch.int64) * _GAMMA)
+    word = _mix(word + step * _GAMMA)
+    index = torch.arange(1, count + 1, device=episode.device) * _GAMMA
+    return _mix(word[:, None] + index)
+
+
+def uniform(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
+    """Uniform float64 numbers in (0, 1), shape (n, count); arguments as in `bits`."""
+    return (_shift(bits(seed, stream, episode, step, count, salt), 11).double() + 0.5) * 2.0**-53
+
+
+def normal(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
+    """Standard normal float64 numbers, shape (n, count), by Box and Muller's method; arguments as in `bits`."""
+    u = uniform(seed, stream, episode, step, 2 * ((count + 1) // 2), salt)
+    u1, u2 = u.chunk(2, dim=1)
+    radius, angle = torch.sqrt(-2.0 * torch.log(u1)), 2.0 * math.pi * u2
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]

@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from robofuse import __version__, cli, probes
+
+HEAVY = {"torch", "mujoco", "warp", "stable_baselines3"}
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "robofuse.cli", *arguments], capture_output=True, text=True)
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"robofuse {__version__}\n"
+
+
+def test_help_names_every_command_and_loads_none():
+    code = f"""
+import sys
+from robofuse import cli
+try:
+    cli.main(["--help"])
+except SystemExit as end:
+    print(end.code, [name for name in {sorted(HEAVY)} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "0 []"
+    for name in cli.COMMANDS:
+        assert name.split()[0] in done.stdout
+    assert "--version" in done.stdout
+
+
+def test_no_arguments_is_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 0
+    assert "doctor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_a_command(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([*name.split(), "--help"])
+    assert end.value.code == 0
+    assert f"robofuse {name}" in capsys.readouterr().out
+
+
+def test_unknown_command_is_named():
+    done = run("lst")
+    assert done.returncode == 2
+    assert "lst" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_list_shows_every_name(capsys):
+    from robofuse import sensors
+    from robofuse.envs import registration
+
+    assert cli.main(["list"]) == 0
+    shown = capsys.readouterr().out
+    for table in (registration.TASKS, registration.ROBOTS, registration.CAMERAS, registration.RENDERERS):
+        assert all(name in shown for name in table)
+    assert all(str(row[0]) in shown for row in sensors.describe())
+
+
+@pytest.fixture
+def run_instead(monkeypatch):
+    """Runs a function of this file as `robofuse list`, as if this file belonged to the package."""
+    monkeypatch.setattr(cli, "__file__", __file__)
+
+    def main(command):
+        monkeypatch.setitem(cli.COMMANDS, "list", cli.Command("Fail.", lambda: command))
+        return cli.main(["list"])
+
+    return main
+
+
+def test_mistake_of_the_user_is_one_line(run_instead, capsys):
+    def command() -> None:
+        raise ValueError(
+            """no camera "bak";
+            there are front, wrist"""
+        )
+
+    assert run_instead(command) == 2
+    assert capsys.readouterr().err == 'error: no camera "bak"; there are front, wrist\n'
+
+
+def test_mistake_of_the_code_keeps_its_traceback(run_instead):
+    def command() -> None:
+        int("not a number")
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_instead(command)
+
+
+def test_mistake_of_a_library_keeps_its_traceback(run_instead):
+    def command() -> None:
+        json.loads("not JSON")
+
+    with pytest.raises(ValueError, match="Expecting value"):
+        run_instead(command)
+
+
+@pytest.fixture(scope="module")
+def report():
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_doctor_finds_a_renderer_that_works(report):
+    assert any(outcome["works"] and outcome["ms_per_frame"] > 0 for outcome in report["renderers"])
+
+
+def test_doctor_explains_what_does_not_work(report):
+    for outcome in report["renderers"]:
+        assert outcome["works"] or (outcome["reason"] and outcome["advice"])
+
+
+def test_doctor_reports_the_machine(report):
+    assert report["robofuse"] == __version__
+    assert report["cores"] >= 1 and report["memory_gib"] > 0
+    assert report["packages"]["torch"] and report["packages"]["mujoco"]
+
+
+def probe(code, monkeypatch, timeout_s=20.0):
+    """Runs a probe whose process runs `code` instead of a renderer."""
+    monkeypatch.setattr(probes, "PROGRAM", ("-c", code))
+    return probes.run_probe(probes.Probe("gl", "fake", {}, "buy a new one", timeout_s))
+
+
+def test_probe_survives_an_abort(monkeypatch):
+    outcome = probe("import os; os.abort()", monkeypatch)
+    assert not outcome["works"]
+    assert "SIGABRT" in outcome["reason"]
+    assert outcome["advice"] == "buy a new one"
+
+
+def test_probe_survives_a_hang(monkeypatch):
+    outcome = probe("import time; time.sleep(60)", monkeypatch, timeout_s=0.5)
+    assert outcome["reason"] == "no answer within 0.5 s"
+
+
+def test_probe_reports_the_last_line_of_an_error(monkeypatch):
+    outcome = probe("raise RuntimeError('no such device')", monkeypatch)
+    assert outcome["reason"] == "RuntimeError: no such device"
+
+
+def test_probe_reads_the_speed_after_a_banner(monkeypatch):
+    outcome = probe("""print('Warp 1.2 initialized'); print('{"ms_per_frame": 0.5}')""", monkeypatch)
+    assert outcome["works"] and outcome["ms_per_frame"] == 0.5 and not outcome["advice"]

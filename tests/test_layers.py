@@ -1,0 +1,128 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "robofuse"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Lowest first. A module may import from its own layer and from those below it.
+LAYERS = [
+    {"sensors", "stats", "streams"},
+    {"dropout", "faults"},
+    {"envs", "policies"},
+    {"train", "evaluate", "replay", "report", "bench", "doctor", "listing", "probes"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+COMMANDS = LAYERS[3] | LAYERS[4]
+
+SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
+SB3_FILES = {"dropout", "faults", "policies.extractor", "policies.actor_critic", "policies.ppo"}
+
+
+def parts_of(path):
+    """The module's dotted name below robofuse, as a list: envs/world.py is ['envs', 'world']."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports_of(path):
+    """Absolute dotted names of everything that the file imports, at its top or inside a function."""
+    here = ["robofuse", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            base = base + (node.module.split(".") if node.module else [])
+            # `from robofuse import envs` imports a module, so the name counts as part of the path.
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def violations(parts, imported):
+    """Every rule of the design that this import breaks, in words."""
+    top, *rest = imported.split(".")
+    own = parts[0] if parts else "robofuse"
+    if top in ("envs", "policies"):
+        yield "imports through the links; say robofuse.envs, robofuse.policies"
+    if top in SIMULATORS and own != "envs":
+        yield "a simulator is imported only under robofuse/envs"
+    if top == "stable_baselines3":
+        adapter = own == "envs" and len(parts) > 1 and parts[1].startswith("adapters")
+        in_allowed_file = any(".".join(parts[:n]) in SB3_FILES for n in (1, 2))
+        if not (adapter or in_allowed_file or own in COMMANDS):
+            yield "stable_baselines3 is imported only by adapters, wrappers and commands"
+    if top == "robofuse" and rest and rest[0] in RANK:
+        target = rest[0]
+        if not parts:
+            # The package registers its environments and that is all: it must stay quick to import.
+            if rest[:2] != ["envs", "registration"]:
+                yield "robofuse/__init__.py imports only envs.registration"
+        elif {own, target} == {"envs", "policies"}:
+            yield "envs and policies never import each other"
+        elif RANK[target] > RANK[own]:
+            yield f"{own} is below {target}, and imports point down"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    parts = parts_of(path)
+    broken = [f"{name}: {rule}" for name in imports_of(path) for rule in violations(parts, name)]
+    assert not broken, "\n".join(broken)
+
+
+def test_every_module_has_a_layer():
+    names = {parts[0] for path in FILES if (parts := parts_of(path))}
+    assert names <= set(RANK), f"give {sorted(names - set(RANK))} a layer in this file"
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("envs.world", "robofuse.policies.fusion"),
+        ("policies.fusion", "robofuse.envs"),
+        ("policies.fusion", "policies.encoders"),
+        ("policies.fusion", "mujoco"),
+        ("policies.fusion", "stable_baselines3.common"),
+        ("envs.world", "stable_baselines3"),
+        ("sensors", "robofuse.envs.scene"),
+        ("sensors", "robofuse.dropout"),
+        ("envs.world", "robofuse.train"),
+        ("replay", "mujoco_warp"),
+    ],
+)
+def test_rules_catch(module, imported):
+    assert list(violations(module.split("."), imported))
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("envs.world", "robofuse.sensors"),
+        ("envs.adapters_sb3", "stable_baselines3"),
+        ("faults.wrappers", "stable_baselines3"),
+        ("policies.ppo", "stable_baselines3"),
+        ("report", "robofuse.evaluate"),
+        ("cli", "robofuse.__version__"),
+    ],
+)
+def test_rules_allow(module, imported):
+    assert not list(violations(module.split("."), imported))
+
+
+def test_import_robofuse_loads_nothing_heavy():
+    heavy = ["torch", "mujoco", "mujoco_warp", "OpenGL", "warp", "stable_baselines3", "cv2"]
+    code = f"import sys, robofuse; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ["envs", "policies"])
+def test_links_point_at_the_rooms(room):
+    link = ROOT / room
+    assert link.is_symlink()
+    assert link.resolve() == PACKAGE / room
