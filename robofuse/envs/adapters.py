@@ -1,0 +1,180 @@
+"""A World as Gymnasium sees it: one environment, or a vector of them. No copies, no subprocesses."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from robofuse.envs.viewer import Viewer
+from robofuse.envs.world import CONTROL_RATE, Step, World
+from robofuse.streams import check_seed
+
+RENDER_MODES = ("rgb_array", "human")
+Observation = dict[str, np.ndarray]
+
+
+def arrays(observation: dict[str, Tensor]) -> Observation:
+    """Tensors as NumPy arrays over the same memory (a copy only from another device)."""
+    return {key: value.cpu().numpy() for key, value in observation.items()}
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    """The mode itself; ValueError that lists the modes if it is unknown."""
+    if render_mode not in (None, *RENDER_MODES):
+        raise ValueError(f"unknown render_mode {render_mode!r}; modes: {', '.join(RENDER_MODES)}")
+    return render_mode
+
+
+def world_info(step: Step, index: int) -> dict[str, Any]:
+    """The `info` of one world: `is_success`, `reward_terms` (weighted), and `sim_error` if it diverged."""
+    info: dict[str, Any] = {
+        "is_success": bool(step.success[index]),
+        "reward_terms": {name: float(values[index]) for name, values in step.terms.items()},
+    }
+    if index in step.errors:
+        info["sim_error"] = step.errors[index]
+    return info
+
+
+class SingleEnv(gym.Env[Observation, np.ndarray]):
+    """One task as a Gymnasium environment: a World of one."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": CONTROL_RATE}
+
+    def __init__(
+        self,
+        task: str = "Grasp",
+        *,
+        render_mode: str | None = None,
+        seed: int | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Options are those of `World`; without a seed here or in `reset`, scenes differ from run to run."""
+        self.render_mode = check_render_mode(render_mode)
+        self.world = World(task, 1, auto_reset=False, seed=seed or 0, **options)
+        self.observation_space, self.action_space = self.world.observation_space, self.world.action_space
+        self._seeded, self._ended, self._viewer = seed is not None, False, None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        """Start the next episode, or episode 0 of a new seed; `options={"episode": k}` plays the k-th of this seed."""
+        seed = start_seed(self, seed, self._seeded)
+        self._seeded, self._ended = True, False
+        observation = self.world.reset(seed, (options or {}).get("episode"))
+        if self.render_mode == "human":
+            self.render()
+        return _row(observation), {"episode_number": int(self.world.episode[0])}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """See `World.step`; raises RuntimeError after the end of an episode."""
+        if self._ended:
+            raise RuntimeError("the episode has ended; call reset() before step()")
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"the action must have shape {self.action_space.shape}, got {action.shape}")
+        step = self.world.step(action[None])
+        observation = step.final_observation if len(step.ended) else step.observation
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        self._ended = terminated or truncated
+        if self.render_mode == "human":
+            self.render()
+        return _row(observation), float(step.reward[0]), terminated, truncated, world_info(step, 0)
+
+    def render(self) -> np.ndarray | None:
+        """`rgb_array`: a picture uint8 (480, 640, 3) for people; `human`: MuJoCo's viewer."""
+        if self.render_mode == "rgb_array":
+            return self.world.picture()
+        if self.render_mode == "human":
+            self._viewer = self._viewer or Viewer(self.world.backend)
+            self._viewer.show()
+        return None
+
+    def close(self) -> None:
+        """Free what the World holds; may be called twice."""
+        if self._viewer is not None:
+            self._viewer.close()
+        self.world.close()
+
+
+class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
+    """N copies of one task as a Gymnasium vector environment, straight over a World; resets in the same step."""
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["rgb_array"],
+        "render_fps": CONTROL_RATE,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        task: str = "Grasp",
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        seed: int | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Options are those of `World`; without a seed here or in `reset`, scenes differ from run to run."""
+        self.render_mode = check_render_mode(render_mode)
+        if render_mode == "human":
+            raise ValueError('a vector environment has render_mode="rgb_array" only; for a window, make a single one')
+        self.world = World(task, num_envs, seed=seed or 0, **options)
+        self.num_envs, self._seeded = num_envs, seed is not None
+        self.single_observation_space = self.world.observation_space
+        self.single_action_space = self.world.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        """Start the next episodes, or episodes 0 … N − 1 of a new seed (one seed for all: scenes differ by episode)."""
+        seed = start_seed(self, seed, self._seeded)
+        self._seeded = True
+        observation = self.world.reset(seed, (options or {}).get("episode"))
+        return arrays(observation), {"episode_number": self.world.episode.numpy().copy()}
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """See `World.step`; what the ended episodes last saw is in `infos["final_obs"]`."""
+        step = self.world.step(actions)
+        every = np.ones(self.num_envs, bool)
+        infos: dict[str, Any] = {
+            "is_success": step.success.numpy(),
+            "_is_success": every,
+            "reward_terms": arrays(step.terms) | {f"_{name}": every for name in step.terms},
+            "_reward_terms": every,
+        }
+        ended = step.ended.tolist()
+        if ended:
+            mask = np.zeros(self.num_envs, bool)
+            mask[ended] = True
+            infos["final_obs"], infos["_final_obs"] = np.full(self.num_envs, None, dtype=object), mask
+            for row, index in enumerate(ended):
+                infos["final_obs"][index] = {key: value[row].numpy() for key, value in step.final_observation.items()}
+                infos = self._add_info(infos, {"final_info": world_info(step, index)}, index)
+        for index, cause in step.errors.items():
+            infos = self._add_info(infos, {"sim_error": cause}, index)
+        return arrays(step.observation), step.reward.numpy(), step.terminated.numpy(), step.truncated.numpy(), infos
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """A picture of every world, uint8 (480, 640, 3) each."""
+        if self.render_mode is None:
+            return None
+        return tuple(self.world.picture(index) for index in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
+        """Free what the World holds."""
+        if hasattr(self, "world"):
+            self.world.close()
+
+
+def start_seed(env: gym.Env | gym.vector.VectorEnv, seed: int | None, seeded: bool) -> int | None:
+    """The seed to reset a World with: the given one, fresh entropy if there never was one, None to go on."""
+    seed = None if seed is None else check_seed(seed)
+    # Gymnasium's own generator: nothing here draws from it, but its wrappers and checkers look at it
+    (gym.Env if isinstance(env, gym.Env) else gym.vector.VectorEnv).reset(env, seed=seed)  # type: ignore[arg-type]
+    return int(env.np_random.integers(2**62)) if seed is None and not seeded else seed
+
+
+def _row(observation: dict[str, Tensor]) -> Observation:
+    return {key: value[0] for key, value in arrays(observation).items()}

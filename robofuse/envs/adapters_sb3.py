@@ -1,0 +1,120 @@
+"""A World as Stable-Baselines3 sees it: a `VecEnv` without copies and without subprocesses."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from robofuse.envs.adapters import Observation, arrays, check_render_mode
+from robofuse.envs.world import World
+from robofuse.streams import check_seed
+
+
+class SB3VecEnv(VecEnv):
+    """N copies of one task for Stable-Baselines3, straight over a World.
+
+    Arrays are fresh at every step, so a rollout buffer may keep them. `infos` hold `is_success`, `reward_terms`, and at
+    the end of an episode `terminal_observation`, `TimeLimit.truncated` and `episode` (return, length, time), as
+    SB3's Monitor would give: no Monitor is needed.
+    """
+
+    def __init__(
+        self,
+        task: str = "Grasp",
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        seed: int = 0,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Options are those of `World`."""
+        self.world = World(task, num_envs, seed=seed, **options)
+        self.render_mode = check_render_mode(render_mode)
+        self._actions: np.ndarray | None = None
+        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, int)
+        self._start = time.time()
+        super().__init__(num_envs, self.world.observation_space, self.world.action_space)
+
+    def reset(self) -> Observation:
+        """Start an episode in every world; takes the seed and options given to `seed` and `set_options`."""
+        seed, options = self._seeds[0], self._options[0]
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:], self._lengths[:] = 0.0, 0
+        observation = self.world.reset(seed, options.get("episode"))
+        self.reset_infos = [{"episode_number": number} for number in self.world.episode.tolist()]
+        return arrays(observation)
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """One seed for all worlds at the next reset: their scenes differ by episode number, not by seed."""
+        return super().seed(None if seed is None else check_seed(seed))
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Remember the actions (N, 5) for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Advance every world by one control step; see `World.step`."""
+        if self._actions is None:
+            raise RuntimeError("call step_async() before step_wait()")
+        step = self.world.step(self._actions)
+        self._actions = None
+        rewards, dones = step.reward.numpy(), (step.terminated | step.truncated).numpy()
+        self._returns += rewards
+        self._lengths += 1
+        names = tuple(step.terms)
+        infos: list[dict[str, Any]] = [
+            {"is_success": success, "reward_terms": dict(zip(names, values, strict=True))}
+            for success, values in zip(
+                step.success.tolist(), zip(*(term.tolist() for term in step.terms.values()), strict=True), strict=True
+            )
+        ]
+        final = arrays(step.final_observation)
+        for row, index in enumerate(step.ended.tolist()):
+            infos[index]["terminal_observation"] = {key: value[row] for key, value in final.items()}
+            infos[index]["TimeLimit.truncated"] = bool(step.truncated[index])
+            infos[index]["episode"] = {
+                "r": round(float(self._returns[index]), 6),
+                "l": int(self._lengths[index]),
+                "t": round(time.time() - self._start, 6),
+            }
+            self._returns[index], self._lengths[index] = 0.0, 0
+        for index, cause in step.errors.items():
+            infos[index]["sim_error"] = cause
+        return arrays(step.observation), rewards, dones, infos
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """A picture of every world, uint8 (480, 640, 3) each, if the render mode is `rgb_array`."""
+        if self.render_mode != "rgb_array":
+            return [None] * self.num_envs
+        return [self.world.picture(index) for index in range(self.num_envs)]
+
+    def close(self) -> None:
+        """Free what the World holds; may be called twice."""
+        self.world.close()
+
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
+        """An attribute of this object or its World, once per index."""
+        owner = self if attr_name in vars(self) else self.world
+        return [getattr(owner, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:  # noqa: ANN401
+        """Refused: the worlds share one object."""
+        raise NotImplementedError(f"cannot set {attr_name!r}: the worlds of an SB3VecEnv share one World; make a new one")
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,  # noqa: ANN401
+        indices: int | Iterable[int] | None = None,
+        **method_kwargs: Any,  # noqa: ANN401
+    ) -> list[Any]:
+        """Call a method of the World that takes the index of a world first, such as `picture`."""
+        method = getattr(self.world, method_name)
+        return [method(index, *method_args, **method_kwargs) for index in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: int | Iterable[int] | None = None) -> list[bool]:
+        """False everywhere: there are no wrappers inside."""
+        return [False for _ in self._get_indices(indices)]

@@ -1,0 +1,39 @@
+"""MuJoCo's interactive viewer on one world, for `render_mode="human"`."""
+
+import os
+import sys
+
+from robofuse.envs.backend import Backend
+
+
+class Viewer:
+    """A window that follows one world."""
+
+    def __init__(self, backend: Backend, world: int = 0) -> None:
+        """Opens the window.
+
+        Raises:
+            RuntimeError: there is no display.
+        """
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise RuntimeError('render_mode="human" needs a display, and there is none; use render_mode="rgb_array"')
+        import mujoco.viewer
+
+        self._backend, self._world = backend, world
+        self._model, self._data = backend.snapshot(world)
+        self._handle = mujoco.viewer.launch_passive(self._model, self._data)
+
+    def show(self) -> None:
+        """Draw the world as it is now; does nothing once the user has closed the window."""
+        if not self._handle.is_running():
+            return
+        with self._handle.lock():
+            model, _ = self._backend.snapshot(self._world, self._data)
+            # the window keeps the model it was opened with: bring over what differs from world to world
+            self._model.geom_size[:] = model.geom_size
+            self._model.geom_rgba[:] = model.geom_rgba
+        self._handle.sync()
+
+    def close(self) -> None:
+        """Close the window; may be called twice."""
+        self._handle.close()
