@@ -34,15 +34,15 @@ _MIX_1 = _signed(0xBF58476D1CE4E5B9)
 _MIX_2 = _signed(0x94D049BB133111EB)
 
 
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift; torch's own keeps the sign."""
+def shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of 64-bit words; torch's own keeps the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
+    x = (x ^ shift(x, 30)) * _MIX_1
+    x = (x ^ shift(x, 27)) * _MIX_2
+    return x ^ shift(x, 31)
 
 
 def check_seed(seed: int) -> int:
@@ -76,14 +76,14 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
     """
     key = torch.tensor(seed, dtype=torch.int64, device=episode.device) * _GAMMA + (int(stream) << 32) + salt
     word = _mix(_mix(key) + episode.to(torch.int64) * _GAMMA)
-    word = _mix(word + step * _GAMMA)
+    word = _mix(word + torch.as_tensor(step, dtype=torch.int64, device=episode.device) * _GAMMA)
     index = torch.arange(1, count + 1, device=episode.device) * _GAMMA
     return _mix(word[:, None] + index)
 
 
 def uniform(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
     """Uniform float64 numbers in (0, 1), shape (n, count); arguments as in `bits`."""
-    return (_shift(bits(seed, stream, episode, step, count, salt), 11).double() + 0.5) * 2.0**-53
+    return (shift(bits(seed, stream, episode, step, count, salt), 11).double() + 0.5) * 2.0**-53
 
 
 def normal(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:

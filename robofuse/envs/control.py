@@ -132,25 +132,29 @@ class Robot:
         fingers = self._target_gap[:, None] * (self._open / self.max_gap)
         self.backend.field("ctrl")[:, self._servos] = torch.cat([measured + step, fingers], dim=1)
 
-    def proprio(self, noise: Tensor | None = None) -> Tensor:
-        """Own joints and what forward kinematics makes of them, float64 (N, P), entries `proprio_names`.
+    @property
+    def num_encoders(self) -> int:
+        """Position and velocity encoders, of joints and fingers."""
+        return 2 * len(self._qpos)
+
+    def proprio(self, rows: Tensor, noise: Tensor) -> Tensor:
+        """Own joints and what forward kinematics makes of them, float64 (n, P), entries `proprio_names`.
 
         Args:
-            noise: standard normal (N, 2 × joints and fingers) for the encoders, or None. The pose and velocity of the
-                hand follow from the noisy joints to first order, as they would on a robot.
+            rows: int64 (n,) worlds to read.
+            noise: standard normal (n, num_encoders), or zeros. The pose and velocity of the hand follow from the
+                noisy joints to first order, as they would on a robot.
 
         Returns:
             rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
         """
-        joints = self.backend.field("qpos")[:, self._qpos]
-        speeds = self.backend.field("qvel")[:, self._dof]
-        position, yaw = self.position - self.workspace, self.yaw
-        if noise is not None:
-            wrong, wrong_speed = (noise * self._noise).chunk(2, dim=1)
-            joints, speeds = joints + wrong, speeds + wrong_speed
-            moved = (self._jacobian @ wrong[:, : self._num_joints, None])[..., 0]
-            position, yaw = position + moved[:, :3], yaw + moved[:, 5]
-        velocity = (self._jacobian[:, :3] @ speeds[:, : self._num_joints, None])[..., 0]
+        wrong, wrong_speed = (noise * self._noise).chunk(2, dim=1)
+        jacobian, n = self._jacobian[rows], self._num_joints
+        joints = self.backend.field("qpos")[rows][:, self._qpos] + wrong
+        speeds = self.backend.field("qvel")[rows][:, self._dof] + wrong_speed
+        moved = (jacobian @ wrong[:, :n, None])[..., 0]
+        position, yaw = self.position[rows] - self.workspace + moved[:, :3], self.yaw[rows] + moved[:, 5]
+        velocity = (jacobian[:, :3] @ speeds[:, :n, None])[..., 0]
         heading = torch.stack([torch.cos(yaw), torch.sin(yaw)], dim=1)
         return torch.cat([joints, speeds, position, heading, velocity], dim=1)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robofuse.streams import Stream, bits, normal
+from robofuse.streams import Stream, bits, normal, shift
 
 _BANK = 1 << 20
 
@@ -44,60 +44,62 @@ class Noise:
 
 
 class NoiseSource:
-    """Draws the noise of one seed; every value depends on (seed, episode, step) alone."""
+    """Draws the noise of N worlds; every value depends on (seed, episode, step, sensor) alone.
+
+    Hashing every pixel would cost more than rendering it. A bank of a million normal numbers stands ready instead, and
+    each reading takes the stretch of it that starts at a hashed place: white within a reading, and different from
+    reading to reading.
+    """
 
     def __init__(self, noise: Noise, device: torch.device) -> None:
-        """Prepares a bank of a million normal numbers for images.
-
-        Hashing every pixel would cost more than rendering it, so each image takes a stretch of the bank that starts at
-        a hashed place: white within the image, and different from image to image.
-        """
+        """Prepares the bank, the same on every machine."""
         self.noise, self.device = noise, device
         generator = torch.Generator().manual_seed(0x0F05E)
         self._bank = torch.randn(_BANK, generator=generator).to(device)
         self._whole = (self._bank * noise.rgb).round().clamp(-127, 127).to(torch.int16)
+        white = [noise.force] * 3 + [noise.torque] * 3 + [noise.force] * 2
+        self._white = torch.tensor(white, dtype=torch.float64, device=device)
+        self._bias = noise.bias * torch.tensor([1.0] * 3 + [0.02] * 3, dtype=torch.float64, device=device)
 
-    def rgb(self, image: Tensor, seed: int, episode: Tensor, step: Tensor, salt: int) -> Tensor:
-        """Add noise to images uint8 (n, H, W, 3), saturating; episode and step are int64 (n,)."""
+    def places(self, seed: int, episode: Tensor, step: Tensor, sensors: int) -> Tensor:
+        """Hashed places in the bank, int64 (n, sensors), for one moment of episodes int64 (n,)."""
+        return shift(bits(seed, Stream.NOISE, episode, step, sensors), 1)
+
+    def rgb(self, image: Tensor, place: Tensor) -> Tensor:
+        """Add noise to images uint8 (n, H, W, 3), saturating; `place` int64 (n,)."""
         if not self.noise.rgb:
             return image
-        added = self._stretch(self._whole, image, seed, episode, step, salt)
-        return added.add_(image).clamp_(0, 255).to(torch.uint8)
+        return _stretch(self._whole, place, image).add_(image).clamp_(0, 255).to(torch.uint8)
 
-    def depth(self, image: Tensor, seed: int, episode: Tensor, step: Tensor, salt: int) -> Tensor:
+    def depth(self, image: Tensor, place: Tensor) -> Tensor:
         """Add noise to depth float32 (n, H, W) [m]; a miss (0) stays 0."""
         if not self.noise.depth:
             return image
-        error = self._stretch(self._bank, image, seed, episode, step, salt)
-        return error.mul_(image).mul_(self.noise.depth).add_(1.0).mul_(image)
+        return _stretch(self._bank, place, image).mul_(image).mul_(self.noise.depth).add_(1.0).mul_(image)
 
-    def encoders(self, count: int, seed: int, episode: Tensor, step: Tensor) -> Tensor | None:
-        """Standard normal (n, count) times `Noise.encoder`, or None without noise."""
-        if not self.noise.encoder:
-            return None
-        return self.noise.encoder * normal(seed, Stream.NOISE, episode, step, count, salt=1)
+    def encoders(self, count: int, place: Tensor) -> Tensor:
+        """Normal numbers float64 (n, count) times `Noise.encoder`."""
+        return self.noise.encoder * _stretch(self._bank, place, self._bank.new_empty(len(place), count)).double()
 
-    def wrench(self, window: Tensor, seed: int, episode: Tensor, time: Tensor, step: Tensor) -> Tensor:
+    def wrench(self, window: Tensor, place: Tensor, seed: int, episode: Tensor, time: Tensor) -> Tensor:
         """Add white noise and slow bias to fresh readings float64 (n, W, 8); `time` (n, W) [s] in the episode.
 
         Fingertip forces get the white noise of a force, no bias, and stay non-negative.
         """
         if not (self.noise.force or self.noise.torque or self.noise.bias):
             return window
-        rows, length = window.shape[:2]
-        white = normal(seed, Stream.NOISE, episode, step, length * 8, salt=2).reshape(rows, length, 8)
-        sigma = [self.noise.force] * 3 + [self.noise.torque] * 3 + [self.noise.force] * 2
-        noisy = window + white * torch.tensor(sigma, dtype=window.dtype, device=self.device)
+        noisy = window + _stretch(self._bank, place, window) * self._white
         # a slow swing with random amplitude and phase: two normal numbers per axis, nothing to remember
-        swing = normal(seed, Stream.NOISE, episode, 0, 12, salt=3).reshape(rows, 1, 2, 6)
+        swing = normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 1, 2, 6)
         angle = (2.0 * math.pi / self.noise.bias_period) * time[..., None]
-        size = torch.tensor([1.0] * 3 + [0.02] * 3, dtype=window.dtype, device=self.device) * self.noise.bias
-        noisy[..., :6] += size * (swing[:, :, 0] * torch.cos(angle) + swing[:, :, 1] * torch.sin(angle))
+        noisy[..., :6] += self._bias * (swing[:, :, 0] * torch.cos(angle) + swing[:, :, 1] * torch.sin(angle))
         noisy[..., 6:].clamp_(min=0.0)
         return noisy
 
-    def _stretch(self, bank: Tensor, image: Tensor, seed: int, episode: Tensor, step: Tensor, salt: int) -> Tensor:
-        length = image[0].numel()
-        start = bits(seed, Stream.NOISE, episode, step, 1, salt)[:, 0] % (_BANK - length)
-        windows = bank.as_strided((_BANK - length, length), (1, 1))
-        return windows[start].reshape(image.shape)
+
+def _stretch(bank: Tensor, place: Tensor, like: Tensor) -> Tensor:
+    """Fresh values of the bank, one stretch per row, shaped like the readings (n, …)."""
+    length = like[0].numel()
+    starts = _BANK - length
+    # overlapping rows cost no memory; index_select copies the chosen ones ten times faster than indexing would
+    return bank.as_strided((starts, length), (1, 1)).index_select(0, place % starts).reshape(like.shape)

@@ -80,25 +80,22 @@ class Rig:
         """
         rows = torch.arange(self._backend.num_worlds, device=episode.device) if ids is None else ids
         episode, step = episode[rows], step[rows]
+        place = self._source.places(seed, episode, step, 2 + 2 * len(self._cameras))
         readings: dict[str, Tensor] = {}
-        images = self._renderer.render(None if ids is None else ids.numpy()) if self._renderer else []
         keys = set(self._keys())
-        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, images, strict=True)):
-            if camera.key("rgb") in keys:
-                image = torch.from_numpy(rgb)
-                readings[camera.key("rgb")] = self._source.rgb(image, seed, episode, step, salt=100 + 2 * index)
-            if camera.key("depth") in keys:
-                metres = self._source.depth(torch.from_numpy(depth), seed, episode, step, salt=101 + 2 * index)
-                readings[camera.key("depth")] = _millimetres(metres)
         if "proprio" in keys:
-            count = len(self._robot.proprio_names) - 8
-            spread = torch.zeros(self._backend.num_worlds, count, dtype=torch.float64, device=episode.device)
-            drawn = self._source.encoders(count, seed, episode, step)
-            if drawn is not None:
-                spread[rows] = drawn
-            readings["proprio"] = self._robot.proprio(spread)[rows].float()
+            drawn = self._source.encoders(self._robot.num_encoders, place[:, 0])
+            readings["proprio"] = self._robot.proprio(rows, drawn).float()
         if "force" in keys:
-            readings["force"] = self._force(seed, episode, step, rows).float()
+            readings["force"] = self._force(seed, episode, step, rows, place[:, 1]).float()
+        images = self._renderer.render(None if ids is None else ids.numpy()) if self._renderer else []
+        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, images, strict=True)):
+            colour, distance = camera.key("rgb"), camera.key("depth")
+            if colour in keys:
+                readings[colour] = self._source.rgb(torch.from_numpy(rgb), place[:, 2 + 2 * index])
+            if distance in keys:
+                metres = self._source.depth(torch.from_numpy(depth), place[:, 3 + 2 * index])
+                readings[distance] = _millimetres(metres)
         for key, line in self._lines.items():
             readings[key] = line.pass_on(readings[key], step, rows)
         return readings
@@ -132,12 +129,12 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, when.delay * self._control_dt))
         return sensors
 
-    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Tensor, place: Tensor) -> Tensor:
         fresh = self._robot.wrench(self._backend.readings)[rows]
         count = fresh.shape[1]
         age = torch.arange(count - 1, -1, -1, device=rows.device) * TIMESTEP
         time = (step * self._control_dt)[:, None] - age
-        fresh = self._source.wrench(fresh, seed, episode, time, step)
+        fresh = self._source.wrench(fresh, place, seed, episode, time)
         length = self._window.shape[1]
         kept = self._window[rows]
         window = fresh[:, -length:] if length <= count else torch.cat([kept[:, count:], fresh], dim=1)
@@ -151,5 +148,4 @@ class Rig:
 def _millimetres(metres: Tensor) -> Tensor:
     """Depth float32 (n, H, W) [m] to uint16 (n, H, W, 1) [mm]; beyond 65.5 m there is no return."""
     whole = (metres * 1000.0).round_()
-    whole = torch.where(whole > DEPTH_LIMIT_MM, 0.0, whole)
-    return whole.to(torch.uint16)[..., None]
+    return whole.mul_(whole <= DEPTH_LIMIT_MM).to(torch.uint16)[..., None]

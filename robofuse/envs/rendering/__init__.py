@@ -125,7 +125,8 @@ def make_renderer(
     threads = usable_cores() if num_threads is None else num_threads
     if threads < 1:
         raise ValueError(f"num_threads must be at least 1, got {threads}")
-    return ThreadedRenderer(name, chosen.painter_factory(model, tuple(views), poses, threads), views, poses, threads)
+    factory = chosen.painter_factory(model, tuple(views), poses, threads)
+    return ThreadedRenderer(name, factory, chosen.guard, views, poses, threads)
 
 
 def _check(model: mujoco.MjModel, views: Sequence[View], poses: Poses) -> None:

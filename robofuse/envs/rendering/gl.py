@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext as guard
 from functools import partial
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,10 +13,12 @@ from robofuse.envs.rendering import Poses, View
 from robofuse.envs.rendering.gl_context import choose_context
 from robofuse.envs.rendering.threaded import Pictures
 
+__all__ = ["GlPainter", "guard", "painter_factory", "plain"]
+
 # Worlds converted at a time, so that the float64 depths stay in the cache.
 CHUNK = 16
-# Facets of a round thing. With MuJoCo's 28 and 16 a cylinder of 10 cm is 0.6 mm too thin; this is a fifth of that.
-_SLICES, _STACKS = 64, 32
+# Facets of round things: they are most of the cost of a small picture. MuJoCo's own 28 and 16 cost a third more.
+_SLICES, _STACKS = 24, 12
 
 
 def painter_factory(
@@ -32,6 +36,8 @@ def plain(model: mujoco.MjModel, views: tuple[View, ...]) -> mujoco.MjModel:
     model.vis.quality.offsamples = 0
     model.vis.quality.numslices = _SLICES
     model.vis.quality.numstacks = _STACKS
+    if (model.light_type == mujoco.mjtLightType.mjLIGHT_DIRECTIONAL).all():
+        model.vis.quality.numquads = 1  # a flat face under parallel light has one colour, so one piece does
     # the whole buffer is cleared for every picture, so it is no larger than it must be
     model.vis.global_.offwidth = max(view.width for view in views)
     model.vis.global_.offheight = max(view.height for view in views)
@@ -45,11 +51,42 @@ def plain(model: mujoco.MjModel, views: tuple[View, ...]) -> mujoco.MjModel:
     return model
 
 
+def growth(model: mujoco.MjModel) -> np.ndarray:
+    """Factors (ngeom, 3) on sizes that make round things as large as they should be.
+
+    MuJoCo puts the corners of the facets on the surface, so all else lies inside it, by up to 2 % of the radius. Grown
+    by half of that, a depth is half as wrong, and to both sides.
+    """
+    around, along = np.cos(np.pi / _SLICES), np.cos(np.pi / (2 * _STACKS))
+    tube, ball = 2.0 / (1.0 + around), 2.0 / (1.0 + around * along)
+    kinds = {
+        mujoco.mjtGeom.mjGEOM_SPHERE: (ball, ball, ball),
+        mujoco.mjtGeom.mjGEOM_ELLIPSOID: (ball, ball, ball),
+        mujoco.mjtGeom.mjGEOM_CAPSULE: (tube, 1.0, 1.0),
+        mujoco.mjtGeom.mjGEOM_CYLINDER: (tube, 1.0, 1.0),
+    }
+    factors = np.ones((model.ngeom, 3))
+    for kind, factor in kinds.items():
+        factors[model.geom_type == kind] = factor
+    return factors
+
+
+def _geoms_only() -> mujoco.MjvOption:
+    """Draws geoms of groups 0 to 2, and none of what the ray tracer does not know; sites are drawn by default."""
+    option = mujoco.MjvOption()
+    for group in (option.sitegroup, option.tendongroup, option.skingroup, option.flexgroup):
+        group[:] = 0
+    option.geomgroup[:] = (1, 1, 1, 0, 0, 0)
+    option.flags[:] = 0
+    option.flags[mujoco.mjtVisFlag.mjVIS_STATIC] = 1
+    return option
+
+
 class GlPainter:
     """A context, a copy of the model and an `MjData`, both overwritten with one world after another."""
 
     def __init__(
-        self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, context: Callable[[int, int], object]
+        self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, context: Callable[[int, int], Any]
     ) -> None:
         """Makes the context; call it and everything else on one thread.
 
@@ -71,14 +108,14 @@ class GlPainter:
         self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + 16)
         self._scene.flags[:] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_CULL_FACE] = 1
-        self._option = mujoco.MjvOption()
-        self._categories = int(mujoco.mjtCatBit.mjCAT_STATIC | mujoco.mjtCatBit.mjCAT_DYNAMIC)
+        self._option = _geoms_only()
+        self._categories = mujoco.mjtCatBit.mjCAT_STATIC.value | mujoco.mjtCatBit.mjCAT_DYNAMIC.value
         self._views = [(self._camera(view), mujoco.MjrRect(0, 0, view.width, view.height)) for view in views]
         stores = {"geom_size": self._model, "geom_rgba": self._model}
         self._inputs = [
-            (getattr(stores.get(name, self._data), name), live)
-            for name, live in zip(Poses._fields, poses, strict=True)
+            (getattr(stores.get(name, self._data), name), live) for name, live in zip(Poses._fields, poses, strict=True)
         ]
+        self._growth = growth(self._model)
         near, far = (np.float32(x * model.stat.extent) for x in (model.vis.map.znear, model.vis.map.zfar))
         # in float32, as OpenGL builds its projection matrix, so that its rounding is undone as well
         self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
@@ -87,13 +124,16 @@ class GlPainter:
     def paint(self, ids: np.ndarray, out: Pictures) -> None:
         """See `Painter.paint`."""
         model, data, scene, context = self._model, self._data, self._scene, self._context
-        buffers = [(np.empty((CHUNK, *rgb.shape[1:]), np.uint8), np.empty((CHUNK, *depth.shape[1:]), np.float32))
-                   for rgb, depth in out]
+        buffers = [
+            (np.empty((CHUNK, *rgb.shape[1:]), np.uint8), np.empty((CHUNK, *depth.shape[1:]), np.float32))
+            for rgb, depth in out
+        ]
         for first in range(0, len(ids), CHUNK):
             rows = ids[first : first + CHUNK]
             for slot, world in enumerate(rows):
                 for store, live in self._inputs:
                     store[:] = live[world]
+                model.geom_size *= self._growth
                 for (camera, rect), (rgb, depth) in zip(self._views, buffers, strict=True):
                     # the camera first: an infinite plane is laid out around where the scene's camera is
                     mujoco.mjv_updateCamera(model, data, camera, scene)

@@ -1,6 +1,7 @@
 """The renderer around the painters: which worlds, which thread, which slice of the output."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -27,13 +28,20 @@ class ThreadedRenderer:
     """See `Renderer`: one painter a thread, each with a contiguous share of the worlds."""
 
     def __init__(
-        self, name: str, factory: Callable[[], Painter], views: Sequence[View], poses: Poses, num_threads: int
+        self,
+        name: str,
+        factory: Callable[[], Painter],
+        guard: Callable[[], AbstractContextManager],
+        views: Sequence[View],
+        poses: Poses,
+        num_threads: int,
     ) -> None:
         """Makes the painters.
 
         Args:
             name: the renderer's name.
             factory: makes a painter, in its thread.
+            guard: entered by the caller's thread while painters are made or paint.
             views: what a painter draws.
             poses: only its number of worlds is read here.
             num_threads: at least 1; more than there are worlds are not started.
@@ -44,7 +52,9 @@ class ThreadedRenderer:
         self.name = name
         self._shapes = [(view.height, view.width) for view in views]
         self._worlds = len(poses.geom_xpos)
-        self._workers = Workers(f"robofuse-{name}", min(num_threads, self._worlds), factory)
+        self._guard = guard
+        with guard():
+            self._workers = Workers(f"robofuse-{name}", min(num_threads, self._worlds), factory)
 
     def render(self, ids: np.ndarray | None = None) -> Pictures:
         """See `Renderer.render`."""
@@ -57,7 +67,8 @@ class ThreadedRenderer:
         def share(painter: Painter, start: int, stop: int) -> None:
             painter.paint(rows[start:stop], [(rgb[start:stop], depth[start:stop]) for rgb, depth in out])
 
-        self._workers.map(share, n)
+        with self._guard():
+            self._workers.map(share, n)
         return out
 
     def close(self) -> None:
