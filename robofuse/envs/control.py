@@ -175,8 +175,9 @@ class Robot:
         own_torque = (torch.linalg.cross(lever, self._weight.expand_as(lever))[:, None, None] @ axes)[:, :, 0]
         return torch.cat(
             [
-                readings[..., force : force + 3] + own_force,
-                readings[..., torque : torque + 3] + own_torque,
+                # MuJoCo reports what the wrist exerts on the hand
+                -(readings[..., force : force + 3] + own_force),
+                -(readings[..., torque : torque + 3] + own_torque),
                 readings[..., [tip_0, tip_1]],
             ],
             dim=2,
