@@ -238,10 +238,23 @@ def test_no_opengl_says_what_to_do(monkeypatch):
         search()
 
 
+def test_glfw_without_a_screen_is_an_error_and_not_a_hang(monkeypatch):
+    from robofuse.envs.rendering import gl_context
+
+    pytest.importorskip("glfw")
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
+    with pytest.raises(RuntimeError, match="glfw: .*warp"):
+        gl_context.choose_context.__wrapped__()
+
+
 @pytest.mark.parametrize("name", RENDERERS)
 def test_the_interpreter_ends_quietly_when_nobody_closed(name):
     open_renderer(name, *scene(1)).close()  # skips where it cannot work
-    code = "from test_rendering import *; r = make_renderer(sys.argv[1], *scene()[:1], VIEWS, scene()[1], 2); r.render()"
+    code = (
+        "from test_rendering import *; r = make_renderer(sys.argv[1], *scene()[:1], VIEWS, scene()[1], 2); r.render()"
+    )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=60, env=env)
     # Warp's C++ says so itself where there is no CUDA driver

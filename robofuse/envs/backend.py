@@ -90,6 +90,7 @@ class CpuBackend:
         self.readings = torch.from_numpy(self._readings)
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
+        self.field("sensordata")  # a field is filled by the calls after it was bound
         self._causes = np.array([int(w) for w in _DIVERGED])
         self._counts = self._batch.warning[:, self._causes, 1].copy()
 

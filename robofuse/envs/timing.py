@@ -43,6 +43,8 @@ class Line:
         Returns:
             (n, …) what arrives now, a fresh tensor.
         """
+        if reading.dtype == torch.uint16:  # torch cannot index into it, but into the same bits as int16
+            return self.pass_on(reading.view(torch.int16), step, rows).view(torch.uint16)
         if self._sent is None or self._held is None:
             self._held = reading.new_zeros((self._num_worlds, *reading.shape[1:]))
             self._sent = torch.stack([self._held] * (self._timing.delay + 1))

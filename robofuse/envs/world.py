@@ -18,6 +18,7 @@ from robofuse.envs.rig import Rig
 from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
 from robofuse.envs.tasks import Task, resolve_task
+from robofuse.envs.tensors import put
 from robofuse.envs.timing import Timing
 from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
@@ -212,13 +213,14 @@ class World:
         final: dict[str, Tensor] = {}
         if len(ended):
             final = {key: value[ended] for key, value in self._observation.items()}
-            for world in errors:
-                for key, value in final.items():
-                    value[ended == world] = before[key][world]
+            for row, world in enumerate(ended.tolist()):
+                if world in errors:
+                    for key, value in final.items():
+                        put(value, row, before[key][world])
             if self.auto_reset:
                 self._start(ended)
                 for key, value in self._observe(ended).items():
-                    self._observation[key][ended] = value
+                    put(self._observation[key], ended, value)
         return Step(
             dict(self._observation),
             torch.stack(list(terms.values())).sum(dim=0),

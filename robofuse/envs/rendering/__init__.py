@@ -94,8 +94,9 @@ def make_renderer(
     """A renderer of N worlds of one model.
 
     Both draw geom groups 0 to 2 with MuJoCo's headlight and lights, ambient and diffuse, and nothing else: no shadows,
-    reflections, textures, highlights, fog or smoothed edges; what no geom covers is black. For pictures that agree, a
-    model keeps nothing nearer to a camera than `znear`, alpha at 0 or 1, and lights directional.
+    reflections, textures, highlights, fog, smoothed edges, sites or tendons; what no geom covers is black. Pictures of
+    the two agree where a model keeps to directional lights (OpenGL lights corners and blends, so spot lights differ a
+    little; it draws no point lights), to alpha 0 or 1, and nothing nearer to a camera than `znear`.
 
     Args:
         name: a key of `RENDERERS`.

@@ -5,6 +5,7 @@ import functools
 import glob
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -78,9 +79,14 @@ def choose_context() -> Callable[[int, int], Any]:
 
 def _try(backend: str) -> Callable[[int, int], Any]:
     module = importlib.import_module(f"mujoco.{backend}")
-    context = module.GLContext(16, 16)
-    try:
-        context.make_current()
-    finally:
-        context.free()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GLFW's; said below
+        context = module.GLContext(16, 16)
+        try:
+            context.make_current()
+            # without a screen GLFW only warns, and MuJoCo then hangs on a context that is not there
+            if backend == "glfw" and not module.glfw.get_current_context():
+                raise RuntimeError("it makes no window; DISPLAY names no screen that works")
+        finally:
+            context.free()
     return module.GLContext
