@@ -9,6 +9,7 @@ chained over the coordinates.
 """
 
 import enum
+import functools
 import math
 
 import torch
@@ -24,14 +25,26 @@ class Stream(enum.IntEnum):
     DROPOUT = 4
 
 
+_WORD = (1 << 64) - 1
+_GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
 def _signed(value: int) -> int:
     """A 64-bit word as the signed integer that torch stores."""
-    return value - (1 << 64) if value >= 1 << 63 else value
+    value &= _WORD
+    return value - (1 << 64) if value >> 63 else value
 
 
-_GAMMA = _signed(0x9E3779B97F4A7C15)
-_MIX_1 = _signed(0xBF58476D1CE4E5B9)
-_MIX_2 = _signed(0x94D049BB133111EB)
+_SIGNED_GAMMA, _SIGNED_1, _SIGNED_2 = _signed(_GAMMA), _signed(_MIX_1), _signed(_MIX_2)
+
+
+@functools.cache
+def _key(seed: int, stream: int, salt: int) -> int:
+    """The same mixing on one Python integer."""
+    x = (seed * _GAMMA + (stream << 32) + salt) & _WORD
+    x = ((x ^ (x >> 30)) * _MIX_1) & _WORD
+    x = ((x ^ (x >> 27)) * _MIX_2) & _WORD
+    return _signed(x ^ (x >> 31))
 
 
 def shift(x: Tensor, bits: int) -> Tensor:
@@ -40,8 +53,8 @@ def shift(x: Tensor, bits: int) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ shift(x, 30)) * _MIX_1
-    x = (x ^ shift(x, 27)) * _MIX_2
+    x = (x ^ shift(x, 30)) * _SIGNED_1
+    x = (x ^ shift(x, 27)) * _SIGNED_2
     return x ^ shift(x, 31)
 
 
@@ -74,10 +87,9 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
     Returns:
         int64 (n, count), uniform over all 64-bit words.
     """
-    key = torch.tensor(seed, dtype=torch.int64, device=episode.device) * _GAMMA + (int(stream) << 32) + salt
-    word = _mix(_mix(key) + episode.to(torch.int64) * _GAMMA)
-    word = _mix(word + torch.as_tensor(step, dtype=torch.int64, device=episode.device) * _GAMMA)
-    index = torch.arange(1, count + 1, device=episode.device) * _GAMMA
+    word = _mix(episode.to(torch.int64) * _SIGNED_GAMMA + _key(seed, int(stream), salt))
+    word = _mix(word + torch.as_tensor(step, dtype=torch.int64, device=episode.device) * _SIGNED_GAMMA)
+    index = torch.arange(1, count + 1, device=episode.device) * _SIGNED_GAMMA
     return _mix(word[:, None] + index)
 
 

@@ -122,8 +122,8 @@ class CpuBackend:
             self._batch.rollout(self._substeps, record=("sensordata",), out=self._recorded)
         except batch.SimulationError as error:
             raised = {int(i): self._batch.error(int(i)) for i in error.ids}
-        # positions and velocities of the new state; forces keep describing the last substep
-        self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        # positions of the new state; forces keep describing the last substep
+        self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
         counts = self._batch.warning[:, self._causes, 1]
         grown = counts > self._counts
         if grown.any():

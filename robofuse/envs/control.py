@@ -9,6 +9,7 @@ from torch import Tensor
 from robofuse.envs.backend import Backend
 from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel
+from robofuse.envs.tensors import Rows, span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
@@ -43,9 +44,12 @@ class Robot:
 
         joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu)}
-        self._joints, self._num_joints = joints, len(joints)
-        self._qpos, self._dof = m.jnt_qposadr[joints + fingers].tolist(), m.jnt_dofadr[joints + fingers].tolist()
-        self._servos = [servo[j] for j in joints + fingers]
+        self._joints, self._num_joints = span(joints), len(joints)
+        qpos = m.jnt_qposadr[joints + fingers].tolist()
+        self._qpos, self._dof = span(qpos), span(m.jnt_dofadr[joints + fingers].tolist())
+        self._joint_qpos, self._finger_qpos = span(qpos[: len(joints)]), span(qpos[len(joints) :])
+        self._servos = span([servo[j] for j in joints + fingers])
+        self._num_encoders = 2 * len(qpos)
         self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
         self._slide = torch.tensor(slide[: len(joints)], device=device)
@@ -92,9 +96,10 @@ class Robot:
     def reset(self, ids: Tensor) -> None:
         """Put worlds `ids` at home with open fingers; `settle` must follow the backend's `commit`."""
         start = torch.cat([self._home, self._open])
-        rows = ids[:, None]
-        self.backend.field("qpos")[rows, self._qpos] = start
-        self.backend.field("ctrl")[rows, self._servos] = start
+        for name, columns in (("qpos", self._qpos), ("ctrl", self._servos)):
+            values = self.backend.field(name)[ids]
+            values[:, columns] = start
+            self.backend.field(name)[ids] = values
 
     def settle(self, ids: Tensor) -> None:
         """Take the present pose of worlds `ids` as the commanded one."""
@@ -106,12 +111,12 @@ class Robot:
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
         self.position = self.backend.field("site_xpos")[:, self._grip].clone()
-        self._axes = self.backend.field("site_xmat")[:, self._grip].reshape(-1, 3, 3).clone()
+        self._axes = self.backend.field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
         turn = self._axes @ self._home_axes.T
         self.yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
         anchors, axes = (self.backend.field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
         self._jacobian = jacobian(self.position, anchors, axes, self._slide)
-        self.gap = self.backend.field("qpos")[:, self._qpos[self._num_joints :]].sum(dim=1)
+        self.gap = self.backend.field("qpos")[:, self._finger_qpos].sum(dim=1)
 
     def apply(self, action: Tensor) -> None:
         """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""
@@ -127,7 +132,7 @@ class Robot:
 
         turn = rotation_error(_about_z(self._target_yaw) @ self._home_axes, self._axes)
         error = torch.cat([self._target_position - self.position, turn], dim=1)
-        measured = self.backend.field("qpos")[:, self._qpos[: self._num_joints]]
+        measured = self.backend.field("qpos")[:, self._joint_qpos]
         step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
         fingers = self._target_gap[:, None] * (self._open / self.max_gap)
         self.backend.field("ctrl")[:, self._servos] = torch.cat([measured + step, fingers], dim=1)
@@ -135,13 +140,13 @@ class Robot:
     @property
     def num_encoders(self) -> int:
         """Position and velocity encoders, of joints and fingers."""
-        return 2 * len(self._qpos)
+        return self._num_encoders
 
-    def proprio(self, rows: Tensor, noise: Tensor) -> Tensor:
+    def proprio(self, rows: Rows, noise: Tensor) -> Tensor:
         """Own joints and what forward kinematics makes of them, float64 (n, P), entries `proprio_names`.
 
         Args:
-            rows: int64 (n,) worlds to read.
+            rows: worlds to read.
             noise: standard normal (n, num_encoders), or zeros. The pose and velocity of the hand follow from the
                 noisy joints to first order, as they would on a robot.
 
@@ -150,8 +155,8 @@ class Robot:
         """
         wrong, wrong_speed = (noise * self._noise).chunk(2, dim=1)
         jacobian, n = self._jacobian[rows], self._num_joints
-        joints = self.backend.field("qpos")[rows][:, self._qpos] + wrong
-        speeds = self.backend.field("qvel")[rows][:, self._dof] + wrong_speed
+        joints = self.backend.field("qpos")[:, self._qpos][rows] + wrong
+        speeds = self.backend.field("qvel")[:, self._dof][rows] + wrong_speed
         moved = (jacobian @ wrong[:, :n, None])[..., 0]
         position, yaw = self.position[rows] - self.workspace + moved[:, :3], self.yaw[rows] + moved[:, 5]
         velocity = (jacobian[:, :3] @ speeds[:, :n, None])[..., 0]
@@ -178,7 +183,8 @@ class Robot:
                 # MuJoCo reports what the wrist exerts on the hand
                 -(readings[..., force : force + 3] + own_force),
                 -(readings[..., torque : torque + 3] + own_torque),
-                readings[..., [tip_0, tip_1]],
+                readings[..., tip_0 : tip_0 + 1],
+                readings[..., tip_1 : tip_1 + 1],
             ],
             dim=2,
         )

@@ -19,10 +19,11 @@ def jacobian(point: Tensor, anchors: Tensor, axes: Tensor, slides: Tensor) -> Te
     Returns:
         (N, 6, J): rows are the linear velocity [m/s] and the angular velocity [rad/s] per unit joint speed.
     """
-    turning = torch.linalg.cross(axes, point[:, None] - anchors)
-    linear = torch.where(slides[:, None], axes, turning)
-    angular = torch.where(slides[:, None], torch.zeros_like(axes), axes)
-    return torch.cat([linear, angular], dim=2).transpose(1, 2)
+    linear = torch.linalg.cross(axes, point[:, None] - anchors)
+    if slides.any():
+        linear = torch.where(slides[:, None], axes, linear)
+        axes = axes * ~slides[:, None]
+    return torch.cat([linear, axes], dim=2).transpose(1, 2)
 
 
 def rotation_error(target: Tensor, current: Tensor) -> Tensor:
@@ -66,7 +67,8 @@ def damped_step(
 
 def _solve(jacobian: Tensor, error: Tensor, pull: Tensor) -> Tensor:
     transposed = jacobian.transpose(1, 2)
-    damping = DAMPING**2 * torch.eye(6, dtype=jacobian.dtype, device=jacobian.device)
+    squared = jacobian @ transposed
+    squared.diagonal(dim1=1, dim2=2).add_(DAMPING**2)
     # pull first, then the error that is left including what the pull caused: the projection without forming I − J⁺J
     left = error - (jacobian @ pull[..., None])[..., 0]
-    return pull + (transposed @ torch.linalg.solve(jacobian @ transposed + damping, left[..., None]))[..., 0]
+    return pull + (transposed @ torch.linalg.solve(squared, left[..., None]))[..., 0]

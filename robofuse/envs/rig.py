@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,8 +12,10 @@ from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.rendering import Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
+from robofuse.envs.tensors import Rows
 from robofuse.envs.timing import Line, Timing
-from robofuse.sensors import DEPTH_LIMIT_MM, MODALITIES, Sensor, order
+from robofuse.sensors import MODALITIES, Sensor, order
+
 
 
 class Rig:
@@ -45,10 +48,13 @@ class Rig:
         self._source = NoiseSource(noise, backend.device)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
         self._window = torch.zeros(backend.num_worlds, force_window, 8, dtype=torch.float64, device=backend.device)
+        self._age = TIMESTEP * torch.arange(backend.readings.shape[1] - 1, -1, -1, device=backend.device)
+        self._swing = torch.zeros(backend.num_worlds, 2, 6, dtype=torch.float64, device=backend.device)
         self.sensors = order(self._declare(modalities, timing))
-        stray = [key for key in timing if key not in {sensor.key for sensor in self.sensors}]
+        self._keys = [sensor.key for sensor in self.sensors]
+        stray = [key for key in timing if key not in self._keys]
         if stray:
-            raise ValueError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys())}")
+            raise ValueError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
         self._lines = {key: Line(when, backend.num_worlds) for key, when in timing.items() if when != Timing()}
         self._renderer = None
         if self._cameras:
@@ -78,35 +84,37 @@ class Rig:
         Returns:
             Fresh tensors (n, …), one per sensor.
         """
-        rows = torch.arange(self._backend.num_worlds, device=episode.device) if ids is None else ids
+        rows = slice(None) if ids is None else ids
         episode, step = episode[rows], step[rows]
         place = self._source.places(seed, episode, step, 2 + 2 * len(self._cameras))
         readings: dict[str, Tensor] = {}
-        keys = set(self._keys())
-        if "proprio" in keys:
+        if "proprio" in self._keys:
             drawn = self._source.encoders(self._robot.num_encoders, place[:, 0])
             readings["proprio"] = self._robot.proprio(rows, drawn).float()
-        if "force" in keys:
+        if "force" in self._keys:
             readings["force"] = self._force(seed, episode, step, rows, place[:, 1]).float()
-        images = self._renderer.render(None if ids is None else ids.numpy()) if self._renderer else []
-        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, images, strict=True)):
-            colour, distance = camera.key("rgb"), camera.key("depth")
-            if colour in keys:
-                readings[colour] = self._source.rgb(torch.from_numpy(rgb), place[:, 2 + 2 * index])
-            if distance in keys:
-                metres = self._source.depth(torch.from_numpy(depth), place[:, 3 + 2 * index])
-                readings[distance] = _millimetres(metres)
-        for key, line in self._lines.items():
-            readings[key] = line.pass_on(readings[key], step, rows)
+        if self._renderer is not None:
+            self._take_pictures(None if ids is None else ids.numpy(), place.numpy(), readings)
+        if self._lines:
+            worlds = torch.arange(len(self._window), device=episode.device) if ids is None else ids
+            for key, line in self._lines.items():
+                readings[key] = line.pass_on(readings[key], step, worlds)
         return readings
+
+    def _take_pictures(self, ids: np.ndarray | None, place: np.ndarray, readings: dict[str, Tensor]) -> None:
+        assert self._renderer is not None
+        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, self._renderer.render(ids), strict=True)):
+            if camera.key("rgb") in self._keys:
+                self._source.rgb(rgb, place[:, 2 + 2 * index])
+                readings[camera.key("rgb")] = torch.from_numpy(rgb)
+            if camera.key("depth") in self._keys:
+                millimetres = self._source.millimetres(depth, place[:, 3 + 2 * index])
+                readings[camera.key("depth")] = torch.from_numpy(millimetres)[..., None]
 
     def close(self) -> None:
         """Free the renderer; may be called twice."""
         if self._renderer is not None:
             self._renderer.close()
-
-    def _keys(self) -> list[str]:
-        return [sensor.key for sensor in self.sensors]
 
     def _declare(self, modalities: Sequence[str], timing: Mapping[str, Timing]) -> list[Sensor]:
         declared = []
@@ -129,23 +137,20 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, when.delay * self._control_dt))
         return sensors
 
-    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Tensor, place: Tensor) -> Tensor:
+    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Rows, place: Tensor) -> Tensor:
         fresh = self._robot.wrench(self._backend.readings)[rows]
         count = fresh.shape[1]
-        age = torch.arange(count - 1, -1, -1, device=rows.device) * TIMESTEP
-        time = (step * self._control_dt)[:, None] - age
-        fresh = self._source.wrench(fresh, place, seed, episode, time)
+        starting = step == 0
+        begins = bool(starting.any())
+        if begins:
+            swing = self._swing[rows]
+            swing[starting] = self._source.swing(seed, episode[starting])
+            self._swing[rows] = swing
+        time = (step * self._control_dt)[:, None] - self._age
+        fresh = self._source.wrench(fresh, place, self._swing[rows], time)
         length = self._window.shape[1]
-        kept = self._window[rows]
-        window = fresh[:, -length:] if length <= count else torch.cat([kept[:, count:], fresh], dim=1)
-        # before the first step the sensor has only ever read one value
-        first = (step == 0)[:, None, None]
-        window = torch.where(first, window[:, -1:], window)
+        window = fresh[:, -length:] if length <= count else torch.cat([self._window[rows, count:], fresh], dim=1)
+        if begins:  # before the first step the sensor has only ever read one value
+            window = torch.where(starting[:, None, None], window[:, -1:], window)
         self._window[rows] = window
         return window
-
-
-def _millimetres(metres: Tensor) -> Tensor:
-    """Depth float32 (n, H, W) [m] to uint16 (n, H, W, 1) [mm]; beyond 65.5 m there is no return."""
-    whole = (metres * 1000.0).round_()
-    return whole.mul_(whole <= DEPTH_LIMIT_MM).to(torch.uint16)[..., None]

@@ -24,7 +24,7 @@ from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observat
 from robofuse.streams import Stream, check_seed, uniform
 
 CONTROL_RATE = 20  # Hz
-_SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
+SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
 
 
 @contextmanager
@@ -130,7 +130,7 @@ class World:
         self.num_worlds, self.auto_reset, self._seed = int(num_worlds), auto_reset, check_seed(seed)
         self._closed = False
         scene = build(model, self.task.add_objects, shots)
-        self.backend = CpuBackend(scene, self.num_worlds, _SUBSTEPS, num_threads)
+        self.backend = CpuBackend(scene, self.num_worlds, SUBSTEPS, num_threads)
         self.robot = Robot(model, self.backend)
         self.task.bind(self.backend, self.robot)
         self._rig = Rig(
@@ -200,14 +200,15 @@ class World:
         self.elapsed = self.elapsed + 1
         self.task.update()
 
-        failed = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.backend.device)
-        failed[list(errors)] = True
-        success = self.task.success() & ~failed
-        raw = self.task.terms(action)
-        terms = {
-            name: torch.where(failed, 0.0, weight * raw[name]).float() for name, weight in self.task.weights.items()
-        }
-        truncated = failed | ((self.elapsed >= self.max_steps) & ~success)
+        success, terms = self.task.success(), self.task.terms(action)
+        terms = {name: (weight * terms[name]).float() for name, weight in self.task.weights.items()}
+        truncated = self.elapsed >= self.max_steps
+        if errors:
+            failed = list(errors)
+            success[failed], truncated[failed] = False, True
+            for term in terms.values():
+                term[failed] = 0.0
+        truncated &= ~success
         before, self._observation = self._observation, self._observe()
         ended = (success | truncated).nonzero()[:, 0]
         final: dict[str, Tensor] = {}

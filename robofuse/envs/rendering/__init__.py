@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import mujoco
 import numpy as np
 
-__all__ = ["RENDERERS", "Poses", "Renderer", "View", "make_renderer"]
+__all__ = ["RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
 
 RENDERERS = {
     "warp": "mujoco_warp's ray tracer; needs nothing but pip, and draws alike on CPU and CUDA (default)",
@@ -56,6 +56,9 @@ class View:
     width: int
 
 
+Pictures = list[tuple[np.ndarray, np.ndarray]]
+
+
 class Renderer(Protocol):
     """Draws any of N worlds.
 
@@ -67,7 +70,7 @@ class Renderer(Protocol):
 
     name: str
 
-    def render(self, ids: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    def render(self, ids: np.ndarray | None = None) -> Pictures:
         """Draw worlds as their poses are now.
 
         Args:

@@ -9,9 +9,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering import Poses, View
+from robofuse.envs.rendering import Pictures, Poses, View
+from robofuse.envs.rendering.culling import Frustum
 from robofuse.envs.rendering.gl_context import choose_context
-from robofuse.envs.rendering.threaded import Pictures
 
 __all__ = ["GlPainter", "guard", "painter_factory", "plain"]
 
@@ -111,11 +111,9 @@ class GlPainter:
         self._option = _geoms_only()
         self._categories = mujoco.mjtCatBit.mjCAT_STATIC.value | mujoco.mjtCatBit.mjCAT_DYNAMIC.value
         self._views = [(self._camera(view), mujoco.MjrRect(0, 0, view.width, view.height)) for view in views]
-        stores = {"geom_size": self._model, "geom_rgba": self._model}
-        self._inputs = [
-            (getattr(stores.get(name, self._data), name), live) for name, live in zip(Poses._fields, poses, strict=True)
-        ]
+        self._poses, self._frustums = poses, [Frustum(model, view) for view in views]
         self._growth = growth(self._model)
+        self._infinite = bool((model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE).any())
         near, far = (np.float32(x * model.stat.extent) for x in (model.vis.map.znear, model.vis.map.zfar))
         # in float32, as OpenGL builds its projection matrix, so that its rounding is undone as well
         self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
@@ -130,13 +128,18 @@ class GlPainter:
         ]
         for first in range(0, len(ids), CHUNK):
             rows = ids[first : first + CHUNK]
-            for slot, world in enumerate(rows):
-                for store, live in self._inputs:
-                    store[:] = live[world]
-                model.geom_size *= self._growth
-                for (camera, rect), (rgb, depth) in zip(self._views, buffers, strict=True):
-                    # the camera first: an infinite plane is laid out around where the scene's camera is
-                    mujoco.mjv_updateCamera(model, data, camera, scene)
+            each = self._copies(rows)
+            # what a view cannot see gets no colour, and MuJoCo leaves it out
+            colours = [self._poses.geom_rgba[rows] for _ in self._views]
+            for colour, frustum in zip(colours, self._frustums, strict=True):
+                colour[..., 3] *= frustum.sees(self._poses, rows)
+            for slot in range(len(rows)):
+                for store, values in each:
+                    store[:] = values[slot]
+                for (camera, rect), (rgb, depth), colour in zip(self._views, buffers, colours, strict=True):
+                    model.geom_rgba[:] = colour[slot]
+                    if self._infinite:  # an infinite plane is laid out around where the scene's camera is
+                        mujoco.mjv_updateCamera(model, data, camera, scene)
                     mujoco.mjv_updateScene(model, data, self._option, None, camera, self._categories, scene)
                     mujoco.mjr_render(rect, scene, context)
                     mujoco.mjr_readPixels(rgb[slot], depth[slot], rect, context)
@@ -151,6 +154,24 @@ class GlPainter:
         self._window.make_current()
         self._context.free()
         self._window.free()
+
+    def _copies(self, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(MuJoCo's array, values (n, …)) of what differs between these worlds; what they share is copied at once.
+
+        The threads take turns at Python: the fewer steps a world needs, the less they wait for each other.
+        """
+        differing = []
+        for name, live in self._poses._asdict().items():
+            if name == "geom_rgba":  # differs from view to view as well
+                continue
+            store, values = getattr(self._model if name == "geom_size" else self._data, name), live[rows]
+            if name == "geom_size":
+                values = values * self._growth
+            if (values == values[0]).all():
+                store[:] = values[0]
+            else:
+                differing.append((store, values))
+        return differing
 
     def _camera(self, view: View) -> mujoco.MjvCamera:
         camera = mujoco.MjvCamera()

@@ -10,8 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering import Poses, View
-from robofuse.envs.rendering.threaded import Pictures
+from robofuse.envs.rendering import Pictures, Poses, View
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32

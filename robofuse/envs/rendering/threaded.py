@@ -6,10 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from robofuse.envs.rendering import Poses, View
+from robofuse.envs.rendering import Pictures, Poses, View
 from robofuse.envs.rendering.workers import Workers
-
-Pictures = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Painter(Protocol):

@@ -181,8 +181,8 @@ class Grasp(Task):
 
     def _touching(self) -> tuple[Tensor, Tensor, Tensor]:
         last = self.backend.readings[:, -1]
-        left, right, table = (last[:, address] > 0 for address in self._touch)
-        return left, right, table
+        left, right, table = self._touch
+        return last[:, left] > 0, last[:, right] > 0, last[:, table] > 0
 
 
 def _colour(u: Tensor) -> Tensor:

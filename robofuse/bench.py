@@ -1,0 +1,183 @@
+"""Speed, measured side by side in one run, as steps per second and as ratios.
+
+Every contender of one number of worlds and one image size takes turns within one process, so that a busy machine slows
+all of them alike; each process is fresh, so that its peak memory is its own.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from robofuse.tables import bench_tables
+
+
+@dataclass(frozen=True)
+class EnvBench:
+    """How to measure environments.
+
+    Attributes:
+        task: Task, as in `robofuse list`.
+        robot: Robot, as in `robofuse list`.
+        worlds: Numbers of worlds.
+        sizes: Image sizes, pixels a side.
+        renderers: Renderers of a World.
+        processes: Numbers of processes for SubprocVecEnv; the best counts.
+        seconds: Measured time of each contender.
+        rounds: Turns each contender takes within that time; the median counts.
+        json: Also write the results here.
+    """
+
+    task: str = "Grasp"
+    robot: str = "arm"
+    worlds: tuple[int, ...] = (1, 16, 64, 256)
+    sizes: tuple[int, ...] = (64, 128)
+    renderers: tuple[str, ...] = ("gl", "warp")
+    processes: tuple[int, ...] = (1, 2, 4, 8)
+    seconds: float = 6.0
+    rounds: int = 5
+    json: Path | None = None
+
+
+def bench_env(config: EnvBench) -> dict[str, Any]:
+    """Measure, print tables, write JSON.
+
+    Args:
+        config: what to measure.
+
+    Returns:
+        What is written as JSON: `machine`, `config`, `worlds` (a row per renderer, size and number of worlds) and
+        `subprocesses` (a row per quality, size and number of processes).
+    """
+    base = {"task": config.task, "robot": config.robot, "seconds": config.seconds, "rounds": config.rounds}
+    jobs = [
+        ("worlds", base | {"renderer": renderer, "size": size, "num_worlds": count})
+        for size in config.sizes
+        for renderer in config.renderers
+        for count in config.worlds
+    ] + [
+        ("subprocesses", base | {"tuned": tuned, "size": size, "processes": count})
+        for size in config.sizes
+        for tuned in (True, False)
+        for count in config.processes
+    ]
+    result: dict[str, Any] = {"machine": _machine(), "config": json.loads(json.dumps(asdict(config), default=str))}
+    result |= {"worlds": [], "subprocesses": []}
+    console = Console()
+    for kind, job in track(jobs, "measuring", console=Console(stderr=True)):
+        result[kind].append(_in_fresh_process(kind, job))
+        if config.json is not None:  # nothing measured is lost when interrupted
+            partial = config.json.with_suffix(".tmp")
+            partial.write_text(json.dumps(result, indent=1))
+            os.replace(partial, config.json)
+    for table in bench_tables(result):
+        console.print(table)
+        console.print()
+    return result
+
+
+def measure_worlds(
+    task: str, robot: str, renderer: str, size: int, num_worlds: int, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Steps per second of bare physics, of physics and rendering, and of our VecEnv; memory in MiB."""
+    import numpy as np
+
+    from robofuse.envs.adapters_sb3 import SB3VecEnv
+    from robofuse.envs.baselines import Floor, Script
+
+    imported = _resident("VmRSS", os.getpid())
+    env = SB3VecEnv(task, num_worlds, robot=robot, renderer=renderer, image_size=size)
+    env.reset()
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (100, num_worlds, 5))
+    script = Script(env.world, actions)
+    memory = _resident("VmHWM", os.getpid())
+    floor = Floor(env.world.backend.model, script, size, renderer)
+    env.reset()
+    count = iter(range(1 << 60))
+    contenders: dict[str, Callable[[], object]] = {
+        "physics": floor.physics,
+        "floor": floor.physics_and_render,
+        "ours": lambda: env.step(actions[next(count) % 100]),
+    }
+    rates = _turns(contenders, num_worlds, seconds, rounds)
+    env.close()
+    floor.close()
+    return rates | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_worlds / rates["ours"]}
+
+
+def measure_subprocesses(
+    task: str, robot: str, tuned: bool, size: int, processes: int, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Steps per second of SubprocVecEnv over ordinary environments; memory of all processes in MiB."""
+    import numpy as np
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    from robofuse.envs.baselines import typical
+
+    env = SubprocVecEnv([typical(task, robot, size, tuned)] * processes, start_method="spawn")
+    env.reset()
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *env.action_space.shape))
+    count = iter(range(1 << 60))
+    rates = _turns({"steps": lambda: env.step(actions[next(count) % 64])}, processes, seconds, rounds)
+    children = [process.pid for process in env.processes]
+    memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *children])
+    env.close()
+    return rates | {"peak_mib": memory, "ms_per_step": 1e3 * processes / rates["steps"]}
+
+
+def _turns(
+    contenders: dict[str, Callable[[], object]], num_worlds: int, seconds: float, rounds: int
+) -> dict[str, float]:
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, step in contenders.items():
+            rates[name].append(num_worlds * _timed(step, seconds / rounds))
+    return {name: median(values) for name, values in rates.items()}
+
+
+def _timed(step: Callable[[], object], seconds: float) -> float:
+    """Calls per second."""
+    step()
+    calls, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        step()
+        calls += 1
+    return calls / elapsed
+
+
+def _resident(field: str, pid: int) -> float:
+    """`VmRSS` or `VmHWM` (peak) of a process [MiB]; NaN where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), float("nan"))
+
+
+def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "robofuse.bench", kind, json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"measuring {job} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return job | json.loads(done.stdout.splitlines()[-1])
+
+
+def _machine() -> dict[str, Any]:
+    from robofuse.envs.rendering.workers import usable_cores
+
+    return {"platform": platform.platform(), "cores": usable_cores(), "python": platform.python_version()}
+
+
+if __name__ == "__main__":
+    measure = {"worlds": measure_worlds, "subprocesses": measure_subprocesses}[sys.argv[1]]
+    print(json.dumps(measure(**json.loads(sys.argv[2]))))
