@@ -126,7 +126,7 @@ def measure_subprocesses(
 
     env = SubprocVecEnv([typical(task, robot, size, tuned)] * processes, start_method="spawn")
     env.reset()
-    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *env.action_space.shape))
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *(env.action_space.shape or ())))
     count = iter(range(1 << 60))
     rates = _turns({"steps": lambda: env.step(actions[next(count) % 64])}, processes, seconds, rounds)
     children = [process.pid for process in env.processes]
@@ -173,7 +173,7 @@ def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    from robofuse.envs.rendering.workers import usable_cores
+    from robofuse.envs.cores import usable_cores
 
     return {"platform": platform.platform(), "cores": usable_cores(), "python": platform.python_version()}
 

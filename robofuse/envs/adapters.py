@@ -1,6 +1,6 @@
 """A World as Gymnasium sees it: one environment, or a vector of them. No copies, no subprocesses."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -39,10 +39,10 @@ def world_info(step: Step, index: int) -> dict[str, Any]:
     return info
 
 
-class SingleEnv(gym.Env[Observation, np.ndarray]):
+class SingleEnv(gym.Env[Any, np.ndarray]):
     """One task as a Gymnasium environment: a World of one."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": CONTROL_RATE}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": CONTROL_RATE}
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class SingleEnv(gym.Env[Observation, np.ndarray]):
 class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
     """N copies of one task as a Gymnasium vector environment, straight over a World; resets in the same step."""
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata = {
         "render_modes": ["rgb_array"],
         "render_fps": CONTROL_RATE,
         "autoreset_mode": AutoresetMode.SAME_STEP,

@@ -102,7 +102,7 @@ class SB3VecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:  # noqa: ANN401
         """Refused: the worlds share one object."""
-        raise NotImplementedError(f"cannot set {attr_name!r}: the worlds of an SB3VecEnv share one World; make a new one")
+        raise NotImplementedError(f"cannot set {attr_name!r}: these worlds share one World; make a new env")
 
     def env_method(
         self,

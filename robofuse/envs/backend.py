@@ -1,6 +1,5 @@
 """Where the physics runs: N simulations of one model, behind a protocol that a GPU can implement too."""
 
-import os
 import warnings
 from collections.abc import Callable
 from typing import Protocol
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from mujoco import batch
 from torch import Tensor
+
+from robofuse.envs.cores import usable_cores
 
 # counters that mean the numbers are wrong, not merely that a buffer was full
 _DIVERGED = {
@@ -21,11 +22,6 @@ _DIVERGED = {
     mujoco.mjtWarning.mjWARN_BADQACC: "NaN, Inf or huge acceleration",
     mujoco.mjtWarning.mjWARN_BADCTRL: "NaN or Inf control",
 }
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Backend(Protocol):
@@ -90,13 +86,17 @@ class CpuBackend:
         self.readings = torch.from_numpy(self._readings)
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
-        self.field("sensordata")  # a field is filled by the calls after it was bound
+        self.field("sensordata")
         self._causes = np.array([int(w) for w in _DIVERGED])
         self._counts = self._batch.warning[:, self._causes, 1].copy()
 
     def field(self, name: str) -> Tensor:
-        """See `Backend.field`; float64 (integers for counts)."""
-        return self._tensor(name, self._batch.bind)
+        """See `Backend.field`; float64 (integers for counts). Forces are zero until the first step after binding."""
+        new = name not in self._fields
+        tensor = self._tensor(name, self._batch.bind)
+        if new:  # MuJoCo fills a field at the calls after it was bound
+            self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
+        return tensor
 
     def parameter(self, name: str) -> Tensor:
         """See `Backend.parameter`; MuJoCo's own type (float64; float32 for colours)."""

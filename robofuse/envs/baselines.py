@@ -4,7 +4,7 @@ Neither is meant for use. Both run the model of a World, so all contenders simul
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import mujoco
@@ -82,13 +82,13 @@ class Floor:
         self._renderer.close()
 
 
-class TypicalEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
+class TypicalEnv(gym.Env[Any, np.ndarray]):
     """What people write today: one simulation, two passes of `mujoco.Renderer`, to be multiplied by SubprocVecEnv.
 
     The action is a step of the joint targets: cheaper than the inverse kinematics that a World does.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata = {"render_modes": []}
 
     def __init__(self, task: str, robot: str, size: int, tuned: bool) -> None:
         """With `tuned`, shadows and multisampling are off; else they are MuJoCo's defaults."""

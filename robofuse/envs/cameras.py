@@ -58,13 +58,6 @@ CAMERAS = {
     "top": Camera("top", (0.0, 0.0, 0.90), (0.0, 0.0, 0.0), 35.0),
     "wrist": Camera("wrist", (-0.08, 0.0, -0.05), (0.0, 0.0, 0.03), 75.0, mount="hand"),
 }
-DESCRIPTIONS = {
-    "scene": "fixed, in front of the robot and to its left, looks at the workspace (default)",
-    "front": "fixed, opposite the robot",
-    "side": "fixed, on the robot's left",
-    "top": "fixed, straight above the workspace; the hand hides what is under it",
-    "wrist": "on the hand, looks past the fingers",
-}
 
 
 def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) -> tuple[Camera, ...]:

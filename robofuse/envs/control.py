@@ -75,8 +75,6 @@ class Robot:
         self._target_position = torch.zeros(n, 3, dtype=torch.float64, device=device)
         self._target_yaw = torch.zeros(n, dtype=torch.float64, device=device)
         self._target_gap = torch.full((n,), self.max_gap, dtype=torch.float64, device=device)
-        for name in ("qpos", "qvel", "ctrl", "site_xpos", "site_xmat", "xanchor", "xaxis", "subtree_com"):
-            backend.field(name)  # bound before the first call, so that it fills them
 
     @property
     def proprio_names(self) -> tuple[str, ...]:

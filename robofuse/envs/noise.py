@@ -88,7 +88,7 @@ class NoiseSource:
         # the error grows with distance squared: 1000 (d + σ n d²) = (1000 + 1000 σ n d) d
         scaled = self._windows(self._bell, place, flat.shape[1])
         cv2.multiply(scaled, flat, dst=scaled)
-        cv2.add(scaled, 1000.0, dst=scaled)
+        scaled += 1000.0
         cv2.multiply(scaled, flat, dst=out.reshape(flat.shape), dtype=cv2.CV_16U)  # rounds and saturates
         if out.max(initial=0) == DEPTH_LIMIT_MM:
             out[out == DEPTH_LIMIT_MM] = 0

@@ -23,7 +23,7 @@ class Picture:
             renderer,
             model,
             [View(OVERVIEW.name, height, width)],
-            Poses(*(getattr(self._data, name)[None] for name in names), self._size, self._rgba),
+            Poses(*[*(getattr(self._data, name)[None] for name in names), self._size, self._rgba]),
             1,
         )
 

@@ -1,4 +1,4 @@
-"""Gymnasium ids, and what there is by name; light, since `import robofuse` reads it."""
+"""Gymnasium ids, and what there is by name, in a line each; light, since `import robofuse` reads it."""
 
 import gymnasium as gym
 

@@ -17,7 +17,6 @@ from robofuse.envs.timing import Line, Timing
 from robofuse.sensors import MODALITIES, Sensor, order
 
 
-
 class Rig:
     """Reads every sensor of N worlds.
 

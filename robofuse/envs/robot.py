@@ -32,7 +32,6 @@ class RobotModel:
         gap_step: fastest change of the gap between the fingers per control step [m].
         reach: half-extent (x, y) of the box the hand may be sent to, around the workspace's middle [m].
         height: lowest and highest grip site [m].
-        description: one line.
     """
 
     name: str
@@ -48,7 +47,6 @@ class RobotModel:
     gap_step: float = 0.012
     reach: tuple[float, float] = (0.20, 0.20)
     height: tuple[float, float] = (0.008, 0.40)
-    description: str = ""
 
     def __post_init__(self) -> None:
         if len(self.home) != len(self.joints):
@@ -118,7 +116,6 @@ ROBOTS = {
         joints=tuple(f"joint{i}" for i in range(1, 8)),
         home=(0.0, 0.0459, 0.0, -2.3763, 0.0, 2.4222, 0.7853982),
         **_HAND,
-        description="seven joints, Franka-class kinematics and limits, two-finger gripper (default)",
     ),
     "gripper": RobotModel(
         name="gripper",
@@ -126,7 +123,6 @@ ROBOTS = {
         joints=("x", "y", "z", "yaw"),
         home=(0.0, 0.0, 0.0, 0.0),
         **_HAND,
-        description="the same hand floating on three slides and a turning joint: fast, for tests and quick studies",
     ),
 }
 

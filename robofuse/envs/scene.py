@@ -24,7 +24,7 @@ def build(
 
     Args:
         robot: what stands on the table, its base at the origin.
-        add_objects: the task's part: gets the spec, the middle of the workspace on the table (3,) [m] and the tip sites.
+        add_objects: the task's part: gets the spec, the middle of the workspace on the table [m], the tip sites.
         cameras: with their sizes.
 
     Returns:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-
 Rows = Tensor | slice  # some worlds by number, int64 (n,), or all of them
 
 

@@ -280,7 +280,8 @@ class World:
         bad = (~action.isfinite()).nonzero()
         if len(bad):
             world, index = bad[0].tolist()
-            raise ValueError(f"action of world {world} has {float(action[world, index])} at index {index}; nothing moved")
+            value = float(action[world, index])
+            raise ValueError(f"action of world {world} has {value} at index {index}; nothing moved")
         return action.clamp(-1.0, 1.0)
 
     def _check_open(self) -> None:

@@ -7,12 +7,10 @@ from typing import NamedTuple, Protocol
 import mujoco
 import numpy as np
 
-__all__ = ["RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
+from robofuse.envs.cores import usable_cores
+from robofuse.envs.registration import RENDERERS
 
-RENDERERS = {
-    "warp": "mujoco_warp's ray tracer; needs nothing but pip, and draws alike on CPU and CUDA (default)",
-    "gl": "MuJoCo's classic renderer through EGL or OSMesa; the fastest on a CPU",
-}
+__all__ = ["RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
 
 
 class Poses(NamedTuple):
@@ -124,7 +122,6 @@ def make_renderer(
     else:
         from robofuse.envs.rendering import gl as chosen
     from robofuse.envs.rendering.threaded import ThreadedRenderer
-    from robofuse.envs.rendering.workers import usable_cores
 
     threads = usable_cores() if num_threads is None else num_threads
     if threads < 1:

@@ -27,11 +27,6 @@ class Closable(Protocol):
 T = TypeVar("T", bound=Closable)
 
 
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Call:
     """One round of jobs that somebody waits for."""
 

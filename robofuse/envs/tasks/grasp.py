@@ -30,7 +30,6 @@ class Grasp(Task):
     """
 
     name = "Grasp"
-    description = "lift a random block 10 cm and hold it there for 0.5 s, within 5 s"
     horizon = 5.0
     weights = {"reach": 0.02, "grasp": 0.02, "lift": 0.06, "hold": 0.10, "success": 10.0, "effort": 0.001}
     draws = 11
@@ -81,10 +80,6 @@ class Grasp(Task):
         self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
         self._touch = [int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")]
         self._held = torch.zeros(backend.num_worlds, dtype=torch.int64, device=backend.device)
-        for name in ("xpos", "xmat"):
-            backend.field(name)
-        for name in ("geom_size", "geom_rgba", "geom_friction", "body_mass", "body_inertia"):
-            backend.parameter(name)
 
     def place(self, ids: Tensor, u: Tensor) -> None:
         """See `Task.place`."""
@@ -103,9 +98,7 @@ class Grasp(Task):
         parameter("geom_rgba")[ids, self._geom, :3] = _colour(u[:, 8:11]).float()
         parameter("body_mass")[ids, self._body] = mass
         squared = half.square()
-        parameter("body_inertia")[ids, self._body] = (
-            mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
-        )
+        parameter("body_inertia")[ids, self._body] = mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
 
     def begin(self, ids: Tensor) -> None:
         """See `Task.begin`."""

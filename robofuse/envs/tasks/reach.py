@@ -17,7 +17,6 @@ class Reach(Task):
     """
 
     name = "Reach"
-    description = "bring the fingertips to a ball and stay there for 0.25 s (small, for tests)"
     horizon = 3.0
     weights = {"reach": 0.05, "success": 5.0, "effort": 0.002}
     draws = 3
@@ -43,7 +42,8 @@ class Reach(Task):
 
     def place(self, ids: Tensor, u: Tensor) -> None:
         """See `Task.place`."""
-        offset = torch.stack([between(u[:, 0], -0.1, 0.1), between(u[:, 1], -0.1, 0.1), between(u[:, 2], 0.05, 0.25)], 1)
+        sideways, height = between(u[:, :2], -0.1, 0.1), between(u[:, 2:], 0.05, 0.25)
+        offset = torch.cat([sideways, height], dim=1)
         self.backend.field("mocap_pos")[ids, 0] = self.robot.workspace + offset
 
     def begin(self, ids: Tensor) -> None:

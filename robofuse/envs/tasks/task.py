@@ -21,7 +21,6 @@ class Task(ABC):
 
     Attributes:
         name: `robofuse/<name>-v0` is its Gymnasium id.
-        description: one line.
         horizon: length of an episode [s].
         weights: reward term → weight; the reward is the weighted sum of `terms`, per control step.
         draws: uniform numbers that `place` needs per episode.
@@ -29,7 +28,6 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    description: ClassVar[str]
     horizon: ClassVar[float]
     weights: ClassVar[dict[str, float]]
     draws: ClassVar[int]
@@ -60,9 +58,11 @@ class Task(ABC):
 
     def begin(self, ids: Tensor) -> None:
         """Reset what the task remembers of worlds `ids`, int64 (n,), once their scene stands."""
+        return
 
     def update(self) -> None:
         """Follow one control step: counters that span several steps."""
+        return
 
     @abstractmethod
     def terms(self, action: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,158 @@
+"""Tasks: solvable by their experts, honest about success, rewards that add up."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import BLIND, rest
+
+from robofuse.envs import TASKS, World
+from robofuse.envs.registration import CAMERAS, ROBOTS
+from robofuse.envs.registration import TASKS as IDS
+
+ALL = sorted(TASKS)
+
+
+def _expert_rate(task, robot, scenes, seed):
+    world = World(task, scenes, robot=robot, sensors=BLIND, seed=seed)
+    world.reset()
+    first, won = torch.ones(scenes, dtype=torch.bool), torch.zeros(scenes, dtype=torch.bool)
+    for _ in range(world.max_steps):
+        step = world.step(world.expert())
+        assert not step.errors
+        won |= step.success & first
+        first[step.ended] = False
+    assert not first.any()
+    return won.float().mean().item()
+
+
+@pytest.mark.parametrize("robot", ["arm", "gripper"])
+@pytest.mark.parametrize("task", ALL)
+def test_the_expert_solves_it(task, robot):
+    assert _expert_rate(task, robot, 100, seed=20) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("robot", ["arm", "gripper"])
+@pytest.mark.parametrize(("task", "least"), [("Reach", 0.99), ("Grasp", 0.97)])
+def test_the_expert_solves_a_thousand_scenes(task, least, robot):
+    assert _expert_rate(task, robot, 1000, seed=1) >= least
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_doing_nothing_and_flailing_do_not_succeed(task):
+    world = World(task, 50, sensors=BLIND)
+    world.reset(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    lucky = 0
+    for _ in range(world.max_steps):
+        action = torch.rand(50, 5, generator=generator) * 2 - 1
+        action[:25] = rest(world)[:25]
+        success = world.step(action).success
+        assert not success[:25].any()
+        lucky += int(success.sum())
+    assert lucky <= 1
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_reward_is_the_sum_of_its_documented_terms(task):
+    world = World(task, 4, sensors=BLIND)
+    world.reset(seed=0)
+    names = tuple(world.task.weights)
+    for name in names:
+        assert f"`{name}`" in type(world.task).__doc__
+    for _ in range(60):
+        action = world.expert()
+        step = world.step(action)
+        assert tuple(step.terms) == names
+        assert torch.allclose(step.reward, sum(step.terms.values()))
+        assert torch.allclose(step.terms["effort"], -world.task.weights["effort"] * action.square().sum(1).float())
+        assert torch.equal(step.terms["success"] > 0, step.success)
+
+
+@pytest.mark.parametrize("task", ALL)
+def test_privileged_state_is_what_its_names_say(task):
+    world = World(task, 3, privileged=True, sensors=("proprio",))
+    observation = world.reset(seed=0)
+    assert observation["privileged"].shape == (3, len(world.task.privileged_names))
+    names = list(world.task.privileged_names)
+    thing = "ball" if task == "Reach" else "block"
+    start = names.index(f"{thing}_dx")
+    position = world.backend.field("xpos")[:, world.backend.model.body(thing).id]
+    assert torch.allclose(observation["privileged"][:, start : start + 3].double(), position - world.robot.position)
+    blind = World(task, 3, sensors=("proprio",))
+    assert "privileged" not in blind.reset(seed=0) and "privileged" not in blind.observation_space.spaces
+
+
+def test_privileged_grasp_state_is_the_blocks():
+    world = World("Grasp", 5, privileged=True, sensors=("proprio",))
+    truth = world.reset(seed=0)["privileged"].double()
+    names = list(world.task.privileged_names)
+    size = world.backend.parameter("geom_size")[:, world.task._geom]
+    assert torch.allclose(truth[:, [names.index(f"half_{a}") for a in "xyz"]], size)
+    mass = world.backend.parameter("body_mass")[:, world.task._body]
+    assert torch.allclose(truth[:, names.index("mass")], mass)
+    truth = world.step(rest(world)).observation["privileged"]
+    assert truth[:, names.index("lift")].abs().max() < 1e-3 and truth[:, names.index("touch_table")].eq(1).all()
+
+
+def test_blocks_vary_as_documented():
+    world = World("Grasp", 1000, sensors=("proprio",))
+    world.reset(seed=0)
+    half = world.backend.parameter("geom_size")[:, world.task._geom]
+    mass = world.backend.parameter("body_mass")[:, world.task._body]
+    friction = world.backend.parameter("geom_friction")[:, world.task._geom, 0]
+    spot = world.backend.field("xpos")[:, world.task._body] - world.robot.workspace
+    axes = world.backend.field("xmat")[:, world.task._body].reshape(-1, 3, 3)
+    yaw = torch.atan2(axes[:, 1, 0], axes[:, 0, 0])
+    for values, low, high in (
+        (half, 0.015, 0.025),
+        (mass, 0.05, 0.2),
+        (friction, 0.7, 1.2),
+        (spot[:, :2], -0.1, 0.1),
+        (yaw, -np.pi, np.pi),
+    ):
+        assert values.min() >= low and values.max() <= high
+        assert values.max() - values.min() > 0.98 * (high - low)
+    # inertia of a solid box
+    inertia = world.backend.parameter("body_inertia")[:, world.task._body]
+    assert torch.allclose(inertia[:, 0], mass / 3 * (half[:, 1] ** 2 + half[:, 2] ** 2))
+    colour = world.backend.parameter("geom_rgba")[:, world.task._geom, :3]
+    assert (colour.max(dim=1).values - colour.min(dim=1).values).min() > 0.25  # never the grey of robot or table
+
+
+def test_lifting_without_holding_is_no_success():
+    """A block that hangs in the air, high enough for long enough, but in nobody's fingers."""
+    world = World("Grasp", 2, sensors=BLIND)
+    world.reset(seed=0)
+    qpos, qvel = world.backend.field("qpos"), world.backend.field("qvel")
+    spot = world.task._qpos
+    for _ in range(40):
+        qpos[:, spot + 2], qvel[:, world.task._dof : world.task._dof + 6] = 0.2, 0.0
+        step = world.step(rest(world))
+    assert not step.success.any() and step.terms["lift"].eq(0).all() and step.terms["hold"].eq(0).all()
+
+
+def test_success_needs_half_a_second():
+    world = World("Grasp", 8, sensors=BLIND, privileged=True)
+    world.reset(seed=0)
+    lift, held = (world.task.privileged_names.index(name) for name in ("lift", "held"))
+    high = torch.zeros(8, dtype=torch.int64)
+    for _ in range(world.max_steps):
+        step = world.step(world.expert())
+        final = step.observation["privileged"].clone()
+        final[step.ended] = step.final_observation.get("privileged", final[:0])
+        high = torch.where(final[:, lift] >= 0.10, high + 1, torch.zeros_like(high))
+        assert (high[step.success] >= 10).all() and (final[step.success, held] == 1.0).all()
+        if step.success.any():
+            return
+    raise AssertionError("the expert never succeeded")
+
+
+def test_the_light_registry_says_what_the_real_ones_say():
+    """`import robofuse` reads names from a table without loading the modules; here both are at hand."""
+    from robofuse.envs.cameras import CAMERAS as REAL_CAMERAS
+    from robofuse.envs.robot import ROBOTS as REAL_ROBOTS
+
+    assert [f"robofuse/{name}-v0" for name in TASKS] == list(IDS)
+    assert list(REAL_ROBOTS) == list(ROBOTS)
+    assert list(REAL_CAMERAS) == list(CAMERAS)
