@@ -1,0 +1,79 @@
+"""An episode of the scripted expert as one picture, for people."""
+
+import cv2
+import numpy as np
+
+from robofuse.envs.world import World
+
+_TILE = 192
+
+
+def sheet(world: World, episode: int = 0, moments: int = 6) -> np.ndarray:
+    """Play one episode and lay it out: a column per moment, the scene on top, a row per sensor below.
+
+    Args:
+        world: a World of one, without automatic reset.
+        episode: number of the episode.
+        moments: columns, spread evenly from the first to the last step.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: the World has several worlds or resets by itself.
+    """
+    if world.num_worlds != 1 or world.auto_reset:
+        raise ValueError("a sheet needs World(…, num_worlds=1, auto_reset=False)")
+    columns, observation, over = [], world.reset(episode=episode), False
+    while not over:
+        columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
+        step = world.step(world.expert())
+        observation, over = step.observation, len(step.ended) > 0
+    columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
+    chosen = np.linspace(0, len(columns) - 1, moments).round().astype(int)
+    return np.hstack([columns[index] for index in chosen])
+
+
+def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
+    height, width = 480, 640
+    side = (width - height) // 2
+    tiles = [_caption(cv2.resize(world.picture()[:, side:-side], (_TILE, _TILE), interpolation=cv2.INTER_AREA), "")]
+    for sensor in world.sensors:
+        value = observation[sensor.key]
+        if sensor.kind in ("rgb", "depth"):
+            image = value if sensor.kind == "rgb" else depth_colours(value[..., 0])
+            tile = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+        else:
+            newest = value[-1] if sensor.kind == "window" else value
+            tile = _bars(newest, np.broadcast_to(sensor.scale, newest.shape))
+        tiles.append(_caption(tile, sensor.key))
+    return np.vstack(tiles)
+
+
+def depth_colours(millimetres: np.ndarray) -> np.ndarray:
+    """Depth uint16 (H, W) [mm] in colours, uint8 (H, W, 3) RGB: red is nearest, blue farthest, black no return."""
+    valid = millimetres > 0
+    nearest, farthest = np.percentile(millimetres[valid], (1, 99)) if valid.any() else (0.0, 1.0)
+    share = np.clip((farthest - millimetres) / max(farthest - nearest, 1.0), 0.0, 1.0)
+    coloured = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(valid[..., None], coloured, 0).astype(np.uint8)
+
+
+def _bars(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A bar per value, up or down from the middle, full height at twice its typical scale."""
+    tile = np.full((_TILE, _TILE, 3), 245, np.uint8)
+    edges = np.linspace(0, _TILE, len(values) + 1).astype(int)
+    heights = np.clip(values / scale / 2.0, -1.0, 1.0) * _TILE / 2
+    for left, right, height in zip(edges[:-1], edges[1:], heights.astype(int), strict=True):
+        top, bottom = sorted((_TILE // 2, _TILE // 2 - int(height)))
+        tile[top : bottom + 1, left + 1 : max(right - 1, left + 2)] = (40, 90, 160)
+    return tile
+
+
+def _caption(tile: np.ndarray, text: str) -> np.ndarray:
+    tile = np.ascontiguousarray(tile)
+    tile[:1], tile[:, :1] = 255, 255
+    if text:
+        tile[:22, : 12 + 9 * len(text)] //= 3
+        cv2.putText(tile, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile

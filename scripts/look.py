@@ -1,0 +1,45 @@
+"""Look at a task: the scripted expert's episode as one picture, a column per moment, a row per sensor.
+
+python scripts/look.py --task Grasp --out grasp.png
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import tyro
+
+from robofuse.envs import World
+from robofuse.envs.look import sheet
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to look at.
+
+    Attributes:
+        task: Task, as in `robofuse list`.
+        robot: Robot, as in `robofuse list`.
+        cameras: Cameras, as in `robofuse list`.
+        renderer: `warp` or `gl`.
+        moments: Columns of the picture.
+        episode: Which scene.
+        out: Where the PNG goes.
+    """
+
+    task: str = "Grasp"
+    robot: str = "arm"
+    cameras: tuple[str, ...] = ("scene", "wrist")
+    renderer: str = "warp"
+    moments: int = 5
+    episode: int = 0
+    out: str = "look.png"
+
+
+if __name__ == "__main__":
+    look = tyro.cli(Look)
+    world = World(look.task, 1, robot=look.robot, cameras=look.cameras, renderer=look.renderer, auto_reset=False)
+    picture = sheet(world, look.episode, look.moments)
+    world.close()
+    cv2.imwrite(look.out, np.ascontiguousarray(picture[..., ::-1]))
+    print(f"wrote {look.out}, {picture.shape[1]} × {picture.shape[0]} pixels")
