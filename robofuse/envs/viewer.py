@@ -1,7 +1,11 @@
 """MuJoCo's interactive viewer on one world, for `render_mode="human"`."""
 
+import atexit
 import os
 import sys
+import threading
+import weakref
+from typing import Any
 
 from robofuse.envs.backend import Backend
 
@@ -21,7 +25,13 @@ class Viewer:
 
         self._backend, self._world = backend, world
         self._model, self._data = backend.snapshot(world)
+        others = set(threading.enumerate())
         self._handle = mujoco.viewer.launch_passive(self._model, self._data)
+        threads = [thread for thread in threading.enumerate() if thread not in others]
+        self._end = weakref.finalize(self, _end, self._handle, threads)
+        # exit handlers run last in, first out: ours must come before those that MuJoCo's viewer has just registered
+        self._end.atexit = False
+        atexit.register(self._end)
 
     def show(self) -> None:
         """Draw the world as it is now; does nothing once the user has closed the window."""
@@ -36,4 +46,10 @@ class Viewer:
 
     def close(self) -> None:
         """Close the window; may be called twice."""
-        self._handle.close()
+        self._end()
+
+
+def _end(handle: Any, threads: list[threading.Thread]) -> None:  # noqa: ANN401
+    handle.close()
+    for thread in threads:  # the interpreter must not end while it still draws: that crashes the driver
+        thread.join(timeout=5.0)
