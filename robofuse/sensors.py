@@ -26,8 +26,9 @@ class Sensor:
         dtype: NumPy's name of the element type.
         unit: SI unit of the elements (depth: millimetres), in words where they differ.
         scale: typical magnitude, one number or one per element of the last axis; an extractor divides by it.
-        rate: deliveries per second; the last reading is held in between.
+        rate: deliveries per second; the last one is held in between.
         latency: seconds between the world and the reading.
+        sample_rate: of a window, readings per second within it; else the rate.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Sensor:
     scale: float | tuple[float, ...]
     rate: float
     latency: float = 0.0
+    sample_rate: float = 0.0
 
     def space(self) -> gym.spaces.Box:
         """The Gymnasium space: full integer range for images, unbounded for vectors."""

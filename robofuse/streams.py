@@ -38,7 +38,7 @@ def _signed(value: int) -> int:
 _SIGNED_GAMMA, _SIGNED_1, _SIGNED_2 = _signed(_GAMMA), _signed(_MIX_1), _signed(_MIX_2)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _key(seed: int, stream: int, salt: int) -> int:
     """The same mixing on one Python integer."""
     x = (seed * _GAMMA + (stream << 32) + salt) & _WORD
@@ -58,22 +58,22 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ shift(x, 31)
 
 
-def check_seed(seed: int) -> int:
-    """The seed itself, if it is one: a non-negative integer below 2**63.
+def check_seed(seed: int, what: str = "seed") -> int:
+    """The seed (or episode number) itself, if it is one: a non-negative integer below 2**63.
 
     Raises:
         TypeError: not an integer.
         ValueError: negative or too large.
     """
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"seed must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
+        raise TypeError(f"{what} must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
     seed = seed.__index__()
     if not 0 <= seed < 1 << 63:
-        raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+        raise ValueError(f"{what} must lie in [0, 2**63), got {seed}")
     return seed
 
 
-def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
+def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int | Tensor, salt: int = 0) -> Tensor:
     """Random 64-bit words.
 
     Args:
@@ -81,7 +81,7 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
         stream: which of the four streams.
         episode: int64 (n,), episode numbers.
         step: int64 (n,) or one number, the control step within the episode.
-        count: words per row.
+        count: words per row, or which words, int64 (m,) from 1 on: word k is the same whatever else is asked for.
         salt: tells users of one stream apart (two sensors, say).
 
     Returns:
@@ -89,8 +89,8 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
     """
     word = _mix(episode.to(torch.int64) * _SIGNED_GAMMA + _key(seed, int(stream), salt))
     word = _mix(word + torch.as_tensor(step, dtype=torch.int64, device=episode.device) * _SIGNED_GAMMA)
-    index = torch.arange(1, count + 1, device=episode.device) * _SIGNED_GAMMA
-    return _mix(word[:, None] + index)
+    index = count if isinstance(count, Tensor) else torch.arange(1, count + 1, device=episode.device)
+    return _mix(word[:, None] + index * _SIGNED_GAMMA)
 
 
 def uniform(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:

@@ -87,6 +87,7 @@ def test_single_vector_and_sb3_agree_to_the_bit(id):
                 assert _equal(a[k], sb3_infos[k]["terminal_observation"])
                 assert sb3_infos[k]["TimeLimit.truncated"] == (late and not over)
                 assert sb3_infos[k]["episode"]["l"] == env.unwrapped.world.elapsed[0]
+                assert info["episode_number"] == infos["episode_number"][k] == sb3_infos[k]["episode_number"]
                 assert infos["final_info"]["is_success"][k] == over
                 number = int(vector.unwrapped.world.episode[k])
                 a[k], info = env.reset(options={"episode": number})
@@ -162,6 +163,17 @@ def test_bad_calls_say_what_is_wrong():
         sb3.set_attr("seed", 1)
     with pytest.raises(AttributeError):
         sb3.get_attr("no_such_thing")
+    with pytest.raises(NotImplementedError, match="cannot call 'reset' per world; methods: picture"):
+        sb3.env_method("reset")
+    with pytest.raises(ValueError, match="for a window, make a single environment"):
+        SB3VecEnv("Reach", 1, render_mode="human", sensors=("proprio",))
+    with pytest.raises(TypeError, match="auto_reset"):
+        SB3VecEnv("Reach", 1, auto_reset=False, sensors=("proprio",))
+    fresh = gym.make("robofuse/Reach-v0", sensors=("proprio",))
+    with pytest.raises(ValueError, match="unknown reset option 'episod'; options: episode"):
+        fresh.reset(options={"episod": 3})
+    with pytest.raises(ValueError, match="episode must lie in"):
+        fresh.reset(options={"episode": -1})
 
 
 def test_a_diverged_world_says_so_in_every_info():
@@ -188,9 +200,7 @@ def test_ppo_trains_on_it_and_sees_its_episodes():
     agent.learn(1024)
     assert len(agent.ep_info_buffer) >= 8 and len(agent.ep_success_buffer) >= 8
     assert all(1 <= episode["l"] <= 60 for episode in agent.ep_info_buffer)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Evaluation environment is not wrapped with a ``Monitor``.*")
-        mean, _ = evaluate_policy(agent, env, n_eval_episodes=8)
+    mean, _ = evaluate_policy(agent, env, n_eval_episodes=8)
     assert np.isfinite(mean)
     env.close()
 
@@ -201,6 +211,6 @@ def test_sb3_seed_and_options_are_taken_at_the_next_reset():
     env.set_options({"episode": 7})
     world = World("Reach", 2, seed=5, sensors=("proprio",), privileged=True)
     assert np.array_equal(env.reset()["privileged"], world.reset(episode=7)["privileged"].numpy())
-    assert env.get_attr("num_worlds") == [2, 2] and env.env_is_wrapped(gym.Wrapper) == [False, False]
+    assert env.get_attr("num_worlds") == [2, 2] and env.env_is_wrapped(gym.wrappers.TimeLimit) == [False, False]
     assert env.env_method("picture", indices=[1])[0].shape == (480, 640, 3)
     env.close()

@@ -247,8 +247,32 @@ def test_a_missing_name_is_named(change, message):
 
 def test_a_joint_without_a_servo_is_named():
     broken = OWN.replace('<position joint="out"/>', '<motor joint="out"/>')
-    with pytest.raises(ValueError, match="joint 'out' has no <position> servo; driven joints: pan, down"):
+    with pytest.raises(
+        ValueError, match="joint 'out' must have one <position> servo, it has 0; joints with a servo: pan, down"
+    ):
         World("Reach", 1, robot=RobotModel("crane", broken, CRANE.joints, CRANE.home), sensors=BLIND)
+
+
+def test_other_actuators_are_left_alone():
+    """A tendon that happens to have the first joint's number, and a damper on a joint, are nobody's servo."""
+    more = OWN.replace(
+        "<actuator>",
+        '<tendon><fixed name="t"><joint joint="pan" coef="0.001"/></fixed></tendon>'
+        '<actuator><motor tendon="t"/><velocity joint="out" kv="0.1"/>',
+    ).replace("</actuator>", '<velocity joint="pan" kv="0.1"/></actuator>')
+    world = World("Reach", 1, robot=RobotModel("crane", more, CRANE.joints, CRANE.home), sensors=BLIND, noise=False)
+    world.reset(seed=0)
+    start = world.robot.position.clone()
+    _hold(world, 20)
+    assert (world.robot.position - start).norm() < 2e-3
+    only_velocity = OWN.replace('<position joint="out"/>', '<velocity joint="out"/>')
+    with pytest.raises(ValueError, match="joint 'out' must have one <position> servo"):
+        World("Reach", 1, robot=RobotModel("crane", only_velocity, CRANE.joints, CRANE.home), sensors=BLIND)
+
+
+def test_home_lies_within_the_joint_ranges():
+    with pytest.raises(ValueError, match=r"home of 'out' is 0.9, outside its range \[0.1, 0.7\]"):
+        World("Reach", 1, robot=RobotModel("crane", OWN, CRANE.joints, (0.0, 0.9, 0.02, 0.0)), sensors=BLIND)
 
 
 def test_home_must_fit_the_joints():

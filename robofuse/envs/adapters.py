@@ -28,11 +28,20 @@ def check_render_mode(render_mode: str | None) -> str | None:
     return render_mode
 
 
+def episode_option(options: dict[str, Any] | None) -> int | None:
+    """The episode that reset's options ask for; ValueError if they ask for anything else."""
+    unknown = [key for key in options or {} if key != "episode"]
+    if unknown:
+        raise ValueError(f"unknown reset option {unknown[0]!r}; options: episode")
+    return (options or {}).get("episode")
+
+
 def world_info(step: Step, index: int) -> dict[str, Any]:
-    """The `info` of one world: `is_success`, `reward_terms` (weighted), and `sim_error` if it diverged."""
+    """The `info` of one world: `is_success`, weighted `reward_terms`, `episode_number`, and `sim_error` if diverged."""
     info: dict[str, Any] = {
         "is_success": bool(step.success[index]),
         "reward_terms": {name: float(values[index]) for name, values in step.terms.items()},
+        "episode_number": int(step.episode[index]),
     }
     if index in step.errors:
         info["sim_error"] = step.errors[index]
@@ -62,7 +71,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         """Start the next episode, or episode 0 of a new seed; `options={"episode": k}` plays the k-th of this seed."""
         seed = start_seed(self, seed, self._seeded)
         self._seeded, self._ended = True, False
-        observation = self.world.reset(seed, (options or {}).get("episode"))
+        observation = self.world.reset(seed, episode_option(options))
         if self.render_mode == "human":
             self.render()
         return _row(observation), {"episode_number": int(self.world.episode[0])}
@@ -120,7 +129,7 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.render_mode = check_render_mode(render_mode)
         if render_mode == "human":
             raise ValueError('a vector environment has render_mode="rgb_array" only; for a window, make a single one')
-        self.world = World(task, num_envs, seed=seed or 0, **options)
+        self.world = World(task, num_envs, auto_reset=True, seed=seed or 0, **options)
         self.num_envs, self._seeded = num_envs, seed is not None
         self.single_observation_space = self.world.observation_space
         self.single_action_space = self.world.action_space
@@ -131,7 +140,7 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Start the next episodes, or episodes 0 … N − 1 of a new seed (one seed for all: scenes differ by episode)."""
         seed = start_seed(self, seed, self._seeded)
         self._seeded = True
-        observation = self.world.reset(seed, (options or {}).get("episode"))
+        observation = self.world.reset(seed, episode_option(options))
         return arrays(observation), {"episode_number": self.world.episode.numpy().copy()}
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -143,6 +152,8 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
             "_is_success": every,
             "reward_terms": arrays(step.terms) | {f"_{name}": every for name in step.terms},
             "_reward_terms": every,
+            "episode_number": step.episode.numpy(),
+            "_episode_number": every,
         }
         ended = step.ended.tolist()
         if ended:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from robofuse.envs.adapters import Observation, arrays, check_render_mode
+from robofuse.envs.adapters import Observation, arrays, check_render_mode, episode_option
 from robofuse.envs.world import World
 from robofuse.streams import check_seed
 
@@ -30,8 +31,10 @@ class SB3VecEnv(VecEnv):
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Options are those of `World`."""
-        self.world = World(task, num_envs, seed=seed, **options)
         self.render_mode = check_render_mode(render_mode)
+        if render_mode == "human":
+            raise ValueError('an SB3VecEnv has render_mode="rgb_array" only; for a window, make a single environment')
+        self.world = World(task, num_envs, auto_reset=True, seed=seed, **options)
         self._actions: np.ndarray | None = None
         self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, int)
         self._start = time.time()
@@ -43,7 +46,7 @@ class SB3VecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0.0, 0
-        observation = self.world.reset(seed, options.get("episode"))
+        observation = self.world.reset(seed, episode_option(options))
         self.reset_infos = [{"episode_number": number} for number in self.world.episode.tolist()]
         return arrays(observation)
 
@@ -66,9 +69,12 @@ class SB3VecEnv(VecEnv):
         self._lengths += 1
         names = tuple(step.terms)
         infos: list[dict[str, Any]] = [
-            {"is_success": success, "reward_terms": dict(zip(names, values, strict=True))}
-            for success, values in zip(
-                step.success.tolist(), zip(*(term.tolist() for term in step.terms.values()), strict=True), strict=True
+            {"is_success": success, "episode_number": number, "reward_terms": dict(zip(names, values, strict=True))}
+            for success, number, values in zip(
+                step.success.tolist(),
+                step.episode.tolist(),
+                zip(*(term.tolist() for term in step.terms.values()), strict=True),
+                strict=True,
             )
         ]
         final = arrays(step.final_observation)
@@ -111,10 +117,11 @@ class SB3VecEnv(VecEnv):
         indices: int | Iterable[int] | None = None,
         **method_kwargs: Any,  # noqa: ANN401
     ) -> list[Any]:
-        """Call a method of the World that takes the index of a world first, such as `picture`."""
-        method = getattr(self.world, method_name)
-        return [method(index, *method_args, **method_kwargs) for index in self._get_indices(indices)]
+        """`env_method("picture")`: a picture of each world; the worlds share one World, so there is nothing else."""
+        if method_name != "picture":
+            raise NotImplementedError(f"cannot call {method_name!r} per world; methods: picture")
+        return [self.world.picture(index, *method_args, **method_kwargs) for index in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: int | Iterable[int] | None = None) -> list[bool]:
-        """False everywhere: there are no wrappers inside."""
-        return [False for _ in self._get_indices(indices)]
+        """True for SB3's Monitor, whose `episode` entries the infos have; nothing else is inside."""
+        return [issubclass(Monitor, wrapper_class) for _ in self._get_indices(indices)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robofuse.envs.cores import usable_cores
 
-# counters that mean the numbers are wrong, not merely that a buffer was full
+# what a warning counter of MuJoCo means; from then on the numbers cannot be trusted
 _DIVERGED = {
     mujoco.mjtWarning.mjWARN_INERTIA: "singular inertia matrix",
     mujoco.mjtWarning.mjWARN_CONTACTFULL: "contact buffer full",
@@ -31,7 +31,8 @@ class Backend(Protocol):
         model: the compiled model all worlds share but for `parameter` fields.
         num_worlds: N.
         device: where the tensors live.
-        readings: (N, substeps, nsensordata), the model's sensors after each substep of the last `step`.
+        readings: (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always in
+            MuJoCo they describe the state that the substep began with.
     """
 
     model: mujoco.MjModel
@@ -51,8 +52,11 @@ class Backend(Protocol):
         """Put worlds `ids`, int64 (n,) ascending, into the model's default state; computes nothing yet."""
         ...
 
-    def commit(self, ids: Tensor) -> None:
-        """Make constants, derived fields and readings of worlds `ids` follow what was written."""
+    def commit(self, ids: Tensor) -> dict[int, str]:
+        """Make constants, derived fields and readings of worlds `ids` follow what was written.
+
+        Returns {world: cause} for those whose state or parameters MuJoCo refuses.
+        """
         ...
 
     def step(self) -> dict[int, str]:
@@ -79,7 +83,7 @@ class CpuBackend:
         self.model = model
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
-        threads = num_threads or usable_cores()
+        threads = usable_cores() if num_threads is None else num_threads
         self._batch = batch.Batch(model, num_worlds, min(threads, num_worlds))
         self._readings = np.zeros((num_worlds, substeps, model.nsensordata))
         self._recorded = {"sensordata": self._readings}
@@ -107,35 +111,42 @@ class CpuBackend:
         self._batch.reset(ids.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self.readings[ids] = 0.0
 
-    def commit(self, ids: Tensor) -> None:
+    def commit(self, ids: Tensor) -> dict[int, str]:
         """See `Backend.commit`."""
         rows = ids.numpy()
-        self._batch.set_const(rows)
-        self._batch.forward(rows)
         self._counts[rows] = self._batch.warning[rows][:, self._causes, 1]
+        errors = self._errors(lambda: self._batch.set_const(rows), lambda: self._batch.forward(rows))
         self.readings[ids] = self.field("sensordata")[ids][:, None]
+        return errors
 
     def step(self) -> dict[int, str]:
         """See `Backend.step`."""
-        raised: dict[int, str] = {}
-        try:
-            self._batch.rollout(self._substeps, record=("sensordata",), out=self._recorded)
-        except batch.SimulationError as error:
-            raised = {int(i): self._batch.error(int(i)) for i in error.ids}
-        # positions of the new state; forces keep describing the last substep
-        self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
+        return self._errors(
+            lambda: self._batch.rollout(self._substeps, record=("sensordata",), out=self._recorded),
+            # positions of the new state; forces keep describing the last substep
+            lambda: self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS)),
+        )
+
+    def _errors(self, *calls: Callable[[], object]) -> dict[int, str]:
+        """Make calls; {world: cause} of all that went wrong in them, each world told once."""
+        errors: dict[int, str] = {}
+        for call in calls:
+            try:
+                call()
+            except batch.SimulationError as error:
+                errors |= {int(i): self._batch.error(int(i)) for i in error.ids}
         counts = self._batch.warning[:, self._causes, 1]
         grown = counts > self._counts
         if grown.any():
             for world in np.flatnonzero(grown.any(axis=1)):
                 cause = list(_DIVERGED)[int(grown[world].argmax())]
-                raised.setdefault(int(world), f"{cause.name}: {_DIVERGED[cause]}")
-            self._counts = counts.copy()
+                errors.setdefault(int(world), f"{cause.name}: {_DIVERGED[cause]}")
+        self._counts = counts.copy()
         finite = np.isfinite(self._batch.state).all(axis=1)
         if not finite.all():
             for world in np.flatnonzero(~finite):
-                raised.setdefault(int(world), "NaN or Inf in the state")
-        return raised
+                errors.setdefault(int(world), "NaN or Inf in the state")
+        return errors
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """See `Backend.snapshot`."""

@@ -12,6 +12,7 @@ import numpy as np
 from mujoco import batch
 
 from robofuse.envs.cameras import resolve
+from robofuse.envs.cores import usable_cores
 from robofuse.envs.rendering import Poses, View, make_renderer
 from robofuse.envs.robot import ROBOT_PREFIX, resolve_robot
 from robofuse.envs.scene import build
@@ -38,7 +39,8 @@ class Script:
         """Steps the World through `actions` (T, N, A) from a reset, remembering what reached the servos."""
         world.reset()
         ctrl = world.backend.field("ctrl")
-        self.colours_and_sizes = [world.backend.parameter(name).numpy().copy() for name in ("geom_size", "geom_rgba")]
+        names = ("geom_size", "geom_rgba", "geom_friction", "body_mass", "body_inertia")
+        self.parameters = {name: world.backend.parameter(name).numpy().copy() for name in names}
         self.start = {name: world.backend.field(name).numpy().copy() for name in ("qpos", "qvel")}
         self.ctrl = []
         for action in actions:
@@ -56,10 +58,14 @@ class Floor:
     def __init__(self, model: mujoco.MjModel, script: Script, size: int, renderer: str) -> None:
         """As many worlds as the script has; pictures of `size` × `size` pixels by the renderer of that name."""
         num_worlds = len(script.ctrl[0])
-        self._script, self._batch, self._step = script, batch.Batch(model, num_worlds), 0
+        self._script, self._step = script, 0
+        self._batch = batch.Batch(model, num_worlds, min(usable_cores(), num_worlds))
         names = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
         poses = [self._batch.bind(name) for name in names]
-        inputs = Poses(*poses, *script.colours_and_sizes)
+        for name, values in script.parameters.items():
+            self._batch.expand(name)[:] = values
+        self._batch.set_const()
+        inputs = Poses(*[*poses, script.parameters["geom_size"], script.parameters["geom_rgba"]])
         self._renderer = make_renderer(renderer, model, [View("scene", size, size)], inputs, None)
         self._qpos, self._qvel, self._ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
 
@@ -96,6 +102,7 @@ class TypicalEnv(gym.Env[Any, np.ndarray]):
         quality = self._model.vis.quality
         quality.shadowsize, quality.offsamples = (0, 0) if tuned else (4096, 4)
         self._model.light_castshadow[:] = not tuned
+        self._model.vis.global_.offwidth, self._model.vis.global_.offheight = 640, 480  # MuJoCo's default buffer
         self._data = mujoco.MjData(self._model)
         self._renderer = mujoco.Renderer(self._model, size, size)
         self._steps = 0

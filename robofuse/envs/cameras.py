@@ -41,9 +41,11 @@ class Camera:
         if not np.isfinite(length) or length < 1e-9:
             raise ValueError(f"camera {self.name!r}: position {self.position} and target {self.target} must differ")
         forward = forward / length
-        # straight down or up, "away from the robot" serves as up
-        up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 0.999 and self.mount == "world" else np.array([1.0, 0, 0])
-        right = np.cross(forward, up)
+        # z is up in the world, x on the hand; along that axis the other one serves
+        up, other = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
+        if self.mount == "hand":
+            up, other = other, up
+        right = np.cross(forward, up if abs(forward @ up) < 0.999 else other)
         right /= np.linalg.norm(right)
         quaternion = np.zeros(4)
         axes = np.stack([right, np.cross(right, forward), -forward], axis=1)
@@ -51,6 +53,8 @@ class Camera:
         return quaternion
 
 
+# for people: `render()` looks through it, no sensor does
+OVERVIEW = Camera("overview", (0.85, 0.75, 0.65), (-0.12, 0.0, 0.18), 42.0, size=(480, 640))
 CAMERAS = {
     "scene": Camera("scene", (0.55, 0.30, 0.45), (0.0, 0.0, 0.12), 36.0),
     "front": Camera("front", (0.75, 0.0, 0.35), (0.0, 0.0, 0.08), 38.0),
@@ -81,6 +85,10 @@ def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) 
                     f"unknown camera {camera!r}; cameras: {', '.join(CAMERAS)}; or give a robofuse.envs.Camera"
                 )
             camera = CAMERAS[camera]
+        if not isinstance(camera, Camera):
+            raise ValueError(f"a camera is a name or a robofuse.envs.Camera, got {camera!r}")
+        if camera.name == OVERVIEW.name:
+            raise ValueError(f"the camera name {OVERVIEW.name!r} is taken by the one that render() looks through")
         if camera.mount not in ("world", "hand"):
             raise ValueError(f"camera {camera.name!r}: unknown mount {camera.mount!r}; mounts: world, hand")
         if not 0.0 < camera.fovy < 180.0:
@@ -94,7 +102,7 @@ def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) 
 
 
 def _size(size: int | tuple[int, int], what: str) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(pair) != 2 or not all(isinstance(n, int | np.integer) and 8 <= n <= 2048 for n in pair):
         raise ValueError(f"{what} must be one integer or (height, width), each from 8 to 2048 pixels, got {size!r}")
     return int(pair[0]), int(pair[1])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robofuse.envs.backend import Backend
 from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
-from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel
+from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.envs.tensors import Rows, span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
@@ -43,7 +43,8 @@ class Robot:
             return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
 
         joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
-        servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu)}
+        arrays = (m.actuator_trntype, m.actuator_gainprm, m.actuator_biasprm)
+        servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu) if is_servo(*(array[a] for array in arrays))}
         self._joints, self._num_joints = span(joints), len(joints)
         qpos = m.jnt_qposadr[joints + fingers].tolist()
         self._qpos, self._dof = span(qpos), span(m.jnt_dofadr[joints + fingers].tolist())
@@ -166,6 +167,8 @@ class Robot:
 
         Args:
             readings: (N, W, nsensordata) of the backend.
+
+        The orientation of the weight is the present one, at most one control step newer than the readings.
 
         Returns:
             float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the

@@ -5,13 +5,15 @@ Elberink 2012), a strain-gauge wrist sensor has white noise and a bias that wand
 """
 
 import math
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import at_least_zero
 from robofuse.sensors import DEPTH_LIMIT_MM
 from robofuse.streams import Stream, bits, normal, shift
 
@@ -39,6 +41,12 @@ class Noise:
     torque: float = 0.002
     bias: float = 0.10
     bias_period: float = 60.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            at_least_zero(getattr(self, field.name), f"Noise.{field.name}")
+        if not self.bias_period:
+            raise ValueError("Noise.bias_period must be longer than 0 s")
 
     @classmethod
     def off(cls) -> "Noise":
@@ -69,30 +77,37 @@ class NoiseSource:
         self._white = torch.tensor(white, dtype=torch.float64, device=device)
         self._bias = noise.bias * torch.tensor([1.0] * 3 + [0.02] * 3, dtype=torch.float64, device=device)
 
-    def places(self, seed: int, episode: Tensor, step: Tensor, sensors: int) -> Tensor:
-        """Hashed places in the bank, int64 (n, sensors), for one moment of episodes int64 (n,)."""
-        return shift(bits(seed, Stream.NOISE, episode, step, sensors), 1)
+    def places(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
+        """Hashed places in the bank, sensor key → int64 (n,), for one moment of episodes int64 (n,).
+
+        A sensor's noise hangs on its name, so it stays the same whatever other sensors there are.
+        """
+        words = bits(seed, Stream.NOISE, episode, step, torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys]))
+        return dict(zip(keys, shift(words, 2).unbind(dim=1), strict=True))
 
     def rgb(self, images: np.ndarray, place: np.ndarray) -> None:
         """Add noise to images uint8 (n, H, W, 3) in place, saturating; `place` int64 (n,)."""
         if not self.noise.rgb:
             return
-        flat = images.reshape(len(images), -1)
-        for bank, saturating in zip(self._grain, (cv2.add, cv2.subtract), strict=True):
-            saturating(flat, self._windows(bank, place, flat.shape[1]), dst=flat)
+        brighter, darker = self._grain
+        flat, rows = _rows(images, place)
+        # no more than there is room for: bytes would wrap around
+        flat += np.minimum(self._windows(brighter, rows, flat.shape[1]), 255 - flat)
+        flat -= np.minimum(self._windows(darker, rows, flat.shape[1]), flat)
 
     def millimetres(self, metres: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Depth float32 (n, H, W) [m] to uint16 (n, H, W) [mm] with noise; a miss stays 0, beyond 65.5 m is one."""
-        out = np.empty(metres.shape, np.uint16)
-        flat = metres.reshape(len(metres), -1)
+        flat, rows = _rows(metres, place)
         # the error grows with distance squared: 1000 (d + σ n d²) = (1000 + 1000 σ n d) d
-        scaled = self._windows(self._bell, place, flat.shape[1])
-        cv2.multiply(scaled, flat, dst=scaled)
+        scaled = self._windows(self._bell, rows, flat.shape[1])
+        scaled *= flat
         scaled += 1000.0
-        cv2.multiply(scaled, flat, dst=out.reshape(flat.shape), dtype=cv2.CV_16U)  # rounds and saturates
-        if out.max(initial=0) == DEPTH_LIMIT_MM:
-            out[out == DEPTH_LIMIT_MM] = 0
-        return out
+        scaled *= flat
+        np.rint(scaled, out=scaled)
+        np.maximum(scaled, 0.0, out=scaled)
+        if scaled.max() > DEPTH_LIMIT_MM:
+            scaled[scaled > DEPTH_LIMIT_MM] = 0.0
+        return scaled.astype(np.uint16).reshape(metres.shape)
 
     def encoders(self, count: int, place: Tensor) -> Tensor:
         """Normal numbers float64 (n, count) times `Noise.encoder`."""
@@ -135,3 +150,13 @@ def _stretch(bank: Tensor, place: Tensor, like: Tensor) -> Tensor:
     starts = _BANK - length
     # overlapping rows cost no memory; index_select copies the chosen ones ten times faster than indexing would
     return bank.as_strided((starts, length), (1, 1)).index_select(0, place % starts).reshape(like.shape)
+
+
+def _rows(images: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, …) as rows short enough for the bank, and a place for each: whole images, or lines of large ones."""
+    if images[:1].size <= _BANK // 8:
+        return images.reshape(len(images), -1), place
+    lines = images.shape[1]
+    # an odd stride far from any fraction of the bank keeps the lines of one image apart
+    spread = place[:, None] + np.arange(lines) * 610_839_793
+    return images.reshape(len(images) * lines, -1), spread.ravel() & (2**62 - 1)

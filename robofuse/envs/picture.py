@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.backend import Backend
+from robofuse.envs.cameras import OVERVIEW
 from robofuse.envs.rendering import Poses, View, make_renderer
-from robofuse.envs.scene import OVERVIEW
 
 
 class Picture:

@@ -19,7 +19,7 @@ CAMERAS = {
     "wrist": "on the hand, looks past the fingers",
 }
 RENDERERS = {
-    "warp": "ray tracer of mujoco_warp, CPU or CUDA, needs nothing but pip (default)",
+    "warp": "ray tracer of mujoco_warp on the CPU, needs nothing but pip (default)",
     "gl": "MuJoCo's classic renderer through OSMesa or EGL: the fastest on a CPU, needs system libraries",
 }
 

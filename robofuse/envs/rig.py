@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
 from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
@@ -41,8 +42,12 @@ class Rig:
         unknown = [modality for modality in modalities if modality not in MODALITIES]
         if unknown or not modalities or len(set(modalities)) < len(modalities):
             raise ValueError(f"sensors must be different names out of {', '.join(MODALITIES)}; got {list(modalities)}")
-        if not 1 <= force_window <= 1000:
-            raise ValueError(f"force_window must lie in [1, 1000] readings, got {force_window}")
+        if {"rgb", "depth"} & set(modalities) and not cameras:
+            raise ValueError("rgb and depth need a camera; give cameras, or sensors without rgb and depth")
+        for key, when in timing.items():
+            if not isinstance(when, Timing):
+                raise ValueError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")
+        whole(force_window, "force_window", 1, 1000)
         self._backend, self._robot, self._control_dt = backend, robot, control_dt
         self._source = NoiseSource(noise, backend.device)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
@@ -85,30 +90,31 @@ class Rig:
         """
         rows = slice(None) if ids is None else ids
         episode, step = episode[rows], step[rows]
-        place = self._source.places(seed, episode, step, 2 + 2 * len(self._cameras))
+        place = self._source.places(seed, episode, step, self._keys)
         readings: dict[str, Tensor] = {}
         if "proprio" in self._keys:
-            drawn = self._source.encoders(self._robot.num_encoders, place[:, 0])
+            drawn = self._source.encoders(self._robot.num_encoders, place["proprio"])
             readings["proprio"] = self._robot.proprio(rows, drawn).float()
         if "force" in self._keys:
-            readings["force"] = self._force(seed, episode, step, rows, place[:, 1]).float()
+            readings["force"] = self._force(seed, episode, step, rows, place["force"]).float()
         if self._renderer is not None:
-            self._take_pictures(None if ids is None else ids.numpy(), place.numpy(), readings)
+            self._take_pictures(None if ids is None else ids.numpy(), place, readings)
         if self._lines:
             worlds = torch.arange(len(self._window), device=episode.device) if ids is None else ids
             for key, line in self._lines.items():
                 readings[key] = line.pass_on(readings[key], step, worlds)
         return readings
 
-    def _take_pictures(self, ids: np.ndarray | None, place: np.ndarray, readings: dict[str, Tensor]) -> None:
+    def _take_pictures(self, ids: np.ndarray | None, place: dict[str, Tensor], readings: dict[str, Tensor]) -> None:
         assert self._renderer is not None
-        for index, (camera, (rgb, depth)) in enumerate(zip(self._cameras, self._renderer.render(ids), strict=True)):
-            if camera.key("rgb") in self._keys:
-                self._source.rgb(rgb, place[:, 2 + 2 * index])
-                readings[camera.key("rgb")] = torch.from_numpy(rgb)
-            if camera.key("depth") in self._keys:
-                millimetres = self._source.millimetres(depth, place[:, 3 + 2 * index])
-                readings[camera.key("depth")] = torch.from_numpy(millimetres)[..., None]
+        for camera, (rgb, depth) in zip(self._cameras, self._renderer.render(ids), strict=True):
+            colour, distance = camera.key("rgb"), camera.key("depth")
+            if colour in place:
+                self._source.rgb(rgb, place[colour].numpy())
+                readings[colour] = torch.from_numpy(rgb)
+            if distance in place:
+                millimetres = self._source.millimetres(depth, place[distance].numpy())
+                readings[distance] = torch.from_numpy(millimetres)[..., None]
 
     def close(self) -> None:
         """Free the renderer; may be called twice."""
@@ -133,7 +139,9 @@ class Rig:
         for key, kind, shape, dtype, unit, scale in declared:
             when = timing.get(key, Timing())
             rate = 1.0 / (self._control_dt * when.update_interval)
-            sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, when.delay * self._control_dt))
+            sample_rate = 1.0 / TIMESTEP if kind == "window" else rate
+            latency = when.delay * self._control_dt
+            sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, latency, sample_rate))
         return sensors
 
     def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Rows, place: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class RobotModel:
     mjcf: str | Path
     joints: tuple[str, ...]
     home: tuple[float, ...]
-    fingers: tuple[str, ...] = ("left_finger", "right_finger")
+    fingers: tuple[str, str] = ("left_finger", "right_finger")
     grip_site: str = "grip"
     wrist_site: str = "wrist"
     tip_sites: tuple[str, str] = ("left_tip", "right_tip")
@@ -51,6 +51,8 @@ class RobotModel:
     def __post_init__(self) -> None:
         if len(self.home) != len(self.joints):
             raise ValueError(f"robot {self.name!r}: {len(self.joints)} joints but {len(self.home)} home positions")
+        if len(self.fingers) != 2 or len(self.tip_sites) != 2:
+            raise ValueError(f"robot {self.name!r}: give two fingers and two tip_sites")
 
     def spec(self) -> mujoco.MjSpec:
         """A fresh, checked spec of the robot alone.
@@ -69,12 +71,17 @@ class RobotModel:
                     raise ValueError(
                         f"robot {self.name!r}: its MJCF has no {kind} {name!r}; {kind}s: {', '.join(present)}"
                     )
-        driven = [a.target for a in spec.actuators if a.biastype == mujoco.mjtBias.mjBIAS_AFFINE]
+        driven = [a.target for a in spec.actuators if is_servo(a.trntype, a.gainprm, a.biasprm)]
         for name in (*self.joints, *self.fingers):
-            if name not in driven:
+            if driven.count(name) != 1:
                 raise ValueError(
-                    f"robot {self.name!r}: joint {name!r} has no <position> servo; driven joints: {', '.join(driven)}"
+                    f"robot {self.name!r}: joint {name!r} must have one <position> servo, it has {driven.count(name)}; "
+                    f"joints with a servo: {', '.join(driven)}"
                 )
+        for name, value in zip(self.joints, self.home, strict=True):
+            low, high = spec.joint(name).range
+            if low < high and not low <= value <= high:
+                raise ValueError(f"robot {self.name!r}: home of {name!r} is {value}, outside its range [{low}, {high}]")
         return spec
 
     def workspace(self) -> np.ndarray:
@@ -101,6 +108,11 @@ class RobotModel:
             strict=True,
         ):
             spec.add_sensor(name=name, type=kind, objtype=site, objname=ROBOT_PREFIX + at)
+
+
+def is_servo(kind: int, gain: np.ndarray, bias: np.ndarray) -> bool:
+    """Whether an actuator is a position servo of a joint: force = kp (ctrl − q) − kv q̇."""
+    return int(kind) == int(mujoco.mjtTrn.mjTRN_JOINT) and gain[0] > 0.0 and bias[1] == -gain[0]
 
 
 _HAND = {
@@ -135,6 +147,6 @@ def resolve_robot(robot: "str | RobotModel") -> RobotModel:
     """
     if isinstance(robot, RobotModel):
         return robot
-    if robot not in ROBOTS:
+    if not isinstance(robot, str) or robot not in ROBOTS:
         raise ValueError(f"unknown robot {robot!r}; robots: {', '.join(ROBOTS)}; or give a robofuse.envs.RobotModel")
     return ROBOTS[robot]

@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 import mujoco
 import numpy as np
 
-from robofuse.envs.cameras import Camera
+from robofuse.envs.cameras import OVERVIEW, Camera
 from robofuse.envs.robot import ROBOT_PREFIX, RobotModel
 
 TIMESTEP = 0.005
 # larger than what the arm can reach
 _TABLE_HALF = (0.75, 0.75, 0.02)
-# for people: `render()` looks through it, no sensor does
-OVERVIEW = Camera("overview", (0.85, 0.75, 0.65), (-0.12, 0.0, 0.18), 42.0, size=(480, 640))
 
 
 def build(
@@ -59,7 +57,7 @@ def _options(spec: mujoco.MjSpec) -> None:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     # half the cost of the elliptic cone here; the default iterations, since fewer let the fingers shoot the block out
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
-    spec.memory = 1 << 20
+    spec.memory = 16 << 20  # one per thread, touched only as far as needed
     spec.stat.extent = 1.0
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = 10.0

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -19,8 +21,8 @@ class Timing:
     delay: int = 0
 
     def __post_init__(self) -> None:
-        if self.update_interval < 1 or self.delay < 0:
-            raise ValueError(f"update_interval must be at least 1 and delay at least 0, got {self}")
+        whole(self.update_interval, "update_interval", 1)
+        whole(self.delay, "delay", 0)
 
 
 class Line:

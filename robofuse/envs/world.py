@@ -1,5 +1,7 @@
 """N simulations of one task, stepped together: the only step loop there is."""
 
+import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
 from robofuse.envs.backend import CpuBackend
 from robofuse.envs.cameras import Camera, resolve
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise
 from robofuse.envs.picture import Picture
+from robofuse.envs.registration import RENDERERS
 from robofuse.envs.rig import Rig
 from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
@@ -29,7 +33,10 @@ SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine."""
+    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine.
+
+    torch's number of threads is the whole process's; it is put back at the end of every call.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,6 +57,7 @@ class Step(NamedTuple):
         terms: name → float32 (N,), weighted reward terms.
         ended: int64 (n,), worlds whose episode ended, ascending.
         final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
+        episode: int64 (N,), numbers of the episodes that this step belonged to.
         errors: world → cause, for simulations that diverged; their final observation is the last healthy one.
     """
 
@@ -61,6 +69,7 @@ class Step(NamedTuple):
     terms: dict[str, Tensor]
     ended: Tensor
     final_observation: dict[str, Tensor]
+    episode: Tensor
     errors: dict[int, str]
 
 
@@ -114,21 +123,29 @@ class World:
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
             force_window: readings of the force sensor (200 Hz) in one observation.
             privileged: add simulator truth under `privileged`.
-            auto_reset: start the next episode of a world as soon as one has ended.
+            auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
+                on being simulated until `reset`, and what they report means nothing.
             seed: of all random streams.
             num_threads: threads for physics and rendering, default one per core.
 
         Raises:
             ValueError: an unknown name or a size out of range; the message lists what exists.
         """
-        if not isinstance(num_worlds, int | np.integer) or num_worlds < 1:
-            raise ValueError(f"num_worlds must be a positive integer, got {num_worlds!r}")
+        self.num_worlds = whole(num_worlds, "num_worlds", 1)
+        if num_threads is not None:
+            whole(num_threads, "num_threads", 1)
+        if renderer not in RENDERERS:
+            raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
         self.task, model = resolve_task(task), resolve_robot(robot)
         if isinstance(noise, bool):
             noise = Noise() if noise else Noise.off()
+        if not isinstance(noise, Noise):
+            raise ValueError(f"noise must be True, False or a robofuse.envs.Noise, got {noise!r}")
+        if isinstance(sensors, str):
+            sensors = (sensors,)
         shots = resolve(cameras, image_size)
-        self.num_worlds, self.auto_reset, self._seed = int(num_worlds), auto_reset, check_seed(seed)
-        self._closed = False
+        self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
+        self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
         self.backend = CpuBackend(scene, self.num_worlds, SUBSTEPS, num_threads)
         self.robot = Robot(model, self.backend)
@@ -154,6 +171,7 @@ class World:
         self.episode = self._arange() - self.num_worlds  # the first reset makes it 0 … N − 1
         self.elapsed = torch.zeros_like(self.episode)
         self._observation: dict[str, Tensor] = {}
+        self._refused: dict[int, str] = {}  # scenes that could not be set up; told at their first step
 
     @_one_torch_thread()
     def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
@@ -174,7 +192,7 @@ class World:
             self._seed = check_seed(seed)
             self.episode = self._arange() - self.num_worlds
         if episode is not None:
-            self.episode = self._arange() + check_seed(episode) - self.num_worlds
+            self.episode = self._arange() + check_seed(episode, "episode") - self.num_worlds
         self._start(self._arange())
         self._observation = self._observe()
         return dict(self._observation)
@@ -195,12 +213,13 @@ class World:
             raise RuntimeError("call reset() before step()")
         action = self._checked(action)
         self.robot.apply(action)
-        errors = self.backend.step()
+        errors = self._refused | self.backend.step()
+        self._refused = {}
         self.robot.update()
         self.elapsed = self.elapsed + 1
         self.task.update()
 
-        success, terms = self.task.success(), self.task.terms(action)
+        success, terms = self.task.success().clone(), self.task.terms(action)
         terms = {name: (weight * terms[name]).float() for name, weight in self.task.weights.items()}
         truncated = self.elapsed >= self.max_steps
         if errors:
@@ -210,6 +229,7 @@ class World:
                 term[failed] = 0.0
         truncated &= ~success
         before, self._observation = self._observation, self._observe()
+        episode = self.episode
         ended = (success | truncated).nonzero()[:, 0]
         final: dict[str, Tensor] = {}
         if len(ended):
@@ -224,13 +244,15 @@ class World:
                     put(self._observation[key], ended, value)
         return Step(
             dict(self._observation),
-            torch.stack(list(terms.values())).sum(dim=0),
-            success,
+            # term by term: the order of torch's own sum depends on the number of worlds
+            functools.reduce(torch.add, terms.values()),
+            success.clone(),
             truncated,
             success,
             terms,
             ended,
             final,
+            episode,
             errors,
         )
 
@@ -260,7 +282,7 @@ class World:
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
-        self.backend.commit(ids)
+        self._refused |= self.backend.commit(ids)
         self.robot.settle(ids)
         self.task.begin(ids)
 
@@ -287,6 +309,8 @@ class World:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this World is closed; make a new one")
+        if self._process != os.getpid():
+            raise RuntimeError("this World was made in another process: threads do not survive a fork, make one here")
 
     def _arange(self) -> Tensor:
         return torch.arange(self.num_worlds, device=self.backend.device)

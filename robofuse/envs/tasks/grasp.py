@@ -127,7 +127,10 @@ class Grasp(Task):
         return self._held >= _HOLD
 
     def privileged(self) -> Tensor:
-        """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1."""
+        """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1.
+
+        Touches are those of the last physics step, 5 ms older than the poses.
+        """
         field, parameter = self.backend.field, self.backend.parameter
         axes = field("xmat")[:, self._body].reshape(-1, 3, 3)
         columns = [

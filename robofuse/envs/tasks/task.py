@@ -80,9 +80,6 @@ class Task(ABC):
     def expert(self) -> Tensor:
         """A scripted solution from simulator truth: actions (N, 5) in [−1, 1]."""
 
-    def _tensor(self, values: object, dtype: torch.dtype = torch.float64) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype, device=self.backend.device)
-
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
     """Uniform numbers in (0, 1) to (low, high)."""
