@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from robofuse import __version__
-from robofuse.probes import Outcome, probes, run_probe
+from robofuse.envs.cores import usable_cores
+from robofuse.probes import Outcome, cuda_devices, probes, run_probe
 
 PACKAGES = (
     "torch",
@@ -64,17 +64,14 @@ def examine() -> Report:
     Returns:
         The report.
     """
-    import torch
-
-    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Report(
         robofuse=__version__,
         python=platform.python_version(),
         system=platform.platform(),
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        cuda=cuda,
+        cuda=cuda_devices(),
         display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
         packages={package: _version(package) for package in PACKAGES},
         renderers=[run_probe(probe) for probe in probes()],

@@ -61,13 +61,15 @@ def run_probe(probe: Probe) -> Outcome:
     env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")} | probe.env
     ms_per_frame, reason = None, ""
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=probe.timeout_s, check=False)
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, errors="replace", timeout=probe.timeout_s, check=False
+        )
     except subprocess.TimeoutExpired:
         reason = f"no answer within {probe.timeout_s:g} s"
     else:
-        if done.returncode == 0:
-            ms_per_frame = json.loads(done.stdout.splitlines()[-1])["ms_per_frame"]
-        else:
+        try:
+            ms_per_frame = float(json.loads(done.stdout.splitlines()[-1])["ms_per_frame"])
+        except (IndexError, KeyError, ValueError):
             reason = _reason(done.returncode, done.stderr)
     return Outcome(
         renderer=probe.renderer,
@@ -83,5 +85,17 @@ def _reason(returncode: int, stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     parts = lines[-1:] or ["it said nothing"]
     if returncode < 0:
-        parts.insert(0, f"killed by {signal.Signals(-returncode).name}")
+        known = -returncode in signal.valid_signals()
+        parts.insert(0, f"killed by {signal.Signals(-returncode).name if known else f'signal {-returncode}'}")
     return ": ".join(parts)
+
+
+def cuda_devices() -> list[str]:
+    """Names of the CUDA devices that torch sees, or one entry that says why asking failed; in a subprocess as well."""
+    program = "import torch; [print(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]"
+    command = [sys.executable, "-c", program]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120.0, check=False)
+    except subprocess.TimeoutExpired:
+        return ["no answer within 120 s"]
+    return done.stdout.split("\n")[:-1] if done.returncode == 0 else [_reason(done.returncode, done.stderr)]

@@ -63,6 +63,34 @@ def test_colour_is_the_blocks(renderer):
     world.close()
 
 
+def test_both_renderers_see_the_same_grasp(needs_gl):
+    """In the real scene, through the real cameras, with the hand at the block: 1 mm and a few shades."""
+    needs_gl()
+    views = {}
+    for name in RENDERERS:
+        world = World("Grasp", 4, cameras=("scene", "wrist", "front"), renderer=name, noise=False, seed=2)
+        world.reset()
+        for _ in range(18):
+            observation = world.step(world.expert()).observation
+        views[name] = observation
+        world.close()
+    for camera in ("", "_wrist", "_front"):
+        a, b = (views[name]["depth" + camera][..., 0].int() for name in RENDERERS)
+        rgb, other = (views[name]["rgb" + camera].int() for name in RENDERERS)
+        # silhouettes: where a neighbour's depth or colour jumps, a pixel may fall to either side
+        edge = torch.zeros_like(a, dtype=torch.bool)
+        for image, jump in ((a, 8), (rgb.sum(-1), 12)):
+            for axis in (1, 2):
+                bends = image.diff(dim=axis, n=2).abs() > jump
+                for low in (0, 1, 2):
+                    edge.narrow(axis, low, bends.shape[axis]).logical_or_(bends)
+        inside = ~edge & (a > 0) & (b > 0)
+        assert inside.float().mean() > 0.4
+        assert (a - b).abs()[inside].max() <= 1
+        difference = (rgb - other).abs()[inside].float()
+        assert difference.mean() < 1.0 and difference.max() <= 3
+
+
 def test_a_miss_is_zero(renderer):
     sky = Camera("sky", (0.0, 0.0, 0.5), (1.0, 0.0, 1.5), 30.0)
     world = World("Reach", 1, cameras=(sky,), renderer=renderer, image_size=16)

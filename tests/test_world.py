@@ -286,6 +286,23 @@ def test_a_scene_that_cannot_be_set_up_is_told():
     assert step.final_observation["proprio"].isfinite().all() and step.observation["proprio"].isfinite().all()
 
 
+class _Cramped(Grasp):
+    """MuJoCo has no room for its contacts, and raises."""
+
+    def add_objects(self, spec, workspace, tips):
+        super().add_objects(spec, workspace, tips)
+        spec.memory = 8_000
+
+
+def test_an_error_that_mujoco_raises_ends_the_episode_and_nothing_else():
+    world = World(_Cramped(), 3, sensors=("proprio",))
+    world.reset()
+    for _ in range(3):
+        step = world.step(rest(world))
+        assert step.errors and all(message for message in step.errors.values())
+        assert step.truncated[list(step.errors)].all() and step.observation["proprio"].isfinite().all()
+
+
 def test_a_world_does_not_survive_a_fork():
     world = World("Reach", 1, sensors=BLIND)
     world.reset()

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import mujoco
@@ -99,7 +100,8 @@ class CpuBackend:
         new = name not in self._fields
         tensor = self._tensor(name, self._batch.bind)
         if new:  # MuJoCo fills a field at the calls after it was bound
-            self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
+            with suppress(batch.SimulationError):  # told when the scene is set up
+                self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
         return tensor
 
     def parameter(self, name: str) -> Tensor:
