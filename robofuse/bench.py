@@ -12,14 +12,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
-from robofuse.tables import bench_tables
+from robofuse.tables import bench_tables, best_processes
+
+COMPARED_AT = 64  # worlds, beside SubprocVecEnv in one process
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class EnvBench:
     worlds: tuple[int, ...] = (1, 16, 64, 256)
     sizes: tuple[int, ...] = (64, 128)
     renderers: tuple[str, ...] = ("gl", "warp")
-    processes: tuple[int, ...] = (1, 2, 4, 8)
+    processes: tuple[int, ...] = (1, 2, 4)
     seconds: float = 6.0
     rounds: int = 5
     json: Path | None = None
@@ -60,26 +64,34 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
         `subprocesses` (a row per quality, size and number of processes).
     """
     base = {"task": config.task, "robot": config.robot, "seconds": config.seconds, "rounds": config.rounds}
-    jobs = [
-        ("worlds", base | {"renderer": renderer, "size": size, "num_worlds": count})
-        for size in config.sizes
-        for renderer in config.renderers
-        for count in config.worlds
-    ] + [
-        ("subprocesses", base | {"tuned": tuned, "size": size, "processes": count})
-        for size in config.sizes
-        for tuned in (True, False)
-        for count in config.processes
-    ]
     result: dict[str, Any] = {"machine": _machine(), "config": json.loads(json.dumps(asdict(config), default=str))}
-    result |= {"worlds": [], "subprocesses": []}
-    console = Console()
-    for kind, job in track(jobs, "measuring", console=Console(stderr=True)):
-        result[kind].append(_in_fresh_process(kind, job))
+    result |= {"subprocesses": [], "worlds": []}
+
+    def run(kind: str, job: dict[str, Any]) -> None:
+        result[kind].append(_in_fresh_process(kind, base | job))
         if config.json is not None:  # nothing measured is lost when interrupted
             partial = config.json.with_suffix(".tmp")
             partial.write_text(json.dumps(result, indent=1))
             os.replace(partial, config.json)
+
+    rivals = list(product(config.sizes, (True, False), config.processes))
+    ours = list(product(config.sizes, config.renderers, config.worlds))
+    beside = min(config.worlds, key=lambda count: abs(count - COMPARED_AT))
+    console = Console()
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+        measuring = progress.add_task("measuring", total=len(rivals) + len(ours))
+        for size, tuned, count in rivals:
+            run("subprocesses", {"tuned": tuned, "size": size, "processes": count})
+            progress.advance(measuring)
+        for size, renderer, count in ours:
+            job: dict[str, Any] = {"renderer": renderer, "size": size, "num_worlds": count}
+            if count == beside:
+                job["rivals"] = {
+                    "tuned" if tuned else "default": best_processes(result["subprocesses"], size, tuned)
+                    for tuned in (True, False)
+                }
+            run("worlds", job)
+            progress.advance(measuring)
     for table in bench_tables(result):
         console.print(table)
         console.print()
@@ -87,20 +99,31 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
 
 
 def measure_worlds(
-    task: str, robot: str, renderer: str, size: int, num_worlds: int, seconds: float, rounds: int
+    task: str,
+    robot: str,
+    renderer: str,
+    size: int,
+    num_worlds: int,
+    seconds: float,
+    rounds: int,
+    rivals: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Steps per second of bare physics, of physics and rendering, and of our VecEnv; memory in MiB."""
+    """Steps per second of bare physics, of physics and rendering, and of our VecEnv; memory in MiB.
+
+    `rivals` adds SubprocVecEnv, `tuned` or `default` → number of processes, to those who take turns.
+    """
     import numpy as np
+    from stable_baselines3.common.vec_env import SubprocVecEnv
 
     from robofuse.envs.adapters_sb3 import SB3VecEnv
-    from robofuse.envs.baselines import Floor, Script
+    from robofuse.envs.baselines import Floor, Script, typical
 
     imported = _resident("VmRSS", os.getpid())
     env = SB3VecEnv(task, num_worlds, robot=robot, renderer=renderer, image_size=size)
     env.reset()
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (100, num_worlds, 5))
     script = Script(env.world, actions)
-    memory = _resident("VmHWM", os.getpid())
+    memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *_children()])
     floor = Floor(env.world.backend.model, script, size, renderer)
     env.reset()
     count = iter(range(1 << 60))
@@ -109,7 +132,17 @@ def measure_worlds(
         "floor": floor.physics_and_render,
         "ours": lambda: env.step(actions[next(count) % 100]),
     }
-    rates = _turns(contenders, num_worlds, seconds, rounds)
+    steps = dict.fromkeys(contenders, num_worlds)
+    others = []
+    for name, processes in (rivals or {}).items():
+        other = SubprocVecEnv([typical(task, robot, size, name == "tuned")] * processes, start_method="spawn")
+        other.reset()
+        moves = np.random.default_rng(0).uniform(-1.0, 1.0, (processes, *(other.action_space.shape or ())))
+        others.append(other)
+        contenders[name], steps[name] = partial(other.step, moves), processes
+    rates = _turns(contenders, steps, seconds, rounds)
+    for other in others:
+        other.close()
     env.close()
     floor.close()
     return rates | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_worlds / rates["ours"]}
@@ -128,7 +161,8 @@ def measure_subprocesses(
     env.reset()
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *(env.action_space.shape or ())))
     count = iter(range(1 << 60))
-    rates = _turns({"steps": lambda: env.step(actions[next(count) % 64])}, processes, seconds, rounds)
+    contenders: dict[str, Callable[[], object]] = {"steps": lambda: env.step(actions[next(count) % 64])}
+    rates = _turns(contenders, {"steps": processes}, seconds, rounds)
     children = [process.pid for process in env.processes]
     memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *children])
     env.close()
@@ -136,12 +170,13 @@ def measure_subprocesses(
 
 
 def _turns(
-    contenders: dict[str, Callable[[], object]], num_worlds: int, seconds: float, rounds: int
+    contenders: dict[str, Callable[[], object]], steps: dict[str, int], seconds: float, rounds: int
 ) -> dict[str, float]:
+    """Control steps per second of each contender, `steps` of them a call: the median over its turns."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, step in contenders.items():
-            rates[name].append(num_worlds * _timed(step, seconds / rounds))
+            rates[name].append(steps[name] * _timed(step, seconds / rounds))
     return {name: median(values) for name, values in rates.items()}
 
 
@@ -162,6 +197,11 @@ def _resident(field: str, pid: int) -> float:
     except OSError:
         return float("nan")
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), float("nan"))
+
+
+def _children() -> list[int]:
+    """Processes that this one has started, where /proc tells."""
+    return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
 
 
 def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:

@@ -283,9 +283,9 @@ def test_workers_reraise_and_go_on():
         seen[start:stop] += 1
 
     with pytest.raises(KeyError, match="three") as caught:
-        workers.map(work, 10)
+        workers.start(work, 10)()
     assert caught.traceback[-1].name == "work"
-    workers.map(lambda owned, start, stop: seen.__setitem__(slice(start, stop), 5), 10)
+    workers.start(lambda owned, start, stop: seen.__setitem__(slice(start, stop), 5), 10)()
     assert (seen == 5).all()
     workers.close()
     assert (Owned.made, Owned.closed) == (3, 3)

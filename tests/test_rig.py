@@ -37,7 +37,7 @@ def _clear_view(renderer, noise, size=33):
 
 def test_a_box_at_a_known_distance_reads_its_depth(renderer):
     world, half = _clear_view(renderer, noise=False, size=99)
-    depth = world._rig.read(0, world.episode, world.elapsed)["depth_above"][..., 0].int()
+    depth = world._rig.expose(0, world.episode, world.elapsed)()["depth_above"][..., 0].int()
     middle = depth[:, 49, 49]
     expected = 1000.0 * (0.9 - 2.0 * half[:, 2])
     assert (middle - expected).abs().max() <= 1.0
@@ -53,7 +53,7 @@ def test_a_box_at_a_known_distance_reads_its_depth(renderer):
 
 def test_colour_is_the_blocks(renderer):
     world, _ = _clear_view(renderer, noise=False)
-    rgb = world._rig.read(0, world.episode, world.elapsed)["rgb_above"][:, 16, 16].float()
+    rgb = world._rig.expose(0, world.episode, world.elapsed)()["rgb_above"][:, 16, 16].float()
     own = world.backend.parameter("geom_rgba")[:, world.task._geom, :3]
     shade = rgb / 255.0 / own.clamp(min=0.05)
     bright = own > 0.2
@@ -114,10 +114,10 @@ def test_the_wrist_camera_moves_with_the_hand(renderer):
 def test_camera_noise_has_its_stated_size(renderer):
     world, _ = _clear_view(renderer, noise=Noise(rgb=3.0, depth=0.004))
     exact, _ = _clear_view(renderer, noise=False)
-    clean = exact._rig.read(0, exact.episode, exact.elapsed)
+    clean = exact._rig.expose(0, exact.episode, exact.elapsed)()
     errors, colours = [], []
     for step in range(60):
-        noisy = world._rig.read(0, world.episode, torch.full((2,), step))
+        noisy = world._rig.expose(0, world.episode, torch.full((2,), step))()
         errors.append(noisy["depth_above"].float() - clean["depth_above"].float())
         colours.append(noisy["rgb_above"].float() - clean["rgb_above"].float())
     distance = clean["depth_above"].float() / 1000.0

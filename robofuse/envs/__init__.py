@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from robofuse.envs.cameras import CAMERAS, Camera
     from robofuse.envs.noise import Noise
     from robofuse.envs.robot import ROBOTS, RobotModel
+    from robofuse.envs.step import Step
     from robofuse.envs.tasks import TASKS, Task
     from robofuse.envs.timing import Timing
-    from robofuse.envs.world import Step, World
+    from robofuse.envs.world import World
 
 _HOME = {
     "BatchedEnv": "adapters",
@@ -25,7 +26,7 @@ _HOME = {
     "RobotModel": "robot",
     "SB3VecEnv": "adapters_sb3",
     "SingleEnv": "adapters",
-    "Step": "world",
+    "Step": "step",
     "TASKS": "tasks",
     "Task": "tasks",
     "Timing": "timing",

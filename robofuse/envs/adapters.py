@@ -8,8 +8,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from robofuse.envs.step import Step
 from robofuse.envs.viewer import Viewer
-from robofuse.envs.world import CONTROL_RATE, Step, World
+from robofuse.envs.world import CONTROL_RATE, World
 from robofuse.streams import check_seed
 
 RENDER_MODES = ("rgb_array", "human")

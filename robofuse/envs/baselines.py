@@ -13,7 +13,7 @@ from mujoco import batch
 
 from robofuse.envs.cameras import resolve
 from robofuse.envs.cores import usable_cores
-from robofuse.envs.rendering import Poses, View, make_renderer
+from robofuse.envs.rendering import MOVING, Poses, View, make_renderer
 from robofuse.envs.robot import ROBOT_PREFIX, resolve_robot
 from robofuse.envs.scene import build
 from robofuse.envs.tasks import resolve_task
@@ -60,8 +60,7 @@ class Floor:
         num_worlds = len(script.ctrl[0])
         self._script, self._step = script, 0
         self._batch = batch.Batch(model, num_worlds, min(usable_cores(), num_worlds))
-        names = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
-        poses = [self._batch.bind(name) for name in names]
+        poses = [self._batch.bind(name) for name in MOVING]
         for name, values in script.parameters.items():
             self._batch.expand(name)[:] = values
         self._batch.set_const()

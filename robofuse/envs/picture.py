@@ -5,7 +5,7 @@ import numpy as np
 
 from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import OVERVIEW
-from robofuse.envs.rendering import Poses, View, make_renderer
+from robofuse.envs.rendering import MOVING, Poses, View, make_renderer
 
 
 class Picture:
@@ -17,13 +17,12 @@ class Picture:
         model = backend.model
         self._data = mujoco.MjData(model)
         self._size, self._rgba = model.geom_size[None].copy(), model.geom_rgba[None].copy()
-        names = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
         height, width = OVERVIEW.size or (0, 0)
         self._renderer = make_renderer(
             renderer,
             model,
             [View(OVERVIEW.name, height, width)],
-            Poses(*[*(getattr(self._data, name)[None] for name in names), self._size, self._rgba]),
+            Poses(*[*(getattr(self._data, name)[None] for name in MOVING), self._size, self._rgba]),
             1,
         )
 

@@ -1,8 +1,7 @@
 """The sensors of N worlds: cameras, proprioception and force, read together once per control step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,11 +10,13 @@ from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
-from robofuse.envs.rendering import Poses, View, make_renderer
+from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.envs.tensors import Rows
 from robofuse.envs.timing import Line, Timing
 from robofuse.sensors import MODALITIES, Sensor, order
+
+Readings = dict[str, Tensor]
 
 
 class Rig:
@@ -62,22 +63,19 @@ class Rig:
         self._lines = {key: Line(when, backend.num_worlds) for key, when in timing.items() if when != Timing()}
         self._renderer = None
         if self._cameras:
-            state = [
-                "geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir",
-            ]  # fmt: skip
             self._renderer = make_renderer(
                 renderer,
                 backend.model,
                 [View(camera.name, *(camera.size or (0, 0))) for camera in self._cameras],
                 Poses(
-                    *(backend.field(name).numpy() for name in state),
-                    *(backend.parameter(name).numpy() for name in ("geom_size", "geom_rgba")),
+                    *(backend.field(name).numpy() for name in MOVING),
+                    *(backend.parameter(name).numpy() for name in FIXED),
                 ),
                 num_threads,
             )
 
-    def read(self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None) -> dict[str, Tensor]:
-        """Read all sensors.
+    def expose(self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None) -> Callable[[], Readings]:
+        """Begin to read all sensors: the cameras draw while the caller goes on, but the physics must wait.
 
         Args:
             seed: the world's seed.
@@ -86,35 +84,35 @@ class Rig:
             ids: int64 (n,) worlds to read, ascending; all by default.
 
         Returns:
-            Fresh tensors (n, …), one per sensor.
+            Call it for fresh tensors (n, …), one per sensor.
         """
+        fetch = self._renderer.start(None if ids is None else ids.numpy()) if self._renderer else list
         rows = slice(None) if ids is None else ids
         episode, step = episode[rows], step[rows]
         place = self._source.places(seed, episode, step, self._keys)
-        readings: dict[str, Tensor] = {}
-        if "proprio" in self._keys:
+        readings: Readings = {}
+        if "proprio" in place:
             drawn = self._source.encoders(self._robot.num_encoders, place["proprio"])
             readings["proprio"] = self._robot.proprio(rows, drawn).float()
-        if "force" in self._keys:
+        if "force" in place:
             readings["force"] = self._force(seed, episode, step, rows, place["force"]).float()
-        if self._renderer is not None:
-            self._take_pictures(None if ids is None else ids.numpy(), place, readings)
-        if self._lines:
-            worlds = torch.arange(len(self._window), device=episode.device) if ids is None else ids
-            for key, line in self._lines.items():
-                readings[key] = line.pass_on(readings[key], step, worlds)
-        return readings
 
-    def _take_pictures(self, ids: np.ndarray | None, place: dict[str, Tensor], readings: dict[str, Tensor]) -> None:
-        assert self._renderer is not None
-        for camera, (rgb, depth) in zip(self._cameras, self._renderer.render(ids), strict=True):
-            colour, distance = camera.key("rgb"), camera.key("depth")
-            if colour in place:
-                self._source.rgb(rgb, place[colour].numpy())
-                readings[colour] = torch.from_numpy(rgb)
-            if distance in place:
-                millimetres = self._source.millimetres(depth, place[distance].numpy())
-                readings[distance] = torch.from_numpy(millimetres)[..., None]
+        def finish() -> Readings:
+            for camera, (rgb, depth) in zip(self._cameras, fetch(), strict=True):
+                colour, distance = camera.key("rgb"), camera.key("depth")
+                if colour in place:
+                    self._source.rgb(rgb, place[colour].numpy())
+                    readings[colour] = torch.from_numpy(rgb)
+                if distance in place:
+                    millimetres = self._source.millimetres(depth, place[distance].numpy())
+                    readings[distance] = torch.from_numpy(millimetres)[..., None]
+            if self._lines:
+                worlds = torch.arange(len(self._window), device=episode.device) if ids is None else ids
+                for key, line in self._lines.items():
+                    readings[key] = line.pass_on(readings[key], step, worlds)
+            return readings
+
+        return finish
 
     def close(self) -> None:
         """Free the renderer; may be called twice."""

@@ -1,4 +1,7 @@
-"""Indexing: what torch lacks, and what it does faster."""
+"""Small tensors on a CPU: what torch lacks, and what it does faster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -17,3 +20,17 @@ def span(ids: list[int]) -> slice | list[int]:
     """The ids as a slice if they are consecutive: a view costs a tenth of an index."""
     first, count = ids[0], len(ids)
     return slice(first, first + count) if ids == list(range(first, first + count)) else ids
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine.
+
+    torch's number of threads is the whole process's; it is put back at the end of every call.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -2,9 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -21,56 +19,15 @@ from robofuse.envs.registration import RENDERERS
 from robofuse.envs.rig import Rig
 from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
+from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
-from robofuse.envs.tensors import put
+from robofuse.envs.tensors import one_torch_thread, put
 from robofuse.envs.timing import Timing
 from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine.
-
-    torch's number of threads is the whole process's; it is put back at the end of every call.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class Step(NamedTuple):
-    """What one control step of N worlds gave.
-
-    Attributes:
-        observation: key → (N, …); of worlds that ended, the first observation of their next episode.
-        reward: float32 (N,), sum of `terms`.
-        terminated: bool (N,), success.
-        truncated: bool (N,), out of time, or diverged.
-        success: bool (N,).
-        terms: name → float32 (N,), weighted reward terms.
-        ended: int64 (n,), worlds whose episode ended, ascending.
-        final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
-        episode: int64 (N,), numbers of the episodes that this step belonged to.
-        errors: world → cause, for simulations that diverged; their final observation is the last healthy one.
-    """
-
-    observation: dict[str, Tensor]
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    success: Tensor
-    terms: dict[str, Tensor]
-    ended: Tensor
-    final_observation: dict[str, Tensor]
-    episode: Tensor
-    errors: dict[int, str]
 
 
 class World:
@@ -173,7 +130,7 @@ class World:
         self._observation: dict[str, Tensor] = {}
         self._refused: dict[int, str] = {}  # scenes that could not be set up; told at their first step
 
-    @_one_torch_thread()
+    @one_torch_thread()
     def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
         """Start an episode in every world.
 
@@ -194,10 +151,10 @@ class World:
         if episode is not None:
             self.episode = self._arange() + check_seed(episode, "episode") - self.num_worlds
         self._start(self._arange())
-        self._observation = self._observe()
+        self._observation = self._expose()()
         return dict(self._observation)
 
-    @_one_torch_thread()
+    @one_torch_thread()
     def step(self, action: Tensor | np.ndarray) -> Step:
         """Advance every world by one control step (50 ms).
 
@@ -217,6 +174,7 @@ class World:
         self._refused = {}
         self.robot.update()
         self.elapsed = self.elapsed + 1
+        observe = self._expose()  # the cameras draw while the rest is computed
         self.task.update()
 
         success, terms = self.task.success().clone(), self.task.terms(action)
@@ -228,7 +186,7 @@ class World:
             for term in terms.values():
                 term[failed] = 0.0
         truncated &= ~success
-        before, self._observation = self._observation, self._observe()
+        before, self._observation = self._observation, observe()
         episode = self.episode
         ended = (success | truncated).nonzero()[:, 0]
         final: dict[str, Tensor] = {}
@@ -240,7 +198,7 @@ class World:
                         put(value, row, before[key][world])
             if self.auto_reset:
                 self._start(ended)
-                for key, value in self._observe(ended).items():
+                for key, value in self._expose(ended)().items():
                     put(self._observation[key], ended, value)
         return Step(
             dict(self._observation),
@@ -256,7 +214,7 @@ class World:
             errors,
         )
 
-    @_one_torch_thread()
+    @one_torch_thread()
     def expert(self) -> Tensor:
         """Actions (N, 5) of the task's scripted expert, which knows the simulator's truth."""
         self._check_open()
@@ -286,14 +244,19 @@ class World:
         self.robot.settle(ids)
         self.task.begin(ids)
 
-    def _observe(self, ids: Tensor | None = None) -> dict[str, Tensor]:
-        observation = self._rig.read(self._seed, self.episode, self.elapsed, ids)
-        count = self.num_worlds if ids is None else len(ids)
-        observation[AVAILABLE] = torch.ones(count, len(self.sensors), dtype=torch.int8, device=self.backend.device)
-        if self._privileged:
-            truth = self.task.privileged().float()
-            observation[PRIVILEGED] = truth if ids is None else truth[ids]
-        return observation
+    def _expose(self, ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
+        read = self._rig.expose(self._seed, self.episode, self.elapsed, ids)
+
+        def observe() -> dict[str, Tensor]:
+            observation = read()
+            count = self.num_worlds if ids is None else len(ids)
+            observation[AVAILABLE] = torch.ones(count, len(self.sensors), dtype=torch.int8, device=self.backend.device)
+            if self._privileged:
+                truth = self.task.privileged().float()
+                observation[PRIVILEGED] = truth if ids is None else truth[ids]
+            return observation
+
+        return observe
 
     def _checked(self, action: Tensor | np.ndarray) -> Tensor:
         action = torch.as_tensor(action, dtype=torch.float64, device=self.backend.device)

@@ -1,6 +1,6 @@
 """Pictures of N worlds: colour and depth in one pass, by one of two renderers behind one interface."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 from robofuse.envs.cores import usable_cores
 from robofuse.envs.registration import RENDERERS
 
-__all__ = ["RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
+__all__ = ["FIXED", "MOVING", "RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
 
 
 class Poses(NamedTuple):
@@ -37,6 +37,10 @@ class Poses(NamedTuple):
     light_xdir: np.ndarray
     geom_size: np.ndarray
     geom_rgba: np.ndarray
+
+
+# which of them MuJoCo computes, and which belong to the model
+MOVING, FIXED = Poses._fields[:6], Poses._fields[6:]
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,24 @@ class Renderer(Protocol):
 
     name: str
 
-    def render(self, ids: np.ndarray | None = None) -> Pictures:
-        """Draw worlds as their poses are now.
+    def start(self, ids: np.ndarray | None = None) -> Callable[[], Pictures]:
+        """Begin to draw worlds as their poses are now, which must not change before the pictures are fetched.
 
         Args:
             ids: integers (n,), the worlds to draw, in this order; None draws all N.
 
         Returns:
-            For each view in order, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W): metres along the optical axis,
-            0 = no return. Top row first. The arrays are the caller's to keep.
+            Call it to wait for the pictures. For each view in order, rgb uint8 (n, H, W, 3) and depth float32
+            (n, H, W): metres along the optical axis, 0 = no return. Top row first. The arrays are the caller's to keep.
 
         Raises:
             RuntimeError: after `close`.
             IndexError: an id outside [0, N).
         """
+        ...
+
+    def render(self, ids: np.ndarray | None = None) -> Pictures:
+        """`start`, and fetch at once."""
         ...
 
     def close(self) -> None:

@@ -12,9 +12,12 @@ import numpy as np
 from robofuse.envs.rendering import Pictures, Poses, View
 from robofuse.envs.rendering.culling import Frustum
 from robofuse.envs.rendering.gl_context import choose_context
+from robofuse.envs.rendering.remote import RemotePainter
 
 __all__ = ["GlPainter", "guard", "painter_factory", "plain"]
 
+# Worlds that a process of its own draws at a time.
+SLOTS = 64
 # Worlds converted at a time, so that the float64 depths stay in the cache.
 CHUNK = 16
 # Facets of round things: they are most of the cost of a small picture. MuJoCo's own 28 and 16 cost a third more.
@@ -23,10 +26,12 @@ _SLICES, _STACKS = 24, 12
 
 def painter_factory(
     model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, num_threads: int
-) -> Callable[[], "GlPainter"]:
+) -> Callable[[], "GlPainter | RemotePainter"]:
     """What makes a painter in the thread it is called in. See `make_renderer` for the arguments and errors."""
-    del num_threads
-    return partial(GlPainter, model, views, poses, choose_context())
+    context, shares = choose_context(), min(num_threads, len(poses.geom_xpos))
+    if shares > 1 and context.__module__ == "mujoco.osmesa":
+        return partial(RemotePainter, model, views, poses, min(SLOTS, -(-len(poses.geom_xpos) // shares)))
+    return partial(GlPainter, model, views, poses, context)
 
 
 def plain(model: mujoco.MjModel, views: tuple[View, ...]) -> mujoco.MjModel:

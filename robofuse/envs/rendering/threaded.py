@@ -1,7 +1,7 @@
 """The renderer around the painters: which worlds, which thread, which slice of the output."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
 
 import numpy as np
@@ -54,8 +54,8 @@ class ThreadedRenderer:
         with guard():
             self._workers = Workers(f"robofuse-{name}", min(num_threads, self._worlds), factory)
 
-    def render(self, ids: np.ndarray | None = None) -> Pictures:
-        """See `Renderer.render`."""
+    def start(self, ids: np.ndarray | None = None) -> Callable[[], Pictures]:
+        """See `Renderer.start`."""
         if self._workers.closed:
             raise RuntimeError(f"this {self.name} renderer is closed: make another one to draw again")
         rows = np.arange(self._worlds) if ids is None else self._rows(ids)
@@ -65,9 +65,20 @@ class ThreadedRenderer:
         def share(painter: Painter, start: int, stop: int) -> None:
             painter.paint(rows[start:stop], [(rgb[start:stop], depth[start:stop]) for rgb, depth in out])
 
-        with self._guard():
-            self._workers.map(share, n)
-        return out
+        guarded = ExitStack()
+        guarded.enter_context(self._guard())
+        wait = self._workers.start(share, n)
+
+        def fetch() -> Pictures:
+            with guarded:
+                wait()
+            return out
+
+        return fetch
+
+    def render(self, ids: np.ndarray | None = None) -> Pictures:
+        """See `Renderer.render`."""
+        return self.start(ids)()
 
     def close(self) -> None:
         """See `Renderer.close`."""

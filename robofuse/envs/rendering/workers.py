@@ -122,16 +122,18 @@ class Workers(Generic[T]):
         self._end.atexit = False
         atexit.register(self._end)
 
-    def map(self, function: Callable[[T, int, int], None], items: int) -> None:
-        """Call `function(object, start, stop)` on contiguous slices of range(items), one a thread, and wait.
+    def start(self, function: Callable[[T, int, int], None], items: int) -> Callable[[], None]:
+        """Begin to call `function(object, start, stop)` on contiguous slices of range(items), one a thread.
 
         Args:
             function: works on its slice with the thread's own object.
             items: how many there are; with fewer than threads, some threads stay idle.
 
+        Returns:
+            Call it to wait until all slices are done; it raises what `function` raised first, with its traceback.
+
         Raises:
             RuntimeError: closed, or forked: threads do not live on in a child process.
-            BaseException: the first that `function` raised, with its traceback, once all slices are done.
         """
         if self.closed:
             raise RuntimeError("these workers are closed")
@@ -139,11 +141,11 @@ class Workers(Generic[T]):
             raise RuntimeError("made in another process: threads do not survive a fork, so make it in the child")
         count = min(len(self._queues), items)
         if not count:
-            return
+            return lambda: None
         call = _Call(count)
         for i, jobs in enumerate(self._queues[:count]):
             jobs.put((call, function, items * i // count, items * (i + 1) // count))
-        call.wait()
+        return call.wait
 
     def close(self) -> None:
         """Release every object in its thread and end the threads; may be called again."""
