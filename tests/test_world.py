@@ -227,6 +227,14 @@ def test_an_action_that_is_no_number_is_refused_and_nothing_moves(bad):
     assert torch.equal(world.backend.field("qpos"), before) and world.elapsed.eq(0).all()
 
 
+@pytest.mark.parametrize("action", [None, "up", [["a"] * 5], {"x": 1}])
+def test_an_action_that_is_not_numbers_is_refused(action):
+    world = World("Reach", 1, sensors=BLIND)
+    world.reset()
+    with pytest.raises(ValueError, match=r"actions must be numbers of shape \(1, 5\)"):
+        world.step(action)
+
+
 def test_actions_beyond_the_bounds_are_clipped():
     a, b = (World("Reach", 1, sensors=BLIND, seed=0) for _ in range(2))
     a.reset(), b.reset()

@@ -27,10 +27,11 @@ class SB3VecEnv(VecEnv):
         num_envs: int = 1,
         *,
         render_mode: str | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Options are those of `World`."""
+        """Options are those of `World`; `seed=None` gives other scenes in every run."""
+        seed = int(np.random.default_rng().integers(2**62)) if seed is None else seed
         self.render_mode = check_render_mode(render_mode)
         if render_mode == "human":
             raise ValueError('an SB3VecEnv has render_mode="rgb_array" only; for a window, make a single environment')

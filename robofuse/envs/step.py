@@ -18,7 +18,8 @@ class Step(NamedTuple):
         ended: int64 (n,), worlds whose episode ended, ascending.
         final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
         episode: int64 (N,), numbers of the episodes that this step belonged to.
-        errors: world → cause, for simulations that diverged; their final observation is the last healthy one.
+        errors: world → cause, for simulations that diverged; their final observation is the last healthy one, the very
+            tensors of the step before: what a caller has written into those shows here.
     """
 
     observation: dict[str, Tensor]

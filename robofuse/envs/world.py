@@ -259,7 +259,10 @@ class World:
         return observe
 
     def _checked(self, action: Tensor | np.ndarray) -> Tensor:
-        action = torch.as_tensor(action, dtype=torch.float64, device=self.backend.device)
+        try:
+            action = torch.as_tensor(action, dtype=torch.float64, device=self.backend.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"actions must be numbers of shape ({self.num_worlds}, 5), got {action!r}") from None
         if action.shape != (self.num_worlds, 5):
             raise ValueError(f"actions must have shape ({self.num_worlds}, 5), got {tuple(action.shape)}")
         bad = (~action.isfinite()).nonzero()
