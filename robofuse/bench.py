@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from robofuse.checks import whole
 from robofuse.tables import bench_tables, best_processes
 
 COMPARED_AT = 64  # worlds, beside SubprocVecEnv in one process
@@ -63,6 +64,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
         What is written as JSON: `machine`, `config`, `worlds` (a row per renderer, size and number of worlds) and
         `subprocesses` (a row per quality, size and number of processes).
     """
+    _check(config)
     base = {"task": config.task, "robot": config.robot, "seconds": config.seconds, "rounds": config.rounds}
     result: dict[str, Any] = {"machine": _machine(), "config": json.loads(json.dumps(asdict(config), default=str))}
     result |= {"subprocesses": [], "worlds": []}
@@ -205,9 +207,35 @@ def _children() -> list[int]:
     return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
 
 
+def _check(config: EnvBench) -> None:
+    """Refuse what would only fail in a process further on; ValueError, or RuntimeError where OpenGL is missing."""
+    from robofuse.envs.registration import RENDERERS
+    from robofuse.envs.robot import resolve_robot
+    from robofuse.envs.tasks import resolve_task
+
+    resolve_task(config.task)
+    resolve_robot(config.robot)
+    for name, low in (("worlds", 1), ("sizes", 8), ("processes", 1), ("renderers", None)):
+        values = getattr(config, name)
+        if not values:
+            raise ValueError(f"{name} must not be empty")
+        for value in values:
+            if low is not None:
+                whole(value, name, low)
+            elif value not in RENDERERS:
+                raise ValueError(f"unknown renderer {value!r}; renderers: {', '.join(RENDERERS)}")
+    whole(config.rounds, "rounds", 1)
+    if config.seconds <= 0.0:
+        raise ValueError(f"seconds must be more than 0, got {config.seconds}")
+
+
 def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
+    from robofuse.envs.rendering.gl_context import choose_context
+
     command = [sys.executable, "-m", "robofuse.bench", kind, json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # an ordinary mujoco.Renderer does not look for what works, and fails where there is no screen
+    backend = choose_context().__module__.rpartition(".")[2]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": backend})
     if done.returncode:
         raise ValueError(f"measuring {job} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return job | json.loads(done.stdout.splitlines()[-1])

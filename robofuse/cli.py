@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(arguments)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         if not _is_ours(error):
             raise
         print("error: " + " ".join(str(error).split()), file=sys.stderr)

@@ -38,7 +38,10 @@ class Look:
 
 if __name__ == "__main__":
     look = tyro.cli(Look)
-    world = World(look.task, 1, robot=look.robot, cameras=look.cameras, renderer=look.renderer, auto_reset=False)
+    try:
+        world = World(look.task, 1, robot=look.robot, cameras=look.cameras, renderer=look.renderer, auto_reset=False)
+    except (ValueError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
     picture = sheet(world, look.episode, look.moments)
     world.close()
     cv2.imwrite(look.out, np.ascontiguousarray(picture[..., ::-1]))

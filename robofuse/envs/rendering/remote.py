@@ -55,11 +55,12 @@ class RemotePainter:
             }
             # its own session: Ctrl-C at a terminal is for the parent, which ends this one by closing its input
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-P", "-m", __name__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[file.fileno()],
-                env=os.environ | {"MUJOCO_GL": "osmesa"},
+                # it finds what this process finds, however that came about
+                env=os.environ | {"MUJOCO_GL": "osmesa", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                 start_new_session=True,
             )
             assert self._process.stdin is not None
