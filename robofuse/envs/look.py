@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from robofuse.envs.colours import depth_colours
 from robofuse.envs.world import World
 
 _TILE = 192
@@ -48,15 +49,6 @@ def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
             tile = _bars(newest, np.broadcast_to(sensor.scale, newest.shape))
         tiles.append(_caption(tile, sensor.key))
     return np.vstack(tiles)
-
-
-def depth_colours(millimetres: np.ndarray) -> np.ndarray:
-    """Depth uint16 (H, W) [mm] in colours, uint8 (H, W, 3) RGB: red is nearest, blue farthest, black no return."""
-    valid = millimetres > 0
-    nearest, farthest = np.percentile(millimetres[valid], (1, 99)) if valid.any() else (0.0, 1.0)
-    share = np.clip((farthest - millimetres) / max(farthest - nearest, 1.0), 0.0, 1.0)
-    coloured = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(valid[..., None], coloured, 0).astype(np.uint8)
 
 
 def _bars(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
