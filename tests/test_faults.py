@@ -1,0 +1,75 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robofuse.faults import NEVER, Blackout, dead_from, parse_disable
+
+KEYS = ("depth", "force", "proprio", "rgb")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("  ", ()),
+        ("rgb", (Blackout("rgb"),)),
+        ("rgb,depth@20", (Blackout("rgb"), Blackout("depth", 20))),
+        (" rgb @ 3 , force ", (Blackout("rgb", 3), Blackout("force"))),
+        ("rgb@0", (Blackout("rgb", 0),)),
+        ("depth,force,proprio,rgb", tuple(Blackout(key) for key in KEYS)),
+    ],
+)
+def test_text_is_read(text, expected):
+    assert parse_disable(text, KEYS) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rgb,rgbb", "unknown sensor 'rgbb' at character 5; sensors: depth, force, proprio, rgb"),
+        (" camera", "unknown sensor 'camera' at character 2; sensors"),
+        ("rgb,", "no sensor at character 5 of 'rgb,'; sensors: depth, force, proprio, rgb"),
+        ("@20", "no sensor at character 1"),
+        ("rgb,,depth", "no sensor at character 5"),
+        ("rgb depth", "expected a comma or @ at character 5 of 'rgb depth'"),
+        ("rgb@", "expected a control step after the @ at character 4, such as rgb@20; got ''"),
+        ("depth,rgb@-1", "after the @ at character 10, such as rgb@20; got '-1'"),
+        ("rgb@1.5", "got '1.5'"),
+        ("rgb@20s", "got '20s'"),
+        ("rgb@²", "got '²'"),
+        ("rgb@" + 30 * "9", "after the @ at character 4"),
+        ("rgb@3,depth,rgb@5", "sensor 'rgb' at character 13 is already named at character 1"),
+    ],
+)
+def test_error_points_at_the_place(text, message):
+    with pytest.raises(ValueError) as error:
+        parse_disable(text, KEYS)
+    assert message in str(error.value)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 999)), unique_by=lambda pair: pair[0]))
+def test_what_is_written_is_read_back(pairs):
+    text = ", ".join(f"{sensor}@{step}" for sensor, step in pairs)
+    assert parse_disable(text, KEYS) == tuple(Blackout(*pair) for pair in pairs)
+
+
+@given(st.text(alphabet="rgbdepth@,0 9\n²-", max_size=12))
+def test_any_text_is_read_or_refused(text):
+    try:
+        assert all(blackout.sensor in KEYS for blackout in parse_disable(text, KEYS))
+    except ValueError as error:
+        assert "character" in str(error)
+
+
+def test_dead_from_in_the_order_of_the_keys():
+    steps = dead_from((Blackout("rgb"), Blackout("force", 20), Blackout("rgb", 7)), KEYS)
+    assert steps.dtype == torch.int64
+    assert steps.tolist() == [NEVER, 20, NEVER, 0]
+
+
+def test_blackouts_are_checked():
+    with pytest.raises(ValueError, match="step of the blackout of 'rgb' must be an integer of at least 0, got -1"):
+        Blackout("rgb", -1)
+    with pytest.raises(ValueError, match="unknown sensor 'lidar'; sensors: depth, force, proprio, rgb"):
+        dead_from((Blackout("lidar"),), KEYS)
