@@ -1,6 +1,6 @@
 """Small tensors on a CPU: what torch lacks, and what it does faster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,20 @@ def put(target: Tensor, rows: Tensor | int, values: Tensor) -> None:
     if target.dtype == torch.uint16:
         target, values = target.view(torch.int16), values.view(torch.int16)
     target[rows] = values
+
+
+def integers(values: Tensor | Sequence[int], what: str, stop: int) -> Tensor:
+    """Numbers from 0 to `stop` − 1 as int64 (n,), or ValueError; `what` is their name, for the message."""
+    try:
+        numbers = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.zeros(())
+    if numbers.shape == (0,):  # an empty list has no type
+        return numbers.long()
+    real = numbers.dtype == torch.bool or numbers.is_floating_point() or numbers.is_complex()
+    if real or numbers.dim() != 1 or not ((numbers >= 0) & (numbers < stop)).all():
+        raise ValueError(f"{what} must be a list of integers from 0 to {stop - 1}, got {values!r}")
+    return numbers.long()
 
 
 def span(ids: list[int]) -> slice | list[int]:

@@ -21,7 +21,7 @@ from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
 from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
-from robofuse.envs.tensors import one_torch_thread, put
+from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
 from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
@@ -81,7 +81,7 @@ class World:
             force_window: readings of the force sensor (200 Hz) in one observation.
             privileged: add simulator truth under `privileged`.
             auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
-                on being simulated until `reset`, and what they report means nothing.
+                on being simulated until `reset` or `restart`, and what they report means nothing.
             seed: of all random streams.
             num_threads: threads for physics and rendering, default one per core.
 
@@ -153,6 +153,40 @@ class World:
         self._start(self._arange())
         self._observation = self._expose()()
         return dict(self._observation)
+
+    @one_torch_thread()
+    def restart(self, worlds: Tensor | Sequence[int], episodes: Tensor | Sequence[int]) -> dict[str, Tensor]:
+        """Start the given episodes in the given worlds, whatever they are in; the others go on as if nothing had been.
+
+        Args:
+            worlds: int (n,), different ones of 0 … N − 1, in any order.
+            episodes: int (n,), the number of the episode that each of them starts; with `auto_reset` the episodes
+                after it are + N, + 2N, … from there.
+
+        Returns:
+            Their first observations, key → (n, …), rows as in `worlds`.
+
+        Raises:
+            ValueError: not such numbers.
+            RuntimeError: closed, or never reset.
+        """
+        self._check_open()
+        if not self._observation:
+            raise RuntimeError("call reset() before restart()")
+        worlds = integers(worlds, "worlds", self.num_worlds)
+        episodes = integers(episodes, "episodes", 1 << 62)
+        if len(worlds) != len(episodes) or len(worlds.unique()) < len(worlds):
+            raise ValueError(f"as many episodes as different worlds, got {worlds.tolist()} and {episodes.tolist()}")
+        if not len(worlds):
+            return {key: value[:0] for key, value in self._observation.items()}
+        ids, order = worlds.sort()
+        self.episode = self.episode.index_copy(0, ids, episodes[order] - self.num_worlds)
+        self._start(ids)
+        first = self._expose(ids)()
+        self._observation = {key: value.clone() for key, value in self._observation.items()}  # callers have the old one
+        for key, value in first.items():
+            put(self._observation[key], ids, value)
+        return {key: value[order.argsort()] for key, value in first.items()}
 
     @one_torch_thread()
     def step(self, action: Tensor | np.ndarray) -> Step:
@@ -240,6 +274,8 @@ class World:
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
+        starting = ids.tolist()
+        self._refused = {world: cause for world, cause in self._refused.items() if world not in starting}
         self._refused |= self.backend.commit(ids)
         self.robot.settle(ids)
         self.task.begin(ids)
