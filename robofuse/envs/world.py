@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
+from robofuse.dropout import Dropout, Law, Masker, hide
 from robofuse.envs.backend import CpuBackend
 from robofuse.envs.cameras import Camera, resolve
 from robofuse.envs.control import Robot
@@ -23,7 +24,7 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
-from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor, observation_space
+from robofuse.sensors import MODALITIES, PRIVILEGED, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
 CONTROL_RATE = 20  # Hz
@@ -62,6 +63,7 @@ class World:
         timing: Mapping[str, Timing] | None = None,
         force_window: int = 10,
         privileged: bool = False,
+        dropout: Dropout | Law | float | None = None,
         auto_reset: bool = True,
         seed: int = 0,
         num_threads: int | None = None,
@@ -80,6 +82,8 @@ class World:
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
             force_window: readings of the force sensor (200 Hz) in one observation.
             privileged: add simulator truth under `privileged`.
+            dropout: sensors to hide while training: a `robofuse.dropout.Dropout`, or just a probability, to hide each
+                sensor for a whole episode. `available` tells, and what is hidden reads zero.
             auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
                 on being simulated until `reset` or `restart`, and what they report means nothing.
             seed: of all random streams.
@@ -121,6 +125,7 @@ class World:
         )
         self._renderer, self._picture = renderer, None
         self.sensors: tuple[Sensor, ...] = self._rig.sensors
+        self._masker = Masker(dropout, [sensor.key for sensor in self.sensors], self.num_worlds, seed)
         self._privileged = len(self.task.privileged_names) if privileged else 0
         self.observation_space = observation_space(self.sensors, self._privileged)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
@@ -208,6 +213,7 @@ class World:
         self._refused = {}
         self.robot.update()
         self.elapsed = self.elapsed + 1
+        self._masker.step()
         observe = self._expose()  # the cameras draw while the rest is computed
         self.task.update()
 
@@ -248,6 +254,15 @@ class World:
             errors,
         )
 
+    @property
+    def dropout_progress(self) -> float:
+        """Training progress in [0, 1], for the schedule of `dropout`; what is set takes effect at the next draw."""
+        return self._masker.progress
+
+    @dropout_progress.setter
+    def dropout_progress(self, progress: float) -> None:
+        self._masker.progress = progress
+
     @one_torch_thread()
     def expert(self) -> Tensor:
         """Actions (N, 5) of the task's scripted expert, which knows the simulator's truth."""
@@ -271,6 +286,8 @@ class World:
     def _start(self, ids: Tensor) -> None:
         self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
         self.elapsed = self.elapsed.index_fill(0, ids, 0)
+        self._masker.seed = self._seed
+        self._masker.start(ids, self.episode[ids])
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
@@ -284,9 +301,8 @@ class World:
         read = self._rig.expose(self._seed, self.episode, self.elapsed, ids)
 
         def observe() -> dict[str, Tensor]:
-            observation = read()
-            count = self.num_worlds if ids is None else len(ids)
-            observation[AVAILABLE] = torch.ones(count, len(self.sensors), dtype=torch.int8, device=self.backend.device)
+            available = self._masker.available
+            observation = hide(read(), available if ids is None else available[ids], self._masker.keys)
             if self._privileged:
                 truth = self.task.privileged().float()
                 observation[PRIVILEGED] = truth if ids is None else truth[ids]

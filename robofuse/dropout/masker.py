@@ -1,0 +1,169 @@
+"""Draws the masks of N environments: which sensors each one sees at the present control step."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robofuse.dropout.config import Dropout, as_dropout
+from robofuse.dropout.laws import Bound, Independent, Law
+from robofuse.dropout.units import NO_WAY_OUT, check_probability
+from robofuse.streams import Stream, check_seed, uniform
+
+AHEAD = 16  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
+PATIENCE = 1000  # episodes without news of progress before a schedule that waits for it complains
+_FULL, _KEPT, _LENGTH, _LAW = range(4)  # the use of each random number of a step; the law has the rest
+_NEVER = torch.iinfo(torch.int64).max
+
+
+class Masker:
+    """The masks of N environments, a function of (seed, episode, control step) and of training progress.
+
+    At least one unit of the law is always kept: where it would hide them all, one stays, uniformly at random among
+    those that are not always hidden (a `Markov` outage of everything keeps the same one until it is over).
+
+    Attributes:
+        dropout: what to hide.
+        keys: the M sensors, in the order of `available`.
+        seed: of the masks; to change it, set it and start an episode in every environment.
+        available: int8 (N, M), 1 = delivering; overwritten by `start` and `step`.
+    """
+
+    def __init__(self, dropout: Dropout | Law | float | None, keys: Sequence[str], num: int, seed: int = 0) -> None:
+        """Everything is available until an episode starts.
+
+        Args:
+            dropout: what to hide, see `as_dropout`; None hides nothing and costs nothing.
+            keys: the sensors, in the order of `available`.
+            num: N.
+            seed: of the masks.
+
+        Raises:
+            ValueError: the law does not fit the sensors, or would never leave any, or could never hide any.
+        """
+        self.keys, self.seed = tuple(keys), check_seed(seed)
+        self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
+        self._idle = dropout is None
+        self.available = torch.ones(num, len(self.keys), dtype=torch.int8)
+        self._progress, self._told, self._begun = 0.0, False, 0
+        self._bound = _checked(self.dropout.law.bind(self.keys), self.keys)
+        units = self._bound.units
+        self._unit_of = torch.tensor([next(u for u, unit in enumerate(units) if key in unit) for key in self.keys])
+        self._spare = torch.tensor([u for u, rate in enumerate(self._bound.rates) if rate < 1.0])
+        self._episode = torch.zeros(num, dtype=torch.int64)
+        self._elapsed = torch.zeros(num, dtype=torch.int64)
+        self._until = torch.full((num,), _NEVER)  # when the next outage begins
+        self._full = torch.zeros(num, dtype=torch.bool)
+        self._hidden = torch.zeros(num, len(units), dtype=torch.bool)  # what the law says, before one is kept
+        self._kept = torch.zeros(num, dtype=torch.int64)
+        self._tick = 0
+        self._ahead = torch.zeros(AHEAD, num, _LAW + len(units) + 1, dtype=torch.float64)
+
+    @property
+    def progress(self) -> float:
+        """Training progress in [0, 1]; what is set takes effect at the next draw."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress, self._told = check_probability(value, "dropout progress"), True
+
+    def start(self, rows: Tensor, episode: Tensor) -> None:
+        """Begin episodes.
+
+        Args:
+            rows: int64 (n,), environments, each at most once.
+            episode: int64 (n,), their new episodes' numbers.
+        """
+        if self._idle or not len(rows):
+            return
+        rows, episode = rows.cpu(), episode.cpu()
+        self._begun += len(rows)
+        if self._begun > PATIENCE and not self._told and self.dropout.schedule.varies:
+            self._told = True
+            warnings.warn(
+                f"{self.dropout.schedule} waits for training progress, which nobody has set in {self._begun} episodes: "
+                "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3",
+                stacklevel=2,
+            )
+        self._episode[rows], self._elapsed[rows] = episode, 0
+        if self.dropout.every == "episode":
+            numbers = self._numbers(episode, 0)
+        else:
+            numbers = self._look_ahead(rows, self._tick)[0]
+        self._full[rows] = numbers[:, _FULL] < self.dropout.full
+        self._draw(rows, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+
+    def step(self) -> None:
+        """Every environment has advanced by a control step."""
+        if self._idle or self.dropout.every == "episode":
+            return
+        self._elapsed += 1
+        self._tick = (self._tick + 1) % AHEAD
+        if self._tick == 0:
+            self._look_ahead(torch.arange(len(self._elapsed)), 0)
+        numbers = self._ahead[self._tick]
+        if self.dropout.every == "outage":
+            rows = (self._elapsed >= self._until).nonzero()[:, 0]
+            if len(rows):
+                numbers = numbers[rows]
+                self._draw(rows, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+        elif self._bound.follow:
+            self._draw(slice(None), numbers, self._bound.follow(numbers[:, _LAW:], self._strength(), self._hidden))
+        else:
+            self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+
+    def _draw(self, rows: Tensor | slice, numbers: Tensor, hidden: Tensor) -> None:
+        """Turn what the law hides, bool (n, U), into masks."""
+        blind = hidden.all(dim=1)
+        if blind.any():
+            kept = self._spare[(numbers[:, _KEPT] * len(self._spare)).long().clamp_(max=len(self._spare) - 1)]
+            if self._bound.follow:  # the one that was left stays for as long as nothing else works
+                kept = torch.where(self._hidden[rows].all(dim=1) & (self._elapsed[rows] > 0), self._kept[rows], kept)
+                self._kept[rows] = kept
+            self._hidden[rows] = hidden
+            hidden = hidden & ~(blind[:, None] & (kept[:, None] == torch.arange(hidden.shape[1])))
+        else:
+            self._hidden[rows] = hidden
+        hidden = hidden & ~self._full[rows, None]
+        self.available[rows] = (~hidden[:, self._unit_of]).to(torch.int8)
+        if self.dropout.every == "outage":
+            self._until[rows] = self._elapsed[rows] + self._length(numbers[:, _LENGTH])
+
+    def _length(self, numbers: Tensor) -> Tensor:
+        """Geometric lengths of at least 1, int64 (n,)."""
+        stay = 1.0 - 1.0 / self.dropout.outage_steps
+        return torch.ones_like(numbers, dtype=torch.int64) if not stay else (numbers.log() / math.log(stay)).long() + 1
+
+    def _strength(self) -> float:
+        return self.dropout.schedule.strength(self._progress)
+
+    def _numbers(self, episode: Tensor, step: Tensor | int) -> Tensor:
+        return uniform(self.seed, Stream.DROPOUT, episode, step, self._ahead.shape[2])
+
+    def _look_ahead(self, rows: Tensor, tick: int) -> Tensor:
+        """Random numbers of these rows from the present step to the end of the block, (steps, n, …)."""
+        coming = torch.arange(AHEAD - tick)[:, None]
+        step = self._elapsed[rows] + coming
+        numbers = self._numbers(self._episode[rows].expand_as(step).flatten(), step.flatten())
+        numbers = numbers.reshape(*step.shape, -1)
+        self._ahead[tick:, rows] = numbers
+        return numbers
+
+
+def _checked(bound: Bound, keys: tuple[str, ...]) -> Bound:
+    """The bound law, if it can hide something and leave something."""
+    named = sorted(key for unit in bound.units for key in unit)
+    if named != sorted(keys) or len(bound.rates) != len(bound.units):
+        raise ValueError(f"the law's units {bound.units} must hold each sensor once and have a rate each: {keys}")
+    if min(bound.rates) >= 1.0:
+        raise ValueError(f"the law hides {', '.join(keys)} always: {NO_WAY_OUT}")
+    if len(bound.units) == 1 and bound.rates[0] > 0.0:
+        together = "it is the only sensor" if len(keys) == 1 else "they are hidden together"
+        raise ValueError(
+            f"nothing of {', '.join(keys)} could ever be hidden, since {together} and one is always kept; "
+            "add sensors, divide the group, or leave dropout out"
+        )
+    return bound
