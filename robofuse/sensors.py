@@ -1,8 +1,8 @@
 """What a sensor is: one key of the observation, with its shape, range, unit, typical scale, rate and latency."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -66,6 +66,71 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> gym.spa
     if privileged:
         spaces[PRIVILEGED] = gym.spaces.Box(-np.inf, np.inf, (privileged,), np.float32)
     return gym.spaces.Dict(spaces)
+
+
+def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
+    """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
+
+    An unsigned-integer image of 3 or 4 channels is `rgb`; one of 1 channel, or any image whose key says `depth`, is
+    `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete and MultiBinary entries come as vectors. What is
+    ambiguous, such as a float image whose key does not say `depth`, must be named in `kinds`.
+
+    Args:
+        space: Dict space; `available` and `privileged` are left out.
+        kinds: key → kind, where the guess is wrong or not made.
+
+    Returns:
+        Sensors in alphabetical order, with scale 1 for vectors and windows, 255 for bytes, 1000 for other images of
+        integers (millimetres) and 1 for images of floats. Their unit and rate are unknown ("" and 0).
+
+    Raises:
+        ValueError: not a Dict, a nested Dict, or a key whose kind cannot be told; the message names the key.
+    """
+    if not isinstance(space, gym.spaces.Dict):
+        raise ValueError(
+            f"sensors are the keys of a Dict observation, got {type(space).__name__}; wrap a Box with "
+            'gymnasium.wrappers.TransformObservation into {"state": observation} first'
+        )
+    kinds, found = dict(kinds or {}), []
+    for key, part in space.spaces.items():
+        if key in (AVAILABLE, PRIVILEGED):
+            continue
+        shape, dtype = part.shape, part.dtype
+        if isinstance(part, gym.spaces.Discrete):
+            shape = (int(part.n),)  # SB3 gives it one-hot
+        if isinstance(part, gym.spaces.Dict | gym.spaces.Tuple) or shape is None or dtype is None:
+            raise ValueError(f"observation {key!r} is a {type(part).__name__}: flatten it into Box entries of their own")
+        kind = kinds.pop(key, None) or _guess(key, shape, np.dtype(dtype))
+        scale = 1.0
+        if kind in ("rgb", "depth") and np.dtype(dtype).kind in "ui":
+            scale = 255.0 if np.dtype(dtype).itemsize == 1 else 1000.0
+        found.append(Sensor(key, kind, tuple(shape), np.dtype(dtype).name, "", scale, 0.0))
+    if kinds:
+        raise ValueError(f"kinds names {sorted(kinds)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
+    if not found:
+        raise ValueError(f"the observation has no sensors, only {', '.join(space.spaces)}")
+    return order(found)
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether an image shape is (H, W, C) rather than (C, H, W): the channels are the smallest axis."""
+    return shape[-1] <= shape[0]
+
+
+def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
+    if len(shape) <= 1:
+        return "vector"
+    if len(shape) == 2:
+        return "window"
+    channels = (shape[-1] if channels_last(shape) else shape[0]) if len(shape) == 3 else 0
+    if channels == 1 and ("depth" in key or dtype.kind == "u"):
+        return "depth"
+    if channels in (3, 4) and dtype == np.uint8:
+        return "rgb"
+    raise ValueError(
+        f"cannot tell what kind of sensor {key!r} {shape} {dtype} is; say kinds={{{key!r}: ...}} with one of "
+        f"{', '.join(get_args(Kind))} (an image is (H, W, C) or (C, H, W), rgb has 3 channels, depth 1)"
+    )
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:

@@ -1,6 +1,41 @@
 """What the robot thinks with: encoders, fusion and the networks that learn to act when sensors are hidden.
 
-Everything here is torch on batches of observations. It knows sensors
-(:mod:`robofuse.sensors`), never simulators: nothing in this package imports
-:mod:`robofuse.envs`, so a policy runs on any source of the same observations.
+Everything here is torch on batches of observations. It knows sensors (`robofuse.sensors`), never simulators: nothing
+in this package imports `robofuse.envs`, so a policy runs on any source of the same observations.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robofuse.policies.actor_critic import FusionActorCriticPolicy
+    from robofuse.policies.encoders import ENCODERS
+    from robofuse.policies.extractor import FusionExtractor
+    from robofuse.policies.files import Policy, load
+    from robofuse.policies.fusion import FUSIONS
+    from robofuse.policies.ppo import FusionPPO
+
+_HOME = {
+    "ENCODERS": "encoders",
+    "FUSIONS": "fusion",
+    "FusionActorCriticPolicy": "actor_critic",
+    "FusionExtractor": "extractor",
+    "FusionPPO": "ppo",
+    "Policy": "files",
+    "load": "files",
+}
+__all__ = [
+    "ENCODERS",
+    "FUSIONS",
+    "FusionActorCriticPolicy",
+    "FusionExtractor",
+    "FusionPPO",
+    "Policy",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -37,7 +37,13 @@ class Grasp(Task):
         *("block_dx", "block_dy", "block_dz", "block_vx", "block_vy", "block_vz"),
         *("block_xx", "block_xy", "block_xz", "block_yx", "block_yy", "block_yz"),
         *("half_x", "half_y", "half_z", "mass", "friction"),
+        *("turn_cos4", "turn_sin4"),
         *("lift", "touch_left", "touch_right", "touch_table", "held"),
+    )
+
+    visible_names = (
+        *("block_dx", "block_dy", "block_dz", "turn_cos4", "turn_sin4"),
+        *("lift", "touch_left", "touch_right", "touch_table"),
     )
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
@@ -129,10 +135,14 @@ class Grasp(Task):
     def privileged(self) -> Tensor:
         """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1.
 
+        `turn` is the block's yaw relative to the hand's; four times it, since a box can be taken by either pair of
+        sides.
+
         Touches are those of the last physics step, 5 ms older than the poses.
         """
         field, parameter = self.backend.field, self.backend.parameter
         axes = field("xmat")[:, self._body].reshape(-1, 3, 3)
+        turn = 4.0 * (torch.atan2(axes[:, 1, 0], axes[:, 0, 0]) - self.robot.yaw)[:, None]
         columns = [
             self._offset(),
             field("qvel")[:, self._dof : self._dof + 3],
@@ -141,6 +151,8 @@ class Grasp(Task):
             parameter("geom_size")[:, self._geom],
             parameter("body_mass")[:, self._body, None],
             parameter("geom_friction")[:, self._geom, :1],
+            torch.cos(turn),
+            torch.sin(turn),
             self._lifted()[:, None],
             torch.stack(self._touching(), dim=1),
             self._held[:, None] / _HOLD,

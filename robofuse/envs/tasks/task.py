@@ -25,6 +25,7 @@ class Task(ABC):
         weights: reward term → weight; the reward is the weighted sum of `terms`, per control step.
         draws: uniform numbers that `place` needs per episode.
         privileged_names: what each entry of `privileged` is.
+        visible_names: those of them that sensors can tell, which auxiliary losses ask for; none means all.
     """
 
     name: ClassVar[str]
@@ -32,6 +33,7 @@ class Task(ABC):
     weights: ClassVar[dict[str, float]]
     draws: ClassVar[int]
     privileged_names: ClassVar[tuple[str, ...]]
+    visible_names: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
@@ -75,6 +77,10 @@ class Task(ABC):
     @abstractmethod
     def privileged(self) -> Tensor:
         """Simulator truth (N, K), entries `privileged_names`."""
+
+    def visible(self) -> list[int]:
+        """Positions of `visible_names` in the privileged vector."""
+        return [self.privileged_names.index(name) for name in self.visible_names or self.privileged_names]
 
     @abstractmethod
     def expert(self) -> Tensor:

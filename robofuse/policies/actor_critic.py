@@ -1,0 +1,202 @@
+"""The policy: an actor that reads sensors only, a critic that may know the simulator's truth."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import MultiInputActorCriticPolicy
+from torch import Tensor, nn
+
+from robofuse.policies.auxiliary import TruthHeads
+from robofuse.policies.extractor import Fused, FusionExtractor
+from robofuse.policies.running import RunningNorm
+from robofuse.sensors import PRIVILEGED
+
+# Gauss–Hermite nodes and weights for the mean of a function of a standard normal variable
+_NODES, _WEIGHTS = (torch.tensor(x, dtype=torch.float32) for x in np.polynomial.hermite_e.hermegauss(7))
+_WEIGHTS = _WEIGHTS / math.sqrt(2.0 * math.pi)
+
+
+class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
+    """Actor and critic over a `FusionExtractor`, for `FusionPPO` or any on-policy SB3 algorithm.
+
+    **Actions.** In a Box, the network gives a Gaussian over u; the environment is given tanh(u), scaled to the bounds.
+    Clipping instead would leave a mean beyond the bound without gradient: noise no longer changes what is executed.
+    Rollouts store u and its Gaussian density. PPO stays exact: tanh is invertible and its Jacobian depends on u alone,
+    so it cancels in the ratio π(u)/π_old(u). The entropy is that of the *executed* action, H(u) + E[log(1 − tanh² u)],
+    the mean by quadrature; rewarding it pulls u away from saturation instead of pushing it there. Other action spaces
+    are SB3's.
+
+    **Critic.** If the space has `privileged`, the critic reads it beside the features, which it does not train. The
+    actor never does, so `predict` works without that key. Values are learned in units of the running mean and
+    standard deviation of the returns (`update_norms`).
+
+    **Images** stay in their native dtype: SB3's conversion of every observation to float is left out.
+    """
+
+    features_extractor: FusionExtractor
+
+    def __init__(
+        self,
+        observation_space: gym.spaces.Dict,
+        action_space: gym.spaces.Space,
+        lr_schedule: Callable[[float], float],
+        net_arch: Sequence[int] = (128,),
+        activation_fn: type[nn.Module] = nn.ELU,
+        log_std_init: float = -0.7,
+        features_extractor_class: type[FusionExtractor] = FusionExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        visible: Sequence[int] | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """As SB3's, but `net_arch` is a list of hidden widths, the same for actor and critic.
+
+        `visible` are the entries of `privileged` that sensors can tell, for the auxiliary loss; by default all.
+
+        Raises:
+            ValueError: infinite action bounds, or dropout inside the extractor.
+        """
+        if isinstance(action_space, gym.spaces.Box) and not action_space.is_bounded():
+            raise ValueError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
+        self._visible = None if visible is None else list(visible)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=list(net_arch),
+            activation_fn=activation_fn,
+            log_std_init=log_std_init,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+            **kwargs,
+        )
+        self._squash_output = isinstance(action_space, gym.spaces.Box)
+
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
+        features, space = self.features_dim, self.observation_space
+        assert isinstance(space, gym.spaces.Dict) and isinstance(self.net_arch, list)
+        truth = space.spaces.get(PRIVILEGED)
+        self.truth_dim = int(np.prod(truth.shape)) if truth is not None and truth.shape is not None else 0
+        self.actor = self._mlp(features, self.net_arch)
+        latent = self.net_arch[-1] if self.net_arch else features
+        if isinstance(self.action_dist, DiagGaussianDistribution):
+            self.action_net, self.log_std = self.action_dist.proba_distribution_net(latent, self.log_std_init)
+        else:
+            self.action_net = self.action_dist.proba_distribution_net(latent)  # pyright: ignore[reportCallIssue]
+        self.critic = self._mlp(features + self.truth_dim, self.net_arch)
+        self.value_net = nn.Linear(self.net_arch[-1] if self.net_arch else features + self.truth_dim, 1)
+        self.return_norm = RunningNorm(1)
+        if self.truth_dim:
+            self.truth_norm = RunningNorm(self.truth_dim)
+            extractor = self.features_extractor
+            self.visible = list(range(self.truth_dim)) if self._visible is None else self._visible
+            token_dim = extractor.mask_tokens.shape[1]
+            self.truth_heads = TruthHeads(len(extractor.sensors), token_dim, features, len(self.visible))
+        if self.ortho_init:
+            for module, gain in (
+                (self.actor, math.sqrt(2)),
+                (self.critic, math.sqrt(2)),
+                (self.action_net, 0.01),
+                (self.value_net, 1.0),
+            ):
+                module.apply(lambda part, gain=gain: self.init_weights(part, gain))
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore
+
+    def forward(self, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Observation to (u (B, A), values (B, 1), log-density of u (B,)); see the class for what u is."""
+        fused = self.features_extractor.fuse(obs)
+        distribution = self.distribution(fused)
+        actions = distribution.get_actions(deterministic=deterministic)
+        return actions, self._values(fused, obs), distribution.log_prob(actions)
+
+    def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
+        return self.evaluate_fused(self.features_extractor.fuse(obs), obs, actions)
+
+    def evaluate_fused(
+        self, fused: Fused, obs: Mapping[str, Tensor], actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from features that are there already."""
+        distribution = self.distribution(fused)
+        return self._values(fused, obs), distribution.log_prob(actions), self.entropy(distribution)
+
+    def get_distribution(self, obs: Mapping[str, Tensor]) -> Distribution:
+        """Distribution of u."""
+        return self.distribution(self.features_extractor.fuse(obs))
+
+    def predict_values(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Values (B, 1) in units of the reward."""
+        return self._values(self.features_extractor.fuse(obs), obs)
+
+    def _predict(self, observation: Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
+        return self.get_distribution(observation).get_actions(deterministic=deterministic)
+
+    def act(self, obs: Mapping[str, Tensor], deterministic: bool = True) -> Tensor:
+        """Observation to actions within the environment's bounds, (B, …)."""
+        with torch.no_grad():
+            return self.execute(self._predict(obs, deterministic))
+
+    def execute(self, actions: Tensor) -> Tensor:
+        """u to what the environment is given."""
+        if not isinstance(self.action_space, gym.spaces.Box):
+            return actions
+        low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
+        return low + 0.5 * (torch.tanh(actions) + 1.0) * (high - low)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """SB3 asks this what to execute for a stored u, when it collects and when it predicts."""
+        return self.execute(torch.as_tensor(scaled_action)).numpy()
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """An executed action back to u."""
+        assert isinstance(self.action_space, gym.spaces.Box)
+        low, high = self.action_space.low, self.action_space.high
+        return np.arctanh(np.clip(2.0 * (action - low) / (high - low) - 1.0, -0.999999, 0.999999))
+
+    @torch.no_grad()
+    def update_norms(self, returns: Tensor, truth: Tensor | None) -> None:
+        """Takes in the returns (n,) and privileged vectors (n, K) of a rollout.
+
+        The actor depends on neither, so PPO's ratio does not move.
+        """
+        self.return_norm.update(returns.reshape(-1, 1))
+        if truth is not None and self.truth_dim:
+            self.truth_norm.update(truth)
+
+    def normalised_values(self, fused: Fused, obs: Mapping[str, Tensor]) -> Tensor:
+        """Values (B, 1) in units of `return_norm`, which the value loss compares."""
+        x = fused.features.detach() if self.truth_dim else fused.features
+        if self.truth_dim:
+            if PRIVILEGED not in obs:
+                raise ValueError("the critic needs `privileged` in the observation (World(privileged=True)) to train")
+            x = torch.cat([x, self.truth_norm(obs[PRIVILEGED].flatten(1))], dim=1)
+        return self.value_net(self.critic(x))
+
+    def _values(self, fused: Fused, obs: Mapping[str, Tensor]) -> Tensor:
+        return self.return_norm.inverse(self.normalised_values(fused, obs))
+
+    def distribution(self, fused: Fused) -> Distribution:
+        return self._get_action_dist_from_latent(self.actor(fused.features))
+
+    def entropy(self, distribution: Distribution) -> Tensor:
+        entropy = distribution.entropy()
+        if entropy is None or not self.squash_output:
+            return entropy if entropy is not None else torch.zeros(())
+        normal = distribution.distribution  # pyright: ignore[reportAttributeAccessIssue]
+        u = normal.mean[..., None] + normal.stddev[..., None] * _NODES.to(normal.mean.device)
+        # log(1 − tanh² u) without overflow
+        squeeze = 2.0 * (math.log(2.0) - u - nn.functional.softplus(-2.0 * u))
+        return entropy + (squeeze * _WEIGHTS.to(u.device)).sum(-1).sum(-1)
+
+    def _mlp(self, size: int, widths: Sequence[int]) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for width in widths:
+            layers += [nn.Linear(size, width), self.activation_fn()]
+            size = width
+        return nn.Sequential(*layers)

@@ -1,0 +1,120 @@
+"""Encoders: one sensor's readings to one token, by kind of sensor."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robofuse.sensors import Kind, Sensor, channels_last
+
+_SLOPE = 10.0  # a block 4 cm high is 1/12 of the depth range and invisible to a network; its edges are not
+
+
+class ImageEncoder(nn.Module):
+    """RGB or depth to a token, by three convolutions (8×8/4, 4×4/2, 3×3/2) and a linear layer.
+
+    Takes (n, H, W, C) or (n, C, H, W), as the sensor's shape says, in the sensor's own dtype; images of bytes may also
+    come as floats in [0, 1], which is what SB3's preprocessing makes of them. Convolutions see the memory in the
+    channels-last order in which cameras deliver it, so nothing is transposed.
+
+    Depth becomes three channels: depth / scale, and its slopes in x and y times 10. Raw depth hides small objects:
+    most of its range is the distance to the table. Pixels without a return (0) have depth 0 and no slope.
+    """
+
+    def __init__(self, sensor: Sensor, token_dim: int) -> None:
+        """Layers for the size of this sensor's images, at least 20×20 pixels."""
+        super().__init__()
+        if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float):
+            raise ValueError(f"{sensor.key!r}: an image needs shape (H, W, C) and one scale, got {sensor.shape}")
+        self.last, self.depth = channels_last(sensor.shape), sensor.kind == "depth"
+        self.bytes, self.scale = sensor.dtype == "uint8", float(sensor.scale)
+        height, width, channels = sensor.shape if self.last else (*sensor.shape[1:], sensor.shape[0])
+        self.size = height, width
+        if min(height, width) < 20:
+            raise ValueError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
+        if self.depth and channels != 1:
+            raise ValueError(f"{sensor.key!r}: a depth image has 1 channel, got {channels} in {sensor.shape}")
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3 if self.depth else channels, 16, 8, 4, 2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+        ).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, 3 if self.depth else channels, height, width)).shape[1]
+        self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, H, W, C) or (n, C, H, W) to (n, token_dim)."""
+        if self.depth:
+            planes = slopes(millimetres(x).div_(self.scale).flatten(1).view(len(x), *self.size))
+        else:
+            planes = x.float()
+            if not (self.bytes and x.is_floating_point()):
+                planes = planes / self.scale if planes is x else planes.div_(self.scale)
+            planes = planes - 0.5 if planes is x else planes.sub_(0.5)
+            planes = planes.permute(0, 3, 1, 2) if self.last else planes
+        return self.head(self.convolutions(planes))
+
+
+def millimetres(x: Tensor) -> Tensor:
+    """Depth as float32, always a copy; torch converts int16 three times faster than uint16."""
+    if x.dtype != torch.uint16:
+        return x.to(torch.float32, copy=True)
+    x = x.view(torch.int16).float()
+    return x.add_((x < 0) * 65536.0) if bool((x < 0).any()) else x
+
+
+def slopes(depth: Tensor) -> Tensor:
+    """Depth (n, H, W) to depth and its slopes along x and y, (n, 3, H, W), slopes clipped to ±1 after × 10."""
+    planes = torch.zeros(*depth.shape, 3, device=depth.device)
+    dx, dy = depth[:, :, 1:] - depth[:, :, :-1], depth[:, 1:] - depth[:, :-1]
+    valid = depth > 0
+    if not bool(valid.all()):
+        dx, dy = dx * (valid[:, :, 1:] & valid[:, :, :-1]), dy * (valid[:, 1:] & valid[:, :-1])
+    planes[..., 0] = depth
+    planes[:, :, 1:, 1] = dx.mul_(_SLOPE).clamp_(-1.0, 1.0)
+    planes[:, 1:, :, 2] = dy.mul_(_SLOPE).clamp_(-1.0, 1.0)
+    return planes.permute(0, 3, 1, 2)
+
+
+class VectorEncoder(nn.Module):
+    """A vector, or a window of readings flattened, to a token by two layers.
+
+    Readings are divided by the sensor's typical scale and squashed beyond 3 of it, so that a spike cannot saturate
+    the network: x → 3 asinh(x / 3).
+    """
+
+    scale: Tensor
+
+    def __init__(self, sensor: Sensor, token_dim: int) -> None:
+        """Layers for this sensor's number of elements."""
+        super().__init__()
+        scale = torch.as_tensor(sensor.scale, dtype=torch.float32).broadcast_to(sensor.shape)
+        if not bool((scale > 0).all()):
+            raise ValueError(f"{sensor.key!r}: scales must be positive, got {sensor.scale}")
+        self.register_buffer("scale", scale.reshape(-1).clone(), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(max(math.prod(sensor.shape), 1), token_dim),
+            nn.ELU(),
+            nn.Linear(token_dim, token_dim),
+            nn.LayerNorm(token_dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) to (n, token_dim)."""
+        x = x.reshape(len(x), -1).float() / self.scale
+        return self.layers(3.0 * torch.asinh(x / 3.0))
+
+
+Encoder = Callable[[Sensor, int], nn.Module]
+ENCODERS: dict[Kind, Encoder] = {
+    "rgb": ImageEncoder,
+    "depth": ImageEncoder,
+    "vector": VectorEncoder,
+    "window": VectorEncoder,
+}

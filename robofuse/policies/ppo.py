@@ -1,0 +1,254 @@
+"""PPO whose rollouts stay tensors on the training device, with auxiliary losses on the tokens."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
+from robofuse.sensors import PRIVILEGED
+
+
+class FusionPPO(PPO):
+    """Stable-Baselines3's PPO for observations of images and vectors: its arguments, callbacks, logger and file format.
+
+    What differs: rollouts are tensors in native dtypes (`TensorRolloutBuffer`); images are not transposed and not
+    converted before the encoders; values are learned in units of the returns; and if observations have `privileged`,
+    every token and the fused features learn to predict it (`aux_coef`; 0 turns that off).
+
+    Attributes:
+        policy: a `FusionActorCriticPolicy`.
+        seconds: where the time went since `learn` began: act, simulate (the environment's step), learn.
+    """
+
+    policy: FusionActorCriticPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
+    rollout_buffer: TensorRolloutBuffer  # pyright: ignore[reportIncompatibleVariableOverride]
+    policy_aliases = {"FusionPolicy": FusionActorCriticPolicy}
+
+    def __init__(
+        self,
+        policy: str | type[FusionActorCriticPolicy] = "FusionPolicy",
+        env: GymEnv | str | None = None,
+        learning_rate: Any = 5e-4,  # noqa: ANN401
+        n_steps: int = 25,
+        batch_size: int = 400,
+        n_epochs: int = 5,
+        gamma: float = 0.96,
+        gae_lambda: float = 0.95,
+        clip_range: Any = 0.2,  # noqa: ANN401
+        ent_coef: float = 0.003,
+        aux_coef: float = 0.5,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """As SB3's PPO, with defaults for dozens of worlds and short episodes.
+
+        Args:
+            policy: the policy class.
+            env: anything SB3 takes, with Dict observations.
+            learning_rate: number, or function of the remaining progress (1 to 0).
+            n_steps: steps per environment and rollout.
+            batch_size: rows per minibatch.
+            n_epochs: passes over a rollout.
+            gamma: discount.
+            gae_lambda: λ of generalised advantage estimation.
+            clip_range: number, or function of the remaining progress.
+            ent_coef: weight of the entropy of the executed action.
+            aux_coef: weight of the auxiliary loss on the privileged vector.
+            **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
+        """
+        self.aux_coef = aux_coef
+        self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
+        kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
+        super().__init__(
+            policy,
+            env,  # pyright: ignore[reportArgumentType]
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            **kwargs,
+        )
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """As SB3's; values of the episodes that ran out of time are looked up in one batch."""
+        assert self._last_obs is not None
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        for _ in range(n_rollout_steps):
+            began = time.perf_counter()
+            with torch.no_grad():
+                actions, values, log_probs = self.policy(_tensors(self._last_obs, self.device))
+                executed = self.policy.execute(actions).cpu().numpy()
+            acted = time.perf_counter()
+            new_obs, rewards, dones, infos = env.step(executed)
+            stepped = time.perf_counter()
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            late = [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated", False)]
+            if late:
+                final = [infos[i]["terminal_observation"] for i in late]
+                batch = {key: np.stack([one[key] for one in final]) for key in final[0]}
+                with torch.no_grad():
+                    beyond = self.policy.predict_values(_tensors(batch, self.device)).flatten()
+                rewards = rewards.copy()
+                rewards[late] += self.gamma * beyond.cpu().numpy()
+            rollout_buffer.add(self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
+            self._last_obs, self._last_episode_starts = new_obs, dones  # pyright: ignore
+            self.seconds["simulate"] += stepped - acted
+            self.seconds["act"] += acted - began + time.perf_counter() - stepped
+        with torch.no_grad():
+            last = self.policy.predict_values(_tensors(self._last_obs, self.device))
+        rollout_buffer.compute_returns_and_advantage(last, self._last_episode_starts)  # pyright: ignore
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def train(self) -> None:
+        """One update: `n_epochs` passes over the rollout.
+
+        Raises:
+            RuntimeError: a loss or gradient that is not finite, before it reaches the weights.
+        """
+        began = time.perf_counter()
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        buffer = self.rollout_buffer
+        truth = buffer.stored.get(PRIVILEGED)
+        self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
+        clip = self.clip_range(self._current_progress_remaining)
+        sums: dict[str, Tensor] = {}
+        count, first_ratio, stopped, epoch = 0, None, False, 0
+        for epoch in range(self.n_epochs):  # noqa: B007
+            for batch in buffer.minibatches(self.batch_size):
+                loss, ratio, parts = self.losses(batch, clip)
+                first_ratio = ratio if first_ratio is None else first_ratio
+                if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
+                    stopped = True
+                    break
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+                    raise RuntimeError(_not_finite(batch, parts))
+                self.policy.optimizer.step()
+                parts["grad_norm"] = norm
+                count += 1
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            if stopped:
+                break
+        self._n_updates += self.n_epochs
+        self._record(sums, count, clip, first_ratio, epoch + 1)
+        self.seconds["learn"] += time.perf_counter() - began
+
+    def losses(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """PPO's loss on a minibatch, the ratios (B,), and the parts by name, detached."""
+        policy, obs = self.policy, batch.observations
+        advantages = batch.advantages
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        fused = policy.features_extractor.fuse(obs)
+        distribution = policy.distribution(fused)
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        log_ratio = distribution.log_prob(actions) - batch.old_log_prob
+        ratio = log_ratio.exp()
+        surrogate = -torch.min(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
+        entropy = policy.entropy(distribution).mean()
+        target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
+        value = (policy.normalised_values(fused, obs) - target).square().mean()
+        loss = surrogate - self.ent_coef * entropy + 0.5 * self.vf_coef * value
+        parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
+        if self.aux_coef and policy.truth_dim:
+            truth = policy.truth_norm(obs[PRIVILEGED].flatten(1))[:, policy.visible]
+            errors = policy.truth_heads(fused, truth)
+            loss = loss + self.aux_coef * errors.mean()
+            names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
+            parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
+        with torch.no_grad():
+            parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
+            parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
+        return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
+
+    def _record(
+        self, sums: dict[str, Tensor], count: int, clip: float, first_ratio: Tensor | None, epochs: int
+    ) -> None:
+        for name, value in sums.items():
+            self.logger.record(f"train/{name}", float(value) / max(count, 1))
+        if first_ratio is not None:  # must be 0: the update sees the sensors that the action saw
+            self.logger.record("train/first_ratio_error", float((first_ratio - 1.0).abs().max()))
+        self.logger.record("train/epochs", epochs)
+        self.logger.record("train/clip_range", clip)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if not callable(self.clip_range):
+            self.clip_range = FloatSchedule(self.clip_range)
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """A VecEnv is taken as it is: the encoders read (H, W, C), so nothing is transposed."""
+        if isinstance(env, VecEnv):
+            return env
+        wrapped = PPO._wrap_env(env, verbose, monitor_wrapper)
+        return getattr(wrapped, "venv", wrapped) if type(wrapped).__name__ == "VecTransposeImage" else wrapped
+
+    @classmethod
+    def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401
+        """SB3's `load`, for files you made yourself.
+
+        Args:
+            path: a file written by `save`.
+            *args: as SB3's.
+            trust: SB3's format contains pickles, which run code when they are loaded. True says that you know where
+                the file comes from.
+            **kwargs: as SB3's.
+
+        Raises:
+            ValueError: `trust` was not given.
+        """
+        if not trust:
+            raise ValueError(
+                f"{path} is in SB3's format, and loading it can run code hidden in it; pass trust=True if you made it "
+                "yourself. Policy files (.safetensors) hold no code: robofuse.policies.load"
+            )
+        return super().load(path, *args, **kwargs)
+
+
+def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # noqa: ANN401
+    return obs_as_tensor(observation, device)  # pyright: ignore[reportReturnType]
+
+
+def _not_finite(batch: Batch, parts: dict[str, Tensor]) -> str:
+    for key, x in batch.observations.items():
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            return f"observation {key!r} holds NaN or Inf where it is live; look at the environment (weights unchanged)"
+    broken = [name for name, part in parts.items() if not bool(torch.isfinite(part))] or ["the gradient"]
+    return (
+        f"{', '.join(broken)} became NaN or Inf; the weights are as before this minibatch. Try a lower learning rate, "
+        "a smaller clip range, or target_kl"
+    )

@@ -1,0 +1,120 @@
+"""Rollouts as tensors on the training device, every observation in the dtype it came in."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from torch import Tensor
+
+from robofuse.policies.extractor import take
+
+
+class Batch(NamedTuple):
+    """Rows of a rollout.
+
+    Attributes:
+        observations: key → (B, …), native dtypes.
+        actions: (B, A), as stored by the policy.
+        old_log_prob: (B,).
+        advantages: (B,).
+        returns: (B,).
+    """
+
+    observations: dict[str, Tensor]
+    actions: Tensor
+    old_log_prob: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class TensorRolloutBuffer(DictRolloutBuffer):
+    """SB3's Dict rollout buffer with tensors inside.
+
+    SB3 keeps every observation as float32, a byte image four times its size, and copies the whole rollout once more
+    before the first epoch. Here a step is stored as it is and minibatches are gathered straight from that.
+    """
+
+    def reset(self) -> None:
+        """Forget the rollout; memory is kept."""
+        shape = (self.buffer_size, self.n_envs)
+        if not hasattr(self, "stored"):
+            assert isinstance(self.observation_space, gym.spaces.Dict)
+            self.stored = {
+                key: torch.zeros(*shape, *(space.shape or ()), dtype=_dtype(space.dtype), device=self.device)
+                for key, space in self.observation_space.spaces.items()
+            }
+            self.action_store = torch.zeros(*shape, self.action_dim, device=self.device)
+            self.scalars = torch.zeros(6, *shape, device=self.device)
+        self.reward, self.start, self.value, self.log_prob, self.advantage, self.target = self.scalars
+        self.pos, self.full = 0, False
+
+    def add(self, obs, action, reward, episode_start, value, log_prob) -> None:  # noqa: ANN001
+        """Store one step of all environments; arrays or tensors."""
+        for key, store in self.stored.items():
+            entry = torch.as_tensor(obs[key])
+            _assign(store[self.pos], entry.reshape(store.shape[1:]))
+        self.action_store[self.pos] = torch.as_tensor(action).reshape(self.n_envs, -1)
+        self.reward[self.pos] = torch.as_tensor(reward)
+        self.start[self.pos] = torch.as_tensor(episode_start)
+        self.value[self.pos] = value.flatten()
+        self.log_prob[self.pos] = log_prob
+        self.pos += 1
+        self.full = self.pos == self.buffer_size
+
+    @torch.no_grad()
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
+        """Generalised advantage estimation (Schulman et al. 2016), as SB3's, on tensors."""
+        running = torch.zeros(self.n_envs, device=self.device)
+        following, live = last_values.flatten(), 1.0 - torch.as_tensor(dones, dtype=torch.float32, device=self.device)
+        for step in reversed(range(self.buffer_size)):
+            delta = self.reward[step] + self.gamma * following * live - self.value[step]
+            running = delta + self.gamma * self.gae_lambda * live * running
+            self.advantage[step] = running
+            following, live = self.value[step], 1.0 - self.start[step]
+        self.target.copy_(self.advantage + self.value)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(steps, envs), which SB3's logging reads."""
+        return self.value.cpu().numpy()
+
+    @values.setter
+    def values(self, _: object) -> None: ...
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(steps, envs), which SB3's logging reads."""
+        return self.target.cpu().numpy()
+
+    @returns.setter
+    def returns(self, _: object) -> None: ...
+
+    def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """All rows once, in random order, `batch_size` at a time; a last batch of one row is left out."""
+        total = self.buffer_size * self.n_envs
+        order = torch.randperm(total, generator=generator).to(self.device)
+        flat = {key: store.flatten(0, 1) for key, store in self.stored.items()}
+        actions, scalars = self.action_store.flatten(0, 1), self.scalars.flatten(1)
+        for rows in order.split(batch_size):
+            if len(rows) == 1:
+                continue  # its advantage has no standard deviation
+            _, _, _, log_prob, advantage, target = scalars[:, rows]
+            yield Batch({key: take(x, rows) for key, x in flat.items()}, actions[rows], log_prob, advantage, target)
+
+    def bytes_per_step(self) -> int:
+        """Bytes held per stored environment step."""
+        held = [*self.stored.values(), self.action_store, self.scalars]
+        return sum(x.numel() * x.element_size() for x in held) // (self.buffer_size * self.n_envs)
+
+
+def _dtype(dtype: np.dtype | type | None) -> torch.dtype:
+    return torch.as_tensor(np.zeros(1, dtype or np.float32)).dtype
+
+
+def _assign(target: Tensor, source: Tensor) -> None:
+    if target.dtype == torch.uint16:
+        target, source = target.view(torch.int16), source.view(torch.int16)
+    target.copy_(source)
