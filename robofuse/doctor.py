@@ -3,59 +3,24 @@
 import json
 import os
 import platform
-from importlib import metadata
-from pathlib import Path
-from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
 
 from robofuse import __version__
-from robofuse.envs.cores import usable_cores
+from robofuse.machine import Machine, describe_machine, package_versions
 from robofuse.probes import Outcome, cuda_devices, probes, run_probe
 
-PACKAGES = (
-    "torch",
-    "mujoco",
-    "mujoco-warp",
-    "warp-lang",
-    "gymnasium",
-    "stable-baselines3",
-    "numpy",
-    "opencv-python",
-    "PyOpenGL",
-)
 
-
-class Report(TypedDict):
+class Report(Machine):
     """Everything the doctor knows; what `--json` prints."""
 
     robofuse: str
     python: str
-    system: str
-    cpu: str
-    cores: int
-    memory_gib: float
     cuda: list[str]
     display: bool
     packages: dict[str, str | None]
     renderers: list[Outcome]
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def examine() -> Report:
@@ -67,13 +32,10 @@ def examine() -> Report:
     return Report(
         robofuse=__version__,
         python=platform.python_version(),
-        system=platform.platform(),
-        cpu=_cpu(),
-        cores=usable_cores(),
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        **describe_machine(),
         cuda=cuda_devices(),
         display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
-        packages={package: _version(package) for package in PACKAGES},
+        packages=package_versions(),
         renderers=[run_probe(probe) for probe in probes()],
     )
 
