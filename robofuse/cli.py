@@ -66,9 +66,20 @@ def _load_bench() -> dict[str, Run]:
     return {"env": env}
 
 
+def _load_replay() -> Run:
+    from robofuse.replay.command import Replay, run_replay
+
+    def run(config: tyro.conf.OmitArgPrefixes[Replay]) -> None:
+        """Shows a policy at work, in a video and a window, with sensors disabled."""
+        run_replay(config)
+
+    return run
+
+
 COMMANDS = {
     "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _load_list),
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
+    "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "bench": Command("Measure speed: `bench env` for control steps per second.", _load_bench),
 }
 
