@@ -1,6 +1,7 @@
 """What a hidden sensor looks like in an observation: `available` 0, and zeros for a reading."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,18 @@ def hide_arrays(
             if column.any():
                 hidden[key] = np.array(observation[key])
                 hidden[key][column] = 0
+    return hidden
+
+
+def hide_row(
+    observation: Mapping[str, Any], available: np.ndarray, keys: Sequence[str], fill: bool = True
+) -> dict[str, Any]:
+    """`hide_arrays` for the observation of one environment; `available` is int8 (M,)."""
+    hidden, shown = dict(observation), available.astype(np.int8)
+    for key, column in zip(keys, available, strict=True):
+        if fill and not column:
+            hidden[key] = np.zeros_like(observation[key])
+    hidden[AVAILABLE] = shown & np.asarray(observation[AVAILABLE], np.int8) if AVAILABLE in observation else shown
     return hidden
 
 

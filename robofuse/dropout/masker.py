@@ -12,7 +12,7 @@ from robofuse.dropout.laws import Bound, Independent, Law
 from robofuse.dropout.units import NO_WAY_OUT, check_probability
 from robofuse.streams import Stream, check_seed, uniform
 
-AHEAD = 16  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
+AHEAD = 32  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
 PATIENCE = 1000  # episodes without news of progress before a schedule that waits for it complains
 _FULL, _KEPT, _LENGTH, _LAW = range(4)  # the use of each random number of a step; the law has the rest
 _NEVER = torch.iinfo(torch.int64).max
@@ -123,12 +123,14 @@ class Masker:
             if self._bound.follow:  # the one that was left stays for as long as nothing else works
                 kept = torch.where(self._hidden[rows].all(dim=1) & (self._elapsed[rows] > 0), self._kept[rows], kept)
                 self._kept[rows] = kept
-            self._hidden[rows] = hidden
-            hidden = hidden & ~(blind[:, None] & (kept[:, None] == torch.arange(hidden.shape[1])))
+            shown = ~hidden | (blind[:, None] & (kept[:, None] == torch.arange(hidden.shape[1])))
         else:
+            shown = ~hidden
+        if self._bound.follow:
             self._hidden[rows] = hidden
-        hidden = hidden & ~self._full[rows, None]
-        self.available[rows] = (~hidden[:, self._unit_of]).to(torch.int8)
+        if self.dropout.full:
+            shown |= self._full[rows, None]
+        self.available[rows] = shown.index_select(1, self._unit_of).to(torch.int8)
         if self.dropout.every == "outage":
             self._until[rows] = self._elapsed[rows] + self._length(numbers[:, _LENGTH])
 

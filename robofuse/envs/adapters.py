@@ -101,6 +101,10 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
             self._viewer.show()
         return None
 
+    def set_progress(self, progress: float) -> None:
+        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        self.world.dropout_progress = progress
+
     def close(self) -> None:
         """Free what the World holds; may be called twice."""
         if self._viewer is not None:
@@ -173,6 +177,10 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return None
         return tuple(self.world.picture(index) for index in range(self.num_envs))
+
+    def set_progress(self, progress: float) -> None:
+        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        self.world.dropout_progress = progress
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
         """Free what the World holds."""

@@ -98,6 +98,10 @@ class SB3VecEnv(VecEnv):
             return [None] * self.num_envs
         return [self.world.picture(index) for index in range(self.num_envs)]
 
+    def set_progress(self, progress: float) -> None:
+        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        self.world.dropout_progress = progress
+
     def close(self) -> None:
         """Free what the World holds; may be called twice."""
         self.world.close()
@@ -108,8 +112,12 @@ class SB3VecEnv(VecEnv):
         return [getattr(owner, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:  # noqa: ANN401
-        """Refused: the worlds share one object."""
-        raise NotImplementedError(f"cannot set {attr_name!r}: these worlds share one World; make a new env")
+        """`dropout_progress`, of all worlds; the rest is refused: the worlds share one object."""
+        if attr_name == "dropout_progress":
+            return self.set_progress(value)
+        raise NotImplementedError(
+            f"cannot set {attr_name!r}: these worlds share one World; make a new env, or set dropout_progress"
+        )
 
     def env_method(
         self,
