@@ -1,0 +1,103 @@
+"""An episode, one moment at a time: what a policy was given, what came of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.dropout import hide
+from robofuse.envs import World
+from robofuse.envs.world import CONTROL_RATE
+from robofuse.faults import Blackout, dead_from
+
+
+class Actor(Protocol):
+    """What replays can show: `robofuse.policies.load` gives one, and so does `stage.py`."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    def act(self, observation: dict[str, Tensor]) -> Tensor:
+        """Actions (1, A) in [-1, 1] for an observation, key → (1, …)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One control step of one episode.
+
+    Attributes:
+        episode: its number.
+        step: control steps since its start.
+        observation: what is delivered, key → array of one world; a sensor that is hidden holds zeros.
+        alive: sensor → whether it delivers.
+        dead_since: sensor → control step of its blackout, for those that do not.
+        terms: weighted reward terms of the step that led here; zeros at the start.
+        total: sum of the rewards so far.
+        outcome: empty while it goes on, then `success`, or what went wrong.
+    """
+
+    episode: int
+    step: int
+    observation: dict[str, np.ndarray]
+    alive: dict[str, bool]
+    dead_since: dict[str, int]
+    terms: dict[str, float]
+    total: float
+    outcome: str = ""
+
+    @property
+    def time(self) -> float:
+        """Seconds since the start of the episode."""
+        return self.step / CONTROL_RATE
+
+    @property
+    def success(self) -> bool:
+        """Whether it ended well."""
+        return self.outcome == "success"
+
+
+def play(world: World, actor: Actor, blackouts: Sequence[Blackout], episode: int) -> Iterator[Moment]:
+    """Play one episode; the world stands still at each moment, and can be drawn.
+
+    The actor and the moments get the same observation: sensors are hidden from the step of their blackout on.
+
+    Args:
+        world: a World of one, without automatic reset.
+        actor: who acts.
+        blackouts: what breaks, and when.
+        episode: its number; with the world's seed it tells the scene.
+
+    Yields:
+        The moment after `reset`, and one after each control step; the last has an outcome.
+    """
+    keys = tuple(sensor.key for sensor in world.sensors)
+    until = dead_from(blackouts, keys)
+    observation, terms, total, outcome = world.reset(episode=episode), dict.fromkeys(world.task.weights, 0.0), 0.0, ""
+    number = 0
+    while True:
+        alive = number < until
+        delivered = hide(observation, alive.to(torch.int8)[None], keys)
+        yield Moment(
+            episode,
+            number,
+            {key: value[0].numpy() for key, value in delivered.items()},
+            dict(zip(keys, alive.tolist(), strict=True)),
+            {key: int(since) for key, since, works in zip(keys, until, alive, strict=True) if not works},
+            terms,
+            total,
+            outcome,
+        )
+        if outcome:
+            return
+        step = world.step(actor.act(delivered).cpu())
+        number += 1
+        observation, total = step.observation, total + float(step.reward[0])
+        terms = {name: float(term[0]) for name, term in step.terms.items()}
+        if len(step.ended):
+            outcome = "success" if step.success[0] else step.errors.get(0, "out of time")
