@@ -1,0 +1,103 @@
+"""Tensors and plain JSON in one `.safetensors` file, whole or not at all, and never any code."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = 1  # raised when older readers could not make sense of a new file
+_JSON, _DIGEST = "robofuse", "sha256"
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
+    """Write a file that `read` takes; whatever happens, `path` holds the old file or the new one.
+
+    Args:
+        path: where; folders are made.
+        tensors: by name, on any device.
+        meta: plain JSON.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the meta data is not JSON, or holds NaN or Inf.
+    """
+    path = Path(path)
+    try:
+        text = json.dumps({"format": FORMAT, **meta}, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path.name}: what goes with the tensors must be plain JSON: {error}") from None
+    # copies: tensors that share memory cannot be stored
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(plain, partial, metadata={_JSON: text, _DIGEST: _digest(text, plain)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the meta data of a file that `write` made.
+
+    Raises:
+        ValueError: no such file, or it is cut off, damaged, of another program or of a newer robofuse; in one sentence.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            # copies: the file is only mapped into memory, and somebody may replace it
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} {_what_else(path, str(error))}") from None
+    try:
+        meta = json.loads(header[_JSON])
+        number = int(meta["format"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} holds tensors, but robofuse did not write it") from None
+    if number > FORMAT:
+        raise ValueError(f"{path} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
+    if header.get(_DIGEST) != _digest(header[_JSON], tensors):
+        raise ValueError(f"{path} is damaged: its contents do not match its checksum; fetch it again")
+    return tensors, meta
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _what_else(path: Path, cause: str) -> str:
+    """What a file that is no safetensors file may be, as the rest of a sentence."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        return (
+            "is a pickle or a zip of pickles (torch.save, Stable-Baselines3), whatever its name; loading one can run "
+            "code hidden in it, so it was not opened. Policy files are .safetensors"
+        )
+    length = int.from_bytes(head[:8], "little")
+    if len(head) > 8 and head[8:9] == b"{" and length < 100_000_000:
+        return f"is cut off or damaged ({cause}); fetch it again"
+    return f"is no policy file ({cause})"

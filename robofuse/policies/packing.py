@@ -1,0 +1,130 @@
+"""A network as tensors and plain JSON, and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
+
+_ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
+_TEACHER = ("critic.", "value_net.", "return_norm.", "truth_norm.", "truth_heads.")  # not needed to act
+_ACTIVATIONS = {part.__name__: part for part in (nn.ELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.GELU)}
+
+
+def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights, and in plain JSON all that `unpack` needs to build the network again; see `save`."""
+    tensors = {name: x for name, x in policy.state_dict().items() if not name.startswith(_ALIASES)}
+    for name, x in tensors.items():
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            raise ValueError(f"weights {name} hold NaN or Inf; such a policy is not written")
+    if strip_critic:
+        tensors = {name: x for name, x in tensors.items() if not name.startswith(_TEACHER)}
+    assert isinstance(policy.observation_space, gym.spaces.Dict)
+    spaces, extractor, options = policy.observation_space.spaces, policy.features_extractor, _extractor_options(policy)
+    sensors = [replace(sensor, shape=tuple(spaces[sensor.key].shape or ())) for sensor in extractor.sensors]
+    for sensor in sensors:
+        if not isinstance(spaces[sensor.key], gym.spaces.Box):
+            raise ValueError(f"{sensor.key!r} is a {type(spaces[sensor.key]).__name__}; policy files know only Box")
+    if policy.activation_fn.__name__ not in _ACTIVATIONS:
+        raise ValueError(f"a policy file cannot describe {policy.activation_fn}; use one of {', '.join(_ACTIVATIONS)}")
+    return tensors, {
+        "kind": "policy",
+        "sensors": [asdict(sensor) for sensor in sensors],
+        "available": AVAILABLE in spaces,
+        "privileged": 0 if strip_critic else policy.truth_dim,
+        "critic": not strip_critic,
+        "action": _plain_action(policy.action_space),
+        "extractor": options,
+        "net_arch": list(policy.net_arch),  # pyright: ignore[reportArgumentType]
+        "activation": policy.activation_fn.__name__,
+        "visible": None if strip_critic or not policy.truth_dim else list(policy.visible),
+    }
+
+
+def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
+    """The network of a policy file or checkpoint, on the CPU, ready to act.
+
+    A critic that was left out gives 0. torch's global random numbers are neither used nor moved.
+
+    Raises:
+        ValueError: not a policy; `path` is named in the message.
+    """
+    if meta.get("kind") not in ("policy", "checkpoint"):
+        raise ValueError(f"{path} is not a policy but {meta.get('kind')!r}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network = _build(meta)
+        expected = {name for name in network.state_dict() if not name.startswith(_ALIASES)}
+        if not meta["critic"]:
+            expected = {name for name in expected if not name.startswith(_TEACHER)}
+            nn.init.zeros_(network.value_net.weight)
+            nn.init.zeros_(network.value_net.bias)
+        prefix = "policy/" if meta["kind"] == "checkpoint" else ""
+        found = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        if found.keys() != expected:
+            raise ValueError(f"weights {sorted(found.keys() ^ expected)[0]!r} are missing or too many")
+        network.load_state_dict(found, strict=False)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        first = " ".join(str(error).split())
+        raise ValueError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
+    network.set_training_mode(False)
+    return network
+
+
+def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
+    sensors = [
+        Sensor(**{**one, "shape": tuple(one["shape"]), "scale": _tuples(one["scale"])}) for one in meta["sensors"]
+    ]
+    options, size = dict(meta["extractor"]), int(meta["privileged"])
+    spaces: dict[str, gym.Space] = {sensor.key: sensor.space() for sensor in sensors}
+    if meta["available"]:
+        maskable = options.get("maskable")
+        spaces[AVAILABLE] = gym.spaces.MultiBinary(len(sensors if maskable is None else maskable))
+    if size:
+        spaces[PRIVILEGED] = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    if "n" in meta["action"]:
+        action = gym.spaces.Discrete(int(meta["action"]["n"]))
+    else:
+        low, high = (np.array(meta["action"][end], np.float32) for end in ("low", "high"))
+        action = gym.spaces.Box(low, high, dtype=np.float32)
+    return FusionActorCriticPolicy(
+        gym.spaces.Dict(spaces),
+        action,
+        lambda _: 0.0,
+        net_arch=[int(width) for width in meta["net_arch"]],
+        activation_fn=_ACTIVATIONS[meta["activation"]],
+        features_extractor_kwargs={"sensors": sensors, **options},
+        visible=meta["visible"],
+        ortho_init=False,
+    )
+
+
+def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
+    given, extractor = policy.features_extractor_kwargs, policy.features_extractor
+    fusion = given.get("fusion", "concat")
+    if given.get("encoders") or not isinstance(fusion, str):
+        raise ValueError("a policy file holds no code, so it cannot describe encoders or fusions of your own")
+    options = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
+    for name in ("maskable", "mixed_precision", "live_rows_only"):
+        if given.get(name) is not None:
+            options[name] = list(given[name]) if name == "maskable" else bool(given[name])
+    return options
+
+
+def _plain_action(space: gym.Space) -> dict[str, Any]:
+    if isinstance(space, gym.spaces.Discrete):
+        return {"n": int(space.n)}
+    if isinstance(space, gym.spaces.Box):
+        return {"low": space.low.tolist(), "high": space.high.tolist()}
+    raise ValueError(f"a policy file cannot describe actions of {type(space).__name__}; use Box or Discrete")
+
+
+def _tuples(scale: Any) -> float | tuple[float, ...]:  # noqa: ANN401
+    return tuple(float(x) for x in scale) if isinstance(scale, Sequence) else float(scale)

@@ -1,0 +1,128 @@
+"""A policy that was loaded: it acts, and knows what it was trained for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.sensors import AVAILABLE, Sensor, order
+
+
+class Policy:
+    """A policy that was loaded.
+
+    Attributes:
+        name: of the policy or its file.
+        network: in eval mode.
+        sensors: what it reads, in the order of `available`.
+        world: options of the `World` it was trained in, as plain JSON.
+        card: how it was trained and how well it does, as plain JSON.
+    """
+
+    def __init__(
+        self,
+        network: FusionActorCriticPolicy,
+        name: str,
+        world: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Wraps a network, which is put into eval mode."""
+        network.set_training_mode(False)
+        self.network, self.name = network, name
+        self.world, self.card = dict(world or {}), dict(card or {})
+        self.sensors: tuple[Sensor, ...] = network.features_extractor.sensors
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the sensors, in the order of `available`."""
+        return tuple(sensor.key for sensor in self.sensors)
+
+    def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
+        """Actions for N observations.
+
+        A sensor that is hidden in all rows may be missing altogether; `privileged` is not read. Deterministic actions
+        neither use nor move torch's random numbers.
+
+        Args:
+            observation: key → (N, …) tensors or arrays, such as `World` gives.
+            deterministic: the most likely action, or a sample.
+
+        Returns:
+            (N, A) within the bounds of the action space, on the device that the observation came from.
+
+        Raises:
+            ValueError: a sensor is missing or has another shape.
+        """
+        device, inputs = self.network.device, {}
+        available = observation.get(AVAILABLE)
+        for m, sensor in enumerate(self.sensors):
+            if sensor.key in observation:
+                inputs[sensor.key] = _tensor(observation[sensor.key])
+            elif available is None or (m < available.shape[-1] and bool(_tensor(available)[..., m].any())):
+                given = ", ".join(key for key in observation if key != AVAILABLE)
+                raise ValueError(f"policy {self.name!r} reads the sensor {sensor.key!r}; the observation has {given}")
+        if available is not None:
+            inputs[AVAILABLE] = _tensor(available)
+        self._check_shapes(inputs)
+        came_from = next(iter(inputs.values())).device
+        with torch.no_grad():
+            action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
+        space = self.network.action_space
+        if isinstance(space, gym.spaces.Box):  # rounding may have gone one bit beyond
+            low, high = (torch.as_tensor(end, device=device) for end in (space.low, space.high))
+            action = torch.maximum(torch.minimum(action, high), low)
+        return action.to(came_from)
+
+    def check(self, sensors: Sequence[Sensor], renderer: str | None = None, allow_mismatch: bool = False) -> None:
+        """Whether a world delivers what the policy was trained with.
+
+        Args:
+            sensors: the world's.
+            renderer: the world's, None if unknown.
+            allow_mismatch: let the renderer differ.
+
+        Raises:
+            ValueError: names the first thing that differs.
+        """
+        theirs = {sensor.key: sensor for sensor in order(sensors)}
+        if self.keys != tuple(theirs):
+            raise ValueError(
+                f"policy {self.name!r} was trained with the sensors {', '.join(self.keys)}; this world has "
+                f"{', '.join(theirs) or 'none'}"
+            )
+        for ours in self.sensors:
+            other = theirs[ours.key]
+            for what in ("kind", "shape", "dtype", "scale", "rate", "latency"):
+                before, now = getattr(ours, what), getattr(other, what)
+                if before != now:
+                    raise ValueError(
+                        f"policy {self.name!r} was trained with a sensor {ours.key!r} of {what} {before}; in this "
+                        f"world it is {now}"
+                    )
+        trained = self.world.get("renderer")
+        pictures = any(sensor.kind in ("rgb", "depth") for sensor in self.sensors)
+        if pictures and renderer is not None and trained is not None and renderer != trained and not allow_mismatch:
+            raise ValueError(
+                f"policy {self.name!r} was trained with renderer {trained}, this world has {renderer}; pass "
+                "allow_mismatch=True (--allow-mismatch) to go on all the same"
+            )
+
+    def _check_shapes(self, inputs: Mapping[str, Tensor]) -> None:
+        spaces = self.network.observation_space
+        assert isinstance(spaces, gym.spaces.Dict)
+        rows = len(next(iter(inputs.values())))
+        for key, x in inputs.items():
+            expected = (rows, *(spaces[key].shape or ())) if key in spaces.spaces else (rows, len(self.sensors))
+            if tuple(x.shape) != expected:
+                shape = ", ".join(["N", *map(str, expected[1:])])
+                raise ValueError(f"policy {self.name!r} reads {key!r} of shape ({shape}), got {tuple(x.shape)}")
+
+
+def _tensor(x: Tensor | np.ndarray) -> Tensor:
+    if isinstance(x, Tensor):
+        return x
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
