@@ -65,7 +65,7 @@ def hide_row(
     hidden, shown = dict(observation), available.astype(np.int8)
     for key, column in zip(keys, available, strict=True):
         if fill and not column:
-            hidden[key] = np.zeros_like(observation[key])
+            hidden[key] = np.zeros_like(observation[key])[()]  # of a number, a number
     hidden[AVAILABLE] = shown & np.asarray(observation[AVAILABLE], np.int8) if AVAILABLE in observation else shown
     return hidden
 

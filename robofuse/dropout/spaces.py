@@ -67,6 +67,8 @@ def sensed(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> Sensed
         sensors = (sensors,)
     wanted = [key for key in keys if key not in GOALS] if sensors is None else list(sensors)
     check_names(wanted, keys, "sensors")
+    if not wanted:
+        raise ValueError(f"no sensor may be hidden; name some in `sensors` out of {', '.join(keys) or 'none'}")
     for key in wanted if fill == "zeros" else ():
         if not space[key].contains(np.zeros(space[key].shape or (), space[key].dtype)):
             raise ValueError(f"{key!r} cannot be zero-filled: its space {space[key]} has no 0; use fill='keep'")

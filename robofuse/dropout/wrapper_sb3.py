@@ -26,7 +26,9 @@ class VecSensorDropout(VecEnvWrapper):
 
     Environment i of N has the masks of the episodes i, i + N, i + 2N, … of the seed.
 
-    `VecNormalize` belongs inside, so that hidden readings do not count: `VecSensorDropout(VecNormalize(venv), 0.3)`.
+    With PPO or A2C, `VecNormalize` belongs inside, so that hidden readings do not count:
+    `VecSensorDropout(VecNormalize(venv), 0.3)`. Learners from a replay buffer store what `VecNormalize` was given, so
+    there it belongs outside, with `norm_obs_keys` that leave `available` out.
     """
 
     def __init__(
