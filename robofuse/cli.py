@@ -66,6 +66,16 @@ def _load_bench() -> dict[str, Run]:
     return {"env": env}
 
 
+def _load_evaluate() -> Run:
+    from robofuse.evaluate import Evaluate, run_evaluate
+
+    def run(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> int:
+        """Measures how well a policy does without each set of sensors, on the same scenes."""
+        return run_evaluate(config)
+
+    return run
+
+
 def _load_replay() -> Run:
     from robofuse.replay.command import Replay, run_replay
 
@@ -79,6 +89,7 @@ def _load_replay() -> Run:
 COMMANDS = {
     "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _load_list),
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
+    "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "bench": Command("Measure speed: `bench env` for control steps per second.", _load_bench),
 }

@@ -14,7 +14,7 @@ LAYERS = [
     {"checks", "sensors", "stats", "streams", "tables"},
     {"dropout", "faults"},
     {"envs", "policies"},
-    {"train", "evaluate", "replay", "report", "bench", "doctor", "listing", "machine", "probes"},
+    {"train", "evaluate", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

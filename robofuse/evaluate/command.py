@@ -1,0 +1,184 @@
+"""`robofuse evaluate`: a policy under every failure, on the same scenes."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from robofuse import __version__
+from robofuse.checks import whole
+from robofuse.envs import World
+from robofuse.evaluate.conditions import Condition, parse
+from robofuse.evaluate.config import TRAINING_SEEDS, Evaluate
+from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all, write_safely
+from robofuse.evaluate.heatmap import draw_heatmap
+from robofuse.evaluate.rollout import Job, Result, rollout, schedule
+from robofuse.evaluate.screen import condition_table, episode_bar
+from robofuse.evaluate.summary import finished_scenes, summarise
+from robofuse.machine import describe_machine, package_versions
+from robofuse.streams import check_seed
+from robofuse.trained import Trained, load_trained, make_world
+
+INTERRUPTED = 130  # exit status, as of a program that Ctrl-C ended
+_SAVE_EVERY = 10.0  # seconds
+
+
+@dataclass
+class _Run:
+    """One evaluation as far as it has come."""
+
+    folder: Path
+    record: dict[str, Any]
+    conditions: list[Condition]
+    results: list[Result]
+    before: float  # seconds of earlier calls
+    start: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+
+    def add(self, result: Result) -> None:
+        self.results.append(result)
+        if time.monotonic() - self.saved > _SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        scenes = finished_scenes(self.conditions, self.results)
+        record = {
+            **self.record,
+            "complete": scenes >= self.record["episodes"],
+            "scenes": scenes,
+            "seconds": round(self.before + time.monotonic() - self.start, 1),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_all(self.folder, record, summarise(self.conditions, self.results), self.results)
+        self.saved = time.monotonic()
+
+
+def run_evaluate(config: Evaluate) -> int:
+    """Evaluate, write the folder, print a table.
+
+    Args:
+        config: what to do.
+
+    Returns:
+        Exit status: 0, or 130 if Ctrl-C ended it early; all that was finished is then in the folder.
+
+    Raises:
+        ValueError, RuntimeError: options that do not fit; the message says what would.
+    """
+    for name in ("episodes", "worlds", "die_at"):
+        whole(getattr(config, name), name, 1)
+    check_seed(config.seed)
+    trained = load_trained(
+        config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
+    )
+    conditions = parse(config.conditions, tuple(trained.policy.keys), config.die_at)
+    jobs = schedule(conditions, range(config.episodes))
+    record = _record(config, trained)
+    results, seconds = read_finished(config.folder, record, jobs)
+    run, done = _Run(config.folder, record, conditions, results, seconds), len(results)
+    played = {(result.condition, result.episode) for result in results}
+    left = [job for job in jobs if (job.condition.name, job.episode) not in played]
+    console = Console(highlight=False, soft_wrap=True)
+    count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
+    console.print(f"[bold]{config.name}[/]: {count}, seed {config.seed}")
+    if trained.note:
+        console.print(f"note: {trained.note}", style="yellow")
+    if config.seed < TRAINING_SEEDS:
+        console.print(
+            f"note: seeds below {TRAINING_SEEDS} are for training; the policy may know these scenes", style="yellow"
+        )
+    if done:
+        console.print(f"{done:,} episodes are already in {config.folder}")
+    complete = _play(run, trained, config, left)
+    _report(console, run, trained, config)
+    if complete:
+        return 0
+    kept = f"{len(run.results):,} of {len(jobs):,} episodes are kept in {config.folder}"
+    console.print(f"interrupted: {kept}; the same command goes on from there", style="yellow")
+    return INTERRUPTED
+
+
+def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job]) -> bool:
+    """Play what is left; whether that came to its end. Whatever happens, what was finished is on disk."""
+    if not jobs:
+        run.save()
+        return True
+    world = make_world(trained, min(config.worlds, len(jobs)), config.seed)
+    try:
+        _check_steps(run.conditions, world)
+        run.save()  # better to learn now that the folder cannot be written
+        try:
+            with episode_bar(len(run.results), len(jobs)) as advance:
+                rollout(trained.policy, world, jobs, lambda result: (run.add(result), advance()))
+        finally:
+            run.save()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        world.close()
+    return True
+
+
+def _check_steps(conditions: list[Condition], world: World) -> None:
+    for condition in conditions:
+        latest = max((blackout.step for blackout in condition.blackouts), default=0)
+        if latest >= world.max_steps:
+            raise ValueError(
+                f"condition {condition.name} never happens: episodes of {world.task.name} end at control step "
+                f"{world.max_steps}; give an earlier step"
+            )
+
+
+def _record(config: Evaluate, trained: Trained) -> dict[str, Any]:
+    """What `evaluation.json` says of the call itself."""
+    policy = {"name": config.name, "sha256": _digest(Path(config.policy))}
+    return {
+        "format": 1,
+        "command": config.command,
+        "policy": {**policy, "keys": list(trained.policy.keys), "card": trained.policy.card},
+        "world": trained.options,
+        "note": trained.note,
+        "seed": config.seed,
+        "episodes": config.episodes,
+        "device": config.device,
+        "worlds": config.worlds,
+        "machine": describe_machine(),
+        "versions": {"robofuse": __version__, **package_versions()},
+    }
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a policy's file, or of all files in its folder; None for a name."""
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    if not path.exists():
+        return None
+    digest = hashlib.sha256()
+    for part in files:
+        digest.update(part.read_bytes())
+    return digest.hexdigest()
+
+
+def _place(trained: Trained) -> str:
+    return f"{trained.options.get('task', 'Grasp')} with the {trained.options.get('robot', 'arm')}"
+
+
+def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> None:
+    """Draw the heat map and print the table, of the scenes that every condition has finished."""
+    rows = summarise(run.conditions, run.results)
+    subtitle = f"{_place(trained)}, the same {rows[0].n} scenes in every cell, the other sensors dead from the start"
+    picture = draw_heatmap(rows, f"{config.name}: success by live sensors", subtitle)
+    if picture is not None:
+        write_safely(run.folder / HEATMAP, picture)
+    if rows[0].n:
+        console.width = max(console.width, 100)  # a narrow table would hide its figures
+        console.print("", condition_table(rows), "", sep="\n")
+    files = [RECORD, EPISODES, CONDITIONS] + ([HEATMAP] if picture is not None else [])
+    console.print(f"wrote {run.folder}/: {', '.join(files)}")
+    errors = [result for result in run.results if result.error]
+    if errors:
+        first = f"episode {errors[0].episode} under {errors[0].condition}: {errors[0].error}"
+        console.print(f"{len(errors)} simulations diverged and count as failures, such as {first}", style="yellow")

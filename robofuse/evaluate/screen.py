@@ -1,0 +1,76 @@
+"""What an evaluation says on the terminal."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from robofuse.evaluate.summary import Row
+
+
+def condition_table(rows: Sequence[Row]) -> Table:
+    """A line per condition: success, its interval, retention, the difference from all sensors, length."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("condition", no_wrap=True)
+    for name in ("success", "95 %", "retention", "points vs all (95 %)", "steps", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    kind = None
+    for row in rows:
+        here = (row.condition.from_the_start, len(row.condition.live))
+        if kind not in (None, here) and len(rows) > 6:
+            table.add_row()
+        kind, change = here, row.difference
+        table.add_row(
+            row.condition.name,
+            _percent(row.success),
+            "–" if row.interval is None else f"{100 * row.interval[0]:.0f} to {100 * row.interval[1]:.0f}",
+            _percent(row.retention),
+            "–" if change is None else f"{_points(change.value)} ({_points(change.low)} to {_points(change.high)})",
+            "–" if row.steps is None else f"{row.steps:.0f}",
+            str(row.n),
+        )
+    return table
+
+
+@contextmanager
+def episode_bar(done: int, left: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr with speed and the time left; call what it gives after every episode."""
+    columns = (
+        TextColumn("episodes"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        playing = progress.add_task("episodes", total=done + left, completed=done)
+        yield lambda: progress.advance(playing)
+
+
+class _Speed(ProgressColumn):
+    """Episodes per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f} a second", style="progress.data.speed")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(value: float) -> str:
+    """Percentage points with their sign, and no sign at zero."""
+    rounded = round(100 * value)
+    return f"{rounded:+d}" if rounded else "0"

@@ -1,0 +1,120 @@
+"""A trained policy, and worlds like those it was trained in."""
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from robofuse.envs import Camera, Noise, Timing, World
+from robofuse.envs.registration import RENDERERS
+
+# what a training chooses for itself, and says nothing about what the policy sees
+_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "num_threads")
+
+
+class Policy(Protocol):
+    """What `robofuse.policies.load` returns.
+
+    Attributes:
+        keys: the sensors it reads, in the order of `available`.
+        world: options of the `World` it was trained in, as plain JSON.
+        card: what is known about it, as plain JSON.
+    """
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def world(self) -> dict[str, Any]: ...  # noqa: D102
+
+    @property
+    def card(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
+        """Deterministic actions (N, A) in [−1, 1]."""
+        ...
+
+
+class Trained(NamedTuple):
+    """A policy and how to build its worlds.
+
+    Attributes:
+        policy: the policy.
+        options: of `World`, without those that a training chooses for itself; plain JSON.
+        note: what people should know, such as a renderer that it was not trained on; or empty.
+    """
+
+    policy: Policy
+    options: dict[str, Any]
+    note: str = ""
+
+
+def load_trained(
+    name: str, *, device: str = "auto", renderer: str | None = None, allow_mismatch: bool = False
+) -> Trained:
+    """Load a policy.
+
+    Args:
+        name: of a policy in the package, or a path.
+        device: of the network: auto, cpu or cuda.
+        renderer: instead of the one that it was trained on.
+        allow_mismatch: let the renderer differ.
+
+    Raises:
+        ValueError: no such policy or renderer, or another renderer without `allow_mismatch`.
+    """
+    from robofuse.policies import load
+
+    policy = load(name, device=device)
+    options = {key: value for key, value in policy.world.items() if key not in _OWN}
+    trained = options.setdefault("renderer", next(iter(RENDERERS)))
+    if renderer is None or renderer == trained:
+        return Trained(policy, options)
+    if renderer not in RENDERERS:
+        raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+    if not allow_mismatch:
+        raise ValueError(
+            f"policy {name!r} was trained on pictures of the {trained} renderer, not {renderer}; "
+            "to go on all the same, add --allow-mismatch"
+        )
+    return Trained(policy, {**options, "renderer": renderer}, f"pictures of {renderer}, trained on {trained}")
+
+
+def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
+    """Worlds such as the policy was trained in.
+
+    Args:
+        trained: from `load_trained`.
+        num_worlds: N.
+        seed: of the scenes.
+        auto_reset: as in `World`.
+
+    Raises:
+        ValueError: options that World does not know, or other sensors than the policy's.
+        RuntimeError: the renderer does not work on this machine; says what would.
+    """
+    options = dict(trained.options)
+    if isinstance(options.get("noise"), dict):
+        options["noise"] = Noise(**options["noise"])
+    options["timing"] = {
+        key: Timing(**when) if isinstance(when, dict) else when for key, when in (options.get("timing") or {}).items()
+    }
+    if "cameras" in options:
+        options["cameras"] = [Camera(**c) if isinstance(c, dict) else c for c in options["cameras"]]
+    try:
+        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
+    except RuntimeError as error:
+        if options.get("renderer") != "gl":
+            raise
+        raise RuntimeError(
+            f"the policy was trained on pictures of the gl renderer, which does not work on this machine ({error}); "
+            "make it work (robofuse doctor says how), or take pictures that look almost the same: "
+            "--renderer warp --allow-mismatch"
+        ) from None
+    keys = tuple(sensor.key for sensor in world.sensors)
+    if tuple(trained.policy.keys) != keys:
+        world.close()
+        raise ValueError(
+            f"the policy reads the sensors {', '.join(trained.policy.keys)}, but the world that its file describes "
+            f"has {', '.join(keys)}"
+        )
+    return world

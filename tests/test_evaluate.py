@@ -1,0 +1,246 @@
+"""Conditions, the queue of episodes, and what they are summed up to."""
+
+import numpy as np
+import pytest
+import torch
+from lab import KEYS, WORLD, Fake
+
+from robofuse.envs import World
+from robofuse.evaluate import Condition, Job, Result, midway, parse, rollout, schedule, standard, subsets, validate
+from robofuse.evaluate.heatmap import draw_heatmap, split_keys
+from robofuse.evaluate.summary import finished_scenes, summarise
+from robofuse.faults import NEVER, Blackout
+
+FOUR = ("depth", "force", "proprio", "rgb")
+
+
+def names(conditions):
+    return [condition.name for condition in conditions]
+
+
+# conditions
+
+
+def test_every_set_of_sensors_has_one_name():
+    found = subsets(FOUR)
+    assert len({condition.live for condition in found}) == len(set(names(found))) == 15
+    assert names(found)[:6] == ["all", "no-depth", "no-force", "no-proprio", "no-rgb", "no-depth+force"]
+    assert names(found)[-4:] == ["only-rgb", "only-proprio", "only-force", "only-depth"]
+    assert all(parse([condition.name], FOUR, 15) == [condition] for condition in found)
+
+
+def test_standard_is_all_each_removed_each_alone():
+    assert names(standard(FOUR)) == ["all", *(f"no-{key}" for key in FOUR), *(f"only-{key}" for key in FOUR)]
+    assert names(standard(("a", "b"))) == ["all", "no-a", "no-b"]
+    assert names(standard(("a",))) == ["all"]
+
+
+def test_conditions_say_from_when_a_sensor_is_dead():
+    (condition,) = parse(["no-rgb+depth@20"], FOUR, 15)
+    assert condition == Condition("no-depth+rgb@20", FOUR, (Blackout("depth", 20), Blackout("rgb", 20)))
+    assert condition.dead_from.tolist() == [20, NEVER, NEVER, 20]
+    assert condition.live == ("force", "proprio") and not condition.from_the_start
+    assert names(midway(FOUR, 7)) == [f"no-{key}@7" for key in FOUR]
+    assert parse(["none"], FOUR, 15)[0].live == ()
+
+
+def test_groups_and_single_conditions_add_up_without_doubles():
+    assert len(parse(["everything"], FOUR, 15)) == 19
+    assert names(parse(["all", "only-proprio+rgb", "no-depth+force", "midway", "all"], FOUR, 9)) == [
+        *("all", "no-depth+force", "no-depth@9", "no-force@9", "no-proprio@9", "no-rgb@9")
+    ]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["sunshine"], "unknown condition 'sunshine'; groups: standard, subsets, midway, everything; single .*: all"),
+        (["no-rgb@soon"], "unknown condition 'no-rgb@soon'.*no-depth@20.*sensors: depth, force, proprio, rgb"),
+        (["no-smell"], "unknown sensor 'smell' in condition 'no-smell'; sensors: depth, force, proprio, rgb"),
+        (["only-rgb+"], "unknown sensor '' in condition 'only-rgb.'"),
+        ([], "no conditions; groups"),
+    ],
+)
+def test_an_unknown_condition_is_told_with_those_there_are(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse(words, FOUR, 15)
+
+
+# the queue
+
+
+def play(num_worlds, jobs, seed=5):
+    world = World(num_worlds=num_worlds, seed=seed, auto_reset=False, **WORLD)
+    fake = Fake(world)
+    return rollout(fake, world, jobs), fake
+
+
+JOBS = schedule([*subsets(KEYS), *midway(KEYS, 4)], range(3, 8))
+
+
+@pytest.fixture(scope="module")
+def played():
+    return play(4, JOBS)
+
+
+def test_results_come_in_the_order_of_the_jobs(played):
+    results, _ = played
+    assert [(r.condition, r.episode) for r in results] == [(j.condition.name, j.episode) for j in JOBS]
+
+
+@pytest.mark.parametrize("num_worlds", [1, 7, 40])
+def test_results_do_not_depend_on_how_many_are_played_at_a_time(num_worlds, played):
+    jobs = JOBS if num_worlds > 1 else JOBS[:10]
+    assert play(num_worlds, jobs)[0] == played[0][: len(jobs)]
+
+
+def test_a_policy_fails_where_its_sensor_is_missing(played):
+    outcome = {name: [r for r in played[0] if r.condition == name] for name in {r.condition for r in played[0]}}
+    assert all(r.success and r.steps < 60 for name in ("all", "no-force", "no-force@4") for r in outcome[name])
+    assert not any(r.success for r in outcome["no-proprio"])
+    assert all(r.steps == 60 and not r.error for r in outcome["no-proprio"])
+    for full, slow, late in zip(outcome["all"], outcome["no-force"], outcome["no-force@4"], strict=True):
+        assert full.steps <= late.steps < slow.steps and full.reward != slow.reward
+
+
+def test_what_is_hidden_and_when(played):
+    """Every moment of the trace belongs to one of the conditions, and each was seen."""
+    limits, seen = {tuple(condition.dead_from.tolist()) for condition in subsets(KEYS) + midway(KEYS, 4)}, set()
+    for _, elapsed, _, observation in played[1].trace:
+        for step, live, force, proprio in zip(
+            elapsed.tolist(),
+            observation["available"].tolist(),
+            observation["force"],
+            observation["proprio"],
+            strict=True,
+        ):
+            fitting = {limit for limit in limits if [int(step < when) for when in limit] == live}
+            assert fitting
+            seen |= fitting if step == 4 else set()
+            assert force.any() == bool(live[0]) and proprio.any() == bool(live[1])
+    assert seen == limits
+
+
+def test_an_episode_has_the_same_scene_under_every_condition(played):
+    goals = {}
+    for episode, _, goal, _ in played[1].trace:
+        for number, place in zip(episode.tolist(), goal, strict=True):
+            goals.setdefault(number, set()).add(tuple(place.tolist()))
+    assert all(len(goals[number]) == 1 for number in range(3, 8))
+    assert len(set.union(*(goals[number] for number in range(3, 8)))) == 5
+
+
+def test_no_world_waits_while_there_are_jobs(played):
+    results, fake = played
+    work = sum(result.steps for result in results)
+    assert work / 4 <= fake.calls <= work / 4 + 60
+
+
+def test_progress_is_told_every_result_once():
+    world = World(num_worlds=3, auto_reset=False, **WORLD)
+    told = []
+    results = rollout(Fake(world), world, JOBS[:5], told.append)
+    assert sorted(told) == sorted(results) and len(told) == 5
+    assert rollout(Fake(world), world, []) == []
+
+
+def test_a_simulation_that_diverges_is_a_failure_and_nobody_elses_business(played):
+    world = World(num_worlds=4, seed=5, auto_reset=False, **WORLD)
+    fake = Fake(world)
+
+    def spoil():
+        world.backend.field("qvel")[1] = float("nan")
+
+    fake.on_call = {3: spoil}
+    results = rollout(fake, world, JOBS)
+    broken = [index for index, result in enumerate(results) if result.error]
+    assert broken == [1] and "BADQVEL" in results[1].error and not results[1].success and results[1].steps == 3
+    assert results[:1] + results[2:] == played[0][:1] + played[0][2:]
+
+
+class _Still:
+    def __init__(self, action):
+        self.action = action
+
+    def act(self, observation):
+        return self.action.expand(len(observation["available"]), 5)
+
+
+def test_validation_gives_success_rates_and_is_repeatable():
+    world = World(num_worlds=6, seed=8, auto_reset=False, **WORLD)
+    rates = validate(Fake(world), world, episodes=3)
+    assert rates == {"all": 1.0, "no-force": 1.0, "no-proprio": 0.0} == validate(Fake(world), world, episodes=3)
+    assert validate(_Still(torch.zeros(5)), world, [Condition("all", KEYS)], 2) == {"all": 0.0}
+    with pytest.raises(ValueError, match="episodes must be an integer of at least 1"):
+        validate(Fake(world), world, episodes=0)
+
+
+def test_mistakes_are_told():
+    jobs = [Job(Condition("all", KEYS), 0)]
+    with pytest.raises(ValueError, match="auto_reset=False"):
+        rollout(Fake(), World(**WORLD), jobs)
+    world = World(auto_reset=False, **WORLD)
+    with pytest.raises(ValueError, match="all is of the sensors rgb; this world has force, proprio"):
+        rollout(Fake(), world, [Job(Condition("all", ("rgb",)), 0)])
+    with pytest.raises(ValueError, match="action is not finite in episode 0 under all"):
+        rollout(_Still(torch.tensor(float("nan"))), world, jobs)
+
+
+# summary
+
+
+def _results(condition, outcomes):
+    return [Result(condition.name, k, bool(won), 10 + k, float(won), "") for k, won in enumerate(outcomes)]
+
+
+def test_rows_by_hand():
+    full, less = subsets(KEYS)[:2]
+    results = _results(full, [1, 1, 1, 0]) + _results(less, [1, 0, 0, 1])
+    first, second = summarise([full, less], results)
+    assert (first.n, first.successes, first.success, first.retention, first.difference) == (4, 3, 0.75, 1.0, None)
+    assert second.success == 0.5 and second.retention == pytest.approx(2 / 3)
+    assert second.difference.value == -0.25 and second.difference.low < -0.25 < second.difference.high
+    assert first.steps == 11.5 and first.steps_to_success == 11.0 and second.reward == 0.5
+    plain = second.plain()
+    assert plain["condition"] == "no-force" and plain["live"] == ["proprio"] and plain["dead_from"] == {"force": 0}
+    assert plain["success_low"] == pytest.approx(0.150, abs=1e-3) and plain["difference"] == -0.25
+
+
+def test_only_scenes_that_every_condition_has_finished_count():
+    full, less = subsets(KEYS)[:2]
+    results = _results(full, [1, 1, 1, 0, 1]) + [r for r in _results(less, [1, 0, 1, 1]) if r.episode != 2]
+    assert finished_scenes([full, less], results) == 2
+    assert [row.n for row in summarise([full, less], results)] == [2, 2]
+    assert [row.success for row in summarise([full, less], _results(full, [1]))] == [None, None]
+
+
+def test_nothing_to_compare_with():
+    (row,) = summarise([subsets(KEYS)[1]], _results(subsets(KEYS)[1], [1, 0]))
+    assert row.success == 0.5 and row.retention is None and row.difference is None
+    full, less = subsets(KEYS)[:2]
+    assert summarise([full, less], _results(full, [0]) + _results(less, [0]))[1].retention is None
+
+
+# heat map
+
+
+def _heat(keys, conditions):
+    import cv2
+
+    rows = summarise(conditions, [r for c in conditions for r in _results(c, [1, 0, 1])])
+    png = draw_heatmap(rows, "success", "where and how")
+    return png and cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_the_heat_map_has_a_cell_for_every_set_that_was_played():
+    square, flat = _heat(FOUR, subsets(FOUR)), _heat(("a", "b"), subsets(("a", "b")))
+    assert square.shape[0] > flat.shape[0] and square.std() > 10
+    small = _heat(FOUR, parse(["all", "no-rgb"], FOUR, 15))
+    assert small.shape[0] < square.shape[0]
+    assert _heat(FOUR, midway(FOUR, 3)) is None
+
+
+def test_cameras_go_down_and_the_rest_along():
+    assert split_keys(("depth", "depth_wrist", "force", "rgb")) == (("depth", "depth_wrist", "rgb"), ("force",))
+    assert split_keys(("force", "proprio")) == (("force",), ("proprio",))
+    assert split_keys(("rgb",)) == ((), ("rgb",))

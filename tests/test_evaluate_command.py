@@ -1,0 +1,219 @@
+"""`robofuse evaluate`: the folder it writes, going on after an interruption, and refusals."""
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from lab import Fake
+
+from robofuse import cli, policies, trained
+from robofuse.evaluate import Evaluate, command, run_evaluate
+from robofuse.trained import Trained, make_world
+
+FEW = ("all", "no-force", "no-proprio@1")
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A policy named `fake`, which learns of its world when it is made."""
+    policy = Fake()
+    monkeypatch.setitem(vars(policies), "load", lambda name, device="auto": policy)
+
+    def make(*arguments, **options):
+        policy.place = make_world(*arguments, **options)
+        return policy.place
+
+    monkeypatch.setattr(command, "make_world", make)
+    return policy
+
+
+def ask(folder, **options):
+    return Evaluate(**{"policy": "fake", "episodes": 3, "conditions": FEW, "worlds": 4, "out": folder} | options)
+
+
+def episodes(folder):
+    with (folder / "episodes.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def record(folder):
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_the_folder_holds_everything(fake, tmp_path, capsys):
+    folder = tmp_path / "deep" / "down"
+    assert run_evaluate(ask(folder)) == 0
+    assert {path.name for path in folder.iterdir()} == {
+        *("evaluation.json", "episodes.csv", "conditions.csv", "heatmap.png")
+    }
+    found = record(folder)
+    assert found["complete"] and found["scenes"] == 3 and found["seed"] == 1_000_000
+    assert found["policy"]["card"] == {"algorithm": "script"} and found["world"]["task"] == "Reach"
+    assert found["machine"]["cores"] >= 1 and found["versions"]["mujoco"] and found["seconds"] > 0
+    assert found["command"] == (
+        f"robofuse evaluate fake --episodes 3 --conditions all no-force no-proprio@1 --worlds 4 --out {folder}"
+    )
+    all_alive, slow, late = found["conditions"]
+    assert all_alive["success"] == all_alive["retention"] == 1.0 and all_alive["difference"] is None
+    assert slow["live"] == ["proprio"] and slow["dead_from"] == {"force": 0} and slow["n"] == 3
+    assert late["success"] == 0.0 and late["difference"] == -1.0 and late["dead_from"] == {"proprio": 1}
+    rows = episodes(folder)
+    assert len(rows) == 9 and [row["condition"] for row in rows[:4]] == ["all"] * 3 + ["no-force"]
+    assert sum(int(row["success"]) for row in rows) == 6 and rows[-1]["steps"] == "60"
+    with (folder / "conditions.csv").open() as lines:
+        table = list(csv.DictReader(lines))
+    assert table[2]["dead_from"] == "proprio@1" and table[0]["live"] == "force+proprio"
+    shown = capsys.readouterr().out
+    assert "3 conditions × 3 episodes of Reach with the gripper" in shown and "no-proprio@1" in shown
+    assert "100.0 %" in shown and "44 to 100" in shown and "interrupted" not in shown
+
+
+def test_an_interruption_loses_nothing(fake, tmp_path, capsys):
+    assert run_evaluate(ask(tmp_path / "whole")) == 0
+    calls, part = fake.calls, tmp_path / "part"
+    fake.break_down(calls + 40)
+    assert run_evaluate(ask(part)) == 130
+    shown = capsys.readouterr().out
+    done = len(episodes(part))
+    assert 0 < done < 9 and f"interrupted: {done} of 9 episodes are kept in {part}; the same command" in shown
+    assert record(part)["complete"] is False and record(part)["scenes"] == record(part)["conditions"][0]["n"]
+    fake.calls = 0
+    assert run_evaluate(ask(part)) == 0
+    assert f"{done} episodes are already in {part}" in capsys.readouterr().out
+    assert fake.calls < calls and record(part)["complete"]
+    for name in ("episodes.csv", "conditions.csv", "heatmap.png"):
+        assert (part / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_is_complete_is_not_played_again_and_may_grow(fake, tmp_path):
+    run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
+    calls = fake.calls
+    assert run_evaluate(ask(tmp_path, episodes=1, conditions=("all",), worlds=2)) == 0 and fake.calls == calls
+    assert run_evaluate(ask(tmp_path, episodes=2, conditions=("all", "no-force"))) == 0
+    assert len(episodes(tmp_path)) == 4 and fake.calls > calls
+
+
+def test_an_interruption_before_anything_is_finished(fake, tmp_path, capsys):
+    fake.break_down(2)
+    assert run_evaluate(ask(tmp_path)) == 130
+    assert episodes(tmp_path) == [] and record(tmp_path)["conditions"][0]["success"] is None
+    assert "0 of 9 episodes are kept" in capsys.readouterr().out
+
+
+def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_SAVE_EVERY", 0.0)
+    seen = []
+    fake.on_call = {40: lambda: seen.append(len(episodes(tmp_path)))}
+    run_evaluate(ask(tmp_path))
+    assert 0 < seen[0] < 9 and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
+        ({"worlds": 0}, "worlds must be an integer of at least 1"),
+        ({"seed": -1}, "seed must lie in"),
+        ({"conditions": ("bright",)}, "unknown condition 'bright'; groups"),
+        (
+            {"die_at": 60, "conditions": ("midway",)},
+            "no-force@60 never happens: episodes of Reach end at control step 60",
+        ),
+        ({"renderer": "gl"}, "'fake' was trained on pictures of the warp renderer, not gl; .* add --allow-mismatch"),
+        ({"renderer": "crayon"}, "unknown renderer 'crayon'; renderers: warp, gl"),
+    ],
+)
+def test_a_request_that_cannot_be_met_leaves_no_trace(fake, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_evaluate(ask(tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"seed": 7}, "holds another evaluation: seed 1000000, now 7; give another --out"),
+        ({"episodes": 1}, "holds episode 1 under all, which is not asked for now"),
+        ({"conditions": ("all",)}, "under no-force, which is not asked for now"),
+    ],
+)
+def test_another_evaluation_is_not_overwritten(fake, tmp_path, options, message):
+    run_evaluate(ask(tmp_path, episodes=2, conditions=("all", "no-force")))
+    before = (tmp_path / "episodes.csv").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        run_evaluate(ask(tmp_path, **{"episodes": 2, "conditions": ("all", "no-force")} | options))
+    assert (tmp_path / "episodes.csv").read_bytes() == before
+
+
+def test_another_policy_does_not_add_to_the_first(fake, tmp_path):
+    run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
+    fake.card = {"algorithm": "magic"}
+    fake.world["robot"] = "arm"
+    with pytest.raises(ValueError, match='policy.card .*; world.robot "gripper", now "arm"; give another --out'):
+        run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
+
+
+def test_a_folder_of_something_else_is_left_alone(fake, tmp_path):
+    (tmp_path / "evaluation.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="evaluation.json is not an evaluation; give another --out"):
+        run_evaluate(ask(tmp_path))
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / "episodes.csv").write_text("mine")
+    with pytest.raises(ValueError, match="has an episodes.csv but no evaluation.json"):
+        run_evaluate(ask(tmp_path))
+
+
+def test_another_renderer_is_told_and_recorded(fake, tmp_path, capsys):
+    options = {"renderer": "gl", "allow_mismatch": True, "episodes": 1, "conditions": ("all",), "seed": 3}
+    assert run_evaluate(ask(tmp_path, **options)) == 0  # the fake has no camera: nothing is drawn
+    assert (
+        record(tmp_path)["note"] == "pictures of gl, trained on warp" and record(tmp_path)["world"]["renderer"] == "gl"
+    )
+    shown = capsys.readouterr().out
+    assert "note: pictures of gl, trained on warp" in shown and "seeds below 1000 are for training" in shown
+
+
+def test_the_command_line(fake, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "fake", "--episodes", "1", "--conditions", "all", "no-force", "--worlds", "2"]
+    assert cli.main(words) == 0
+    assert record(tmp_path / "evaluation" / "fake")["complete"]
+    assert cli.main(["evaluate", "fake", "--conditions", "sunny"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: unknown condition 'sunny'; groups: standard")
+
+
+def test_names_of_policies_and_folders(tmp_path):
+    path = tmp_path / "run-3" / "best.zip"
+    path.parent.mkdir()
+    path.touch()
+    assert Evaluate(str(path)).folder == Path("evaluation/run-3-best")
+    assert Evaluate("grasp").folder == Path("evaluation/grasp")
+
+
+def test_a_world_such_as_the_file_describes():
+    fake = Fake(
+        sensors=["rgb"],
+        cameras=[{"name": "low", "position": [0.5, 0.0, 0.1], "size": [8, 10]}],
+        noise={"rgb": 0.0},
+        timing={"rgb_low": {"delay": 1}},
+        privileged=True,
+        num_worlds=9,
+    )
+    fake.keys = ("rgb_low",)
+    policies_world = {key: value for key, value in fake.world.items() if key not in trained._OWN}
+    world = make_world(Trained(fake, policies_world), 2, 1)
+    assert world.num_worlds == 2 and world.reset()["rgb_low"].shape == (2, 8, 10, 3) and not world.auto_reset
+    world.close()
+    fake.keys = ("depth", "rgb_low")
+    with pytest.raises(ValueError, match="reads the sensors depth, rgb_low, but the world .* has rgb_low"):
+        make_world(Trained(fake, policies_world), 2, 1)
+
+
+def test_the_script_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "evaluate.py"), run_name="__main__")
+    assert end.value.code == 0 and "--die-at" in capsys.readouterr().out
