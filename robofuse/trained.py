@@ -1,11 +1,15 @@
 """A trained policy, and worlds like those it was trained in."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from robofuse.envs import Camera, Noise, Timing, World
 from robofuse.envs.registration import RENDERERS
+from robofuse.sensors import Sensor
 
 # what a training chooses for itself, and says nothing about what the policy sees
 _OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "num_threads")
@@ -31,6 +35,10 @@ class Policy(Protocol):
 
     def act(self, observation: dict[str, Tensor], /) -> Tensor:
         """Deterministic actions (N, A) in [−1, 1]."""
+        ...
+
+    def check(self, sensors: Sequence[Sensor], /) -> None:
+        """ValueError if a world's sensors are not those it was trained with."""
         ...
 
 
@@ -110,11 +118,21 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
             "make it work (robofuse doctor says how), or take pictures that look almost the same: "
             "--renderer warp --allow-mismatch"
         ) from None
-    keys = tuple(sensor.key for sensor in world.sensors)
-    if tuple(trained.policy.keys) != keys:
+    try:
+        trained.policy.check(world.sensors)
+    except ValueError:
         world.close()
-        raise ValueError(
-            f"the policy reads the sensors {', '.join(trained.policy.keys)}, but the world that its file describes "
-            f"has {', '.join(keys)}"
-        )
+        raise
     return world
+
+
+def fingerprint(policy: object) -> str | None:
+    """SHA-256 of the weights of a policy's `network`, None if it has none."""
+    network = getattr(policy, "network", None)
+    if not isinstance(network, nn.Module):
+        return None
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

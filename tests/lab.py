@@ -29,6 +29,10 @@ class Fake:
         action = place.expert() * proprio[:, None]
         return (action * (0.4 + 0.6 * force[:, None])).float()
 
+    def check(self, sensors):
+        if tuple(sensor.key for sensor in sensors) != self.keys:
+            raise ValueError("other sensors")
+
     def break_down(self, call):
         """Raise KeyboardInterrupt at that call of `act`."""
 

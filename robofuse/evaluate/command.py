@@ -1,6 +1,5 @@
 """`robofuse evaluate`: a policy under every failure, on the same scenes."""
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from robofuse.evaluate.screen import condition_table, episode_bar
 from robofuse.evaluate.summary import finished_scenes, summarise
 from robofuse.machine import describe_machine, package_versions
 from robofuse.streams import check_seed
-from robofuse.trained import Trained, load_trained, make_world
+from robofuse.trained import Trained, fingerprint, load_trained, make_world
 
 INTERRUPTED = 130  # exit status, as of a program that Ctrl-C ended
 _SAVE_EVERY = 10.0  # seconds
@@ -135,7 +134,7 @@ def _check_steps(conditions: list[Condition], world: World) -> None:
 
 def _record(config: Evaluate, trained: Trained) -> dict[str, Any]:
     """What `evaluation.json` says of the call itself."""
-    policy = {"name": config.name, "sha256": _digest(Path(config.policy))}
+    policy = {"name": config.name, "weights": fingerprint(trained.policy)}
     return {
         "format": 1,
         "command": config.command,
@@ -149,17 +148,6 @@ def _record(config: Evaluate, trained: Trained) -> dict[str, Any]:
         "machine": describe_machine(),
         "versions": {"robofuse": __version__, **package_versions()},
     }
-
-
-def _digest(path: Path) -> str | None:
-    """SHA-256 of a policy's file, or of all files in its folder; None for a name."""
-    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
-    if not path.exists():
-        return None
-    digest = hashlib.sha256()
-    for part in files:
-        digest.update(part.read_bytes())
-    return digest.hexdigest()
 
 
 def _place(trained: Trained) -> str:
