@@ -80,13 +80,13 @@ def run_replay(config: Replay) -> list[Moment]:
     """
     _check(config)
     console = Console()
-    world, actor, note = _open(config)
+    world, actor, name, note = _open(config)
     with ExitStack() as stack:
         stack.callback(world.close)
         blackouts = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
-        dashboard = Dashboard(world, Credits(actor.name, _about(config, world, note), config.seed), blackouts)
+        dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), blackouts)
         stop = stack.enter_context(Interrupt())
-        out = config.out or default_name(actor.name, blackouts)
+        out = config.out or default_name(name, blackouts)
         video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
         window = Window(config.fps) if config.show != "no" and not window_problem() else None
         if window is not None:
@@ -118,7 +118,7 @@ def _episodes(config: Replay, world: World, actor: Actor, blackouts: Sequence[Bl
 
 def default_name(policy: str, blackouts: Sequence[Blackout]) -> Path:
     """A file name that tells the policy and what is disabled, such as `replay-grasp-without-rgb-depth@20.mp4`."""
-    stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in Path(policy).stem)
+    stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in policy)
     parts = [blackout.sensor + (f"@{blackout.step}" if blackout.step else "") for blackout in blackouts]
     return Path("-".join(["replay", stem, *(["without", *parts] if parts else [])]) + ".mp4")
 

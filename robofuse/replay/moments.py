@@ -17,12 +17,7 @@ from robofuse.faults import Blackout, dead_from
 class Actor(Protocol):
     """What replays can show: `robofuse.policies.load` gives one, and so does `stage.py`."""
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        ...
-
-    def act(self, observation: dict[str, Tensor]) -> Tensor:
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
         """Actions (1, A) in [-1, 1] for an observation, key → (1, …)."""
         ...
 

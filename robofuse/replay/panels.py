@@ -172,7 +172,7 @@ class Reward:
         box = self._box
         text = f"return {moment.total:.2f}"
         taken = write(image, text, box.right - 12, box.y + 15, 9.0, bold=True, align="right")
-        heading(image, box, "REWARD", "of this step; a full bar is the term's weight", box.right - taken - 20)
+        heading(image, box, "REWARD", "of this step; full bar: its weight", box.right - taken - 20)
         left, right = box.x + 76, box.right - 70
         for row, (name, weight) in enumerate(self._weights.items()):
             y = box.y + 32 + row * self._step + self._step // 2
@@ -182,7 +182,7 @@ class Reward:
             bar = Box(left, y - 4, right - left, 8)
             fill(image, bar, LINE)
             fill(image, Box(bar.x, bar.y, round(bar.width * share), bar.height), ACCENT if value >= 0 else SERIES[1])
-            write(image, f"{value:+.3f}", box.right - 12, y, 8.5, TEXT if value else DIM, align="right")
+            write(image, f"{value:+.4f}", box.right - 12, y, 8.5, TEXT if value else DIM, align="right")
 
 
 def banner(image: np.ndarray, scene: Box, moment: Moment) -> None:

@@ -1,22 +1,22 @@
-"""Who acts, and where: a policy and the World it was trained for."""
+"""Who acts, and where."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robofuse.envs import World
-from robofuse.envs.registration import RENDERERS
 from robofuse.replay.moments import Actor
+from robofuse.trained import load_trained, make_world
 
 SCRIPTS = {
     "expert": "the task's scripted solution, which sees the simulator's truth and no sensor",
     "zero": "all actions 0",
     "random": "uniform actions",
 }
-_NOT_OURS = ("num_worlds", "seed", "auto_reset", "privileged", "num_threads")  # options that training chose for itself
 
 
 class Stage(NamedTuple):
@@ -25,11 +25,13 @@ class Stage(NamedTuple):
     Attributes:
         world: a World of one, without automatic reset.
         actor: who acts in it.
+        name: the actor's, for people and file names.
         note: what people should know of it, such as a renderer that the policy was not trained on; or empty.
     """
 
     world: World
     actor: Actor
+    name: str
     note: str = ""
 
 
@@ -38,14 +40,12 @@ class Script:
     """An actor that is no network.
 
     Attributes:
-        name: a key of `SCRIPTS`.
         choose: gives actions (1, A).
     """
 
-    name: str
     choose: Callable[[], Tensor]
 
-    def act(self, observation: dict[str, Tensor]) -> Tensor:
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
         """Actions (1, A); the observation is not looked at."""
         return self.choose()
 
@@ -59,7 +59,7 @@ def scripted(name: str, world: World, seed: int) -> Script:
         "zero": lambda: torch.zeros(1, *actions),
         "random": lambda: 2.0 * torch.rand(1, *actions, generator=generator) - 1.0,
     }
-    return Script(name, choices[name])
+    return Script(choices[name])
 
 
 def open_script(
@@ -75,13 +75,13 @@ def open_script(
     """A World of one with one of `SCRIPTS` in it; options as in `World`, those left out take its defaults."""
     chosen = {"task": task, "robot": robot, "cameras": cameras or None, "image_size": image_size, "renderer": renderer}
     world = World(seed=seed, auto_reset=False, **{key: value for key, value in chosen.items() if value is not None})
-    return Stage(world, scripted(name, world, seed))
+    return Stage(world, scripted(name, world, seed), name)
 
 
 def open_policy(
     name: str, seed: int, *, renderer: str | None = None, allow_mismatch: bool = False, device: str = "auto"
 ) -> Stage:
-    """A trained policy and a World of one as it was trained in.
+    """A trained policy and a World of one such as it was trained in.
 
     Args:
         name: of a policy in the package, or a path.
@@ -91,38 +91,14 @@ def open_policy(
         device: of the network.
 
     Raises:
-        ValueError: another renderer without `allow_mismatch`, or sensors that the policy does not know.
-        RuntimeError: the renderer does not work on this machine; says what would.
+        ValueError, RuntimeError: see `load_trained` and `make_world`.
     """
-    from robofuse.policies import load
+    trained = load_trained(name, device=device, renderer=renderer, allow_mismatch=allow_mismatch)
+    return Stage(make_world(trained, 1, seed), trained.policy, title(name), trained.note)
 
-    policy = load(name, device=device)
-    options: dict[str, Any] = {key: value for key, value in policy.world.items() if key not in _NOT_OURS}
-    note, trained = "", options.get("renderer", next(iter(RENDERERS)))
-    if renderer is not None and renderer != trained:
-        if renderer not in RENDERERS:
-            raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
-        if not allow_mismatch:
-            raise ValueError(
-                f"policy {policy.name!r} was trained on pictures of the {trained} renderer, not {renderer}; "
-                "to replay it all the same, add --allow-mismatch"
-            )
-        options["renderer"], note = renderer, f"pictures of {renderer}, trained on {trained}"
-    try:
-        world = World(num_worlds=1, seed=seed, auto_reset=False, **options)
-    except RuntimeError as error:
-        if options.get("renderer") != "gl":
-            raise
-        raise RuntimeError(
-            f"policy {policy.name!r} was trained on pictures of the gl renderer, which does not work on this machine "
-            f"({error}). Make it work (robofuse doctor says how), or take pictures that look almost the same: "
-            "--renderer warp --allow-mismatch"
-        ) from None
-    keys = tuple(sensor.key for sensor in world.sensors)
-    if set(policy.keys) != set(keys):
-        world.close()
-        raise ValueError(
-            f"policy {policy.name!r} wants the sensors {', '.join(policy.keys)}, but the world that its file "
-            f"describes has {', '.join(keys)}"
-        )
-    return Stage(world, policy, note)
+
+def title(name: str) -> str:
+    """What to call a policy: its file or folder, and for the `best` and `latest` of a training its folder, too."""
+    path = Path(name)
+    stem = path.stem if path.suffix == ".safetensors" else path.name
+    return f"{path.absolute().parent.name}-{stem}" if stem in ("best", "latest") else stem
