@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; by default those of the process.
 
     Returns:
-        Exit status: 0 fine, 1 the command found something wrong, 2 a mistake of the caller.
+        Exit status: 0 fine, 1 the command found something wrong, 2 a mistake of the caller, 130 ended by Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
@@ -152,6 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -89,6 +89,14 @@ def test_mistake_of_the_user_is_one_line(run_instead, capsys):
     assert capsys.readouterr().err == 'error: no camera "bak"; there are front, wrist\n'
 
 
+def test_ctrl_c_is_one_line(run_instead, capsys):
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert run_instead(command) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_mistake_of_the_code_keeps_its_traceback(run_instead):
     def command() -> None:
         int("not a number")

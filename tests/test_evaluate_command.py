@@ -167,6 +167,13 @@ def test_a_folder_of_something_else_is_left_alone(fake, tmp_path):
         run_evaluate(ask(tmp_path))
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_played(fake, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot write to .*file/out: Not a directory; give another --out"):
+        run_evaluate(ask(tmp_path / "file" / "out"))
+    assert not fake.calls
+
+
 def test_another_renderer_is_told_and_recorded(fake, tmp_path, capsys):
     options = {"renderer": "gl", "allow_mismatch": True, "episodes": 1, "conditions": ("all",), "seed": 3}
     assert run_evaluate(ask(tmp_path, **options)) == 0  # the fake has no camera: nothing is drawn

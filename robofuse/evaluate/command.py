@@ -109,7 +109,10 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job]) -> boo
     world = make_world(trained, min(config.worlds, len(jobs)), config.seed)
     try:
         _check_steps(run.conditions, world)
-        run.save()  # better to learn now that the folder cannot be written
+        try:
+            run.save()
+        except OSError as error:  # better to learn it now than when there is something to lose
+            raise ValueError(f"cannot write to {run.folder}: {error.strerror}; give another --out") from None
         try:
             with episode_bar(len(run.results), len(jobs)) as advance:
                 rollout(trained.policy, world, jobs, lambda result: (run.add(result), advance()))
