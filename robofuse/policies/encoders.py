@@ -8,19 +8,25 @@ from torch import Tensor, nn
 
 from robofuse.sensors import Kind, Sensor, channels_last
 
-_SLOPE = 10.0  # a block 4 cm high is 1/12 of the depth range and invisible to a network; its edges are not
+_SLOPE = 50.0  # per unit of depth and pixel
 
 
 class ImageEncoder(nn.Module):
-    """RGB or depth to a token, by three convolutions (8×8/4, 4×4/2, 3×3/2) and a linear layer.
+    """RGB or depth to a token, by three convolutions (4×4/4, 3×3/2, 3×3/2) and a linear layer.
 
     Takes (n, H, W, C) or (n, C, H, W), as the sensor's shape says, in the sensor's own dtype; images of bytes may also
     come as floats in [0, 1], which is what SB3's preprocessing makes of them. Convolutions see the memory in the
     channels-last order in which cameras deliver it, so nothing is transposed.
 
-    Depth becomes three channels: depth / scale, and its slopes in x and y times 10. Raw depth hides small objects:
-    most of its range is the distance to the table. Pixels without a return (0) have depth 0 and no slope.
+    Two inputs are made visible that a network finds slowly by itself. RGB gets a fourth channel, saturation (largest
+    minus smallest): things stand out by it, whatever their colour and light. Depth gets its slopes along x and y, times
+    50 and clipped: a block 4 cm high is 1/12 of the depth's range, its edges are not. Pixels without a return (0) have
+    depth 0 and no slope. Where a block is, learned from 100,000 images with labels, median error: 10.8 mm and 8.9 mm
+    with saturation; from depth 10.6 mm with slopes times 10, 8.9 mm times 50. The same convolutions with overlap
+    (8×8/4, 4×4/2) cost twice as much and gave 9.8 mm without saturation.
     """
+
+    middle: Tensor
 
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
         """Layers for the size of this sensor's images, at least 20×20 pixels."""
@@ -35,17 +41,22 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
         if self.depth and channels != 1:
             raise ValueError(f"{sensor.key!r}: a depth image has 1 channel, got {channels} in {sensor.shape}")
+        planes = 3 if self.depth else channels + 1 if channels >= 3 else channels
         self.convolutions = nn.Sequential(
-            nn.Conv2d(3 if self.depth else channels, 16, 8, 4, 2),
+            nn.Conv2d(planes, 16, 4, 4),
             nn.ReLU(),
-            nn.Conv2d(16, 32, 4, 2, 1),
+            nn.Conv2d(16, 32, 3, 2, 1),
             nn.ReLU(),
             nn.Conv2d(32, 32, 3, 2, 1),
             nn.ReLU(),
             nn.Flatten(),
         ).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         with torch.no_grad():
-            size = self.convolutions(torch.zeros(1, 3 if self.depth else channels, height, width)).shape[1]
+            size = self.convolutions(torch.zeros(1, planes, height, width)).shape[1]
+        middle = torch.full((planes,), 0.5)
+        if planes > channels:
+            middle[-1] = 0.0
+        self.register_buffer("middle", middle, persistent=False)
         self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,12 +64,24 @@ class ImageEncoder(nn.Module):
         if self.depth:
             planes = slopes(millimetres(x).div_(self.scale).flatten(1).view(len(x), *self.size))
         else:
-            planes = x.float()
-            if not (self.bytes and x.is_floating_point()):
-                planes = planes / self.scale if planes is x else planes.div_(self.scale)
-            planes = planes - 0.5 if planes is x else planes.sub_(0.5)
-            planes = planes.permute(0, 3, 1, 2) if self.last else planes
+            image = x if self.last else x.permute(0, 2, 3, 1)
+            planes = saturated(image)
+            if not (self.bytes and x.is_floating_point()):  # SB3's preprocessing has divided bytes by 255
+                planes = planes.mul_(1.0 / self.scale)
+            planes = planes.sub_(self.middle).permute(0, 3, 1, 2)
         return self.head(self.convolutions(planes))
+
+
+def saturated(image: Tensor) -> Tensor:
+    """Image (n, H, W, C) as float32; with three or more channels, saturation comes last, (n, H, W, C + 1)."""
+    if image.shape[-1] < 3:
+        return image.to(torch.float32, copy=True)
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    saturation = red.maximum(green).maximum(blue) - red.minimum(green).minimum(blue)
+    planes = torch.empty(*image.shape[:-1], image.shape[-1] + 1, device=image.device)
+    planes[..., :-1] = image
+    planes[..., -1] = saturation
+    return planes
 
 
 def millimetres(x: Tensor) -> Tensor:
@@ -70,7 +93,7 @@ def millimetres(x: Tensor) -> Tensor:
 
 
 def slopes(depth: Tensor) -> Tensor:
-    """Depth (n, H, W) to depth and its slopes along x and y, (n, 3, H, W), slopes clipped to ±1 after × 10."""
+    """Depth (n, H, W) to depth and its slopes along x and y, (n, 3, H, W), slopes clipped to ±1 after × 50."""
     planes = torch.zeros(*depth.shape, 3, device=depth.device)
     dx, dy = depth[:, :, 1:] - depth[:, :, :-1], depth[:, 1:] - depth[:, :-1]
     valid = depth > 0

@@ -34,6 +34,7 @@ class Grasp(Task):
     weights = {"reach": 0.02, "grasp": 0.02, "lift": 0.06, "hold": 0.10, "success": 10.0, "effort": 0.001}
     draws = 11
     privileged_names = (
+        *("block_x", "block_y", "yaw_cos4", "yaw_sin4"),
         *("block_dx", "block_dy", "block_dz", "block_vx", "block_vy", "block_vz"),
         *("block_xx", "block_xy", "block_xz", "block_yx", "block_yy", "block_yz"),
         *("half_x", "half_y", "half_z", "mass", "friction"),
@@ -42,6 +43,7 @@ class Grasp(Task):
     )
 
     visible_names = (
+        *("block_x", "block_y", "yaw_cos4", "yaw_sin4"),
         *("block_dx", "block_dy", "block_dz", "turn_cos4", "turn_sin4"),
         *("lift", "touch_left", "touch_right", "touch_table"),
     )
@@ -135,15 +137,19 @@ class Grasp(Task):
     def privileged(self) -> Tensor:
         """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1.
 
-        `turn` is the block's yaw relative to the hand's; four times it, since a box can be taken by either pair of
-        sides.
+        `block_x`, `block_y` are in the workspace, `block_dx` to `block_dz` from the grip site. `turn` is the block's
+        yaw relative to the hand's; four times it, since a box can be taken by either pair of sides.
 
         Touches are those of the last physics step, 5 ms older than the poses.
         """
         field, parameter = self.backend.field, self.backend.parameter
         axes = field("xmat")[:, self._body].reshape(-1, 3, 3)
-        turn = 4.0 * (torch.atan2(axes[:, 1, 0], axes[:, 0, 0]) - self.robot.yaw)[:, None]
+        yaw = 4.0 * torch.atan2(axes[:, 1, 0], axes[:, 0, 0])[:, None]
+        turn = yaw - 4.0 * self.robot.yaw[:, None]
         columns = [
+            (field("xpos")[:, self._body] - self.robot.workspace)[:, :2],
+            torch.cos(yaw),
+            torch.sin(yaw),
             self._offset(),
             field("qvel")[:, self._dof : self._dof + 3],
             axes[:, :, 0],
