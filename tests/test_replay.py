@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robofuse import policies
 from robofuse.envs import World
 from robofuse.faults import Blackout
+from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.files import save
 from robofuse.replay import canvas, command, stage, video, window
 from robofuse.replay.command import Replay, default_name, run_replay
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
@@ -28,7 +29,7 @@ CREDITS = Credits("expert", "a test", 7)
 
 @pytest.fixture(scope="module")
 def world():
-    world = World("Reach", robot="gripper", image_size=16, auto_reset=False, seed=7)
+    world = World("Reach", robot="gripper", image_size=20, auto_reset=False, seed=7)
     yield world
     world.close()
 
@@ -93,7 +94,7 @@ def is_red(image, place):
 
 def test_the_video_shows_when_a_light_goes_out(world, tmp_path, capsys):
     out = tmp_path / "reach.mp4"
-    options = {"task": "Reach", "robot": "gripper", "image_size": 16, "seed": 7}
+    options = {"task": "Reach", "robot": "gripper", "image_size": 20, "seed": 7}
     ends = run_replay(Replay("expert", disable="depth@4", episodes=2, out=out, show="no", **options))
     assert os.listdir(tmp_path) == ["reach.mp4"]
     frames = frames_of(out)
@@ -287,32 +288,29 @@ def test_mistakes_are_named_and_no_video_is_begun(options, message, tmp_path, mo
     assert os.listdir(tmp_path) == []
 
 
-class Trained:
-    """As `robofuse.policies.load` gives it."""
-
-    name, card = "fake", {}
-    keys = ("depth", "force", "proprio", "rgb")
-    world = {"task": "Reach", "robot": "gripper", "image_size": 16, "renderer": "gl", "privileged": True, "seed": 5}
-
-    def act(self, observation):
-        assert "privileged" not in observation
-        return torch.zeros(1, 5)
-
-
 @pytest.fixture
-def trained(monkeypatch):
-    policy = Trained()
-    monkeypatch.setitem(vars(policies), "load", lambda name, device="auto": policy)
-    return policy
+def policy_file(world, tmp_path):
+    network = FusionActorCriticPolicy(
+        world.observation_space,
+        world.action_space,
+        lambda _: 0.0,
+        net_arch=[8],
+        features_extractor_kwargs={"sensors": world.sensors, "token_dim": 8},
+    )
+    options = {"task": "Reach", "robot": "gripper", "image_size": 20, "renderer": "gl", "privileged": True}
+    return str(save(network, tmp_path / "mine.safetensors", options))
 
 
-def test_a_trained_policy_plays_in_a_world_of_its_own(trained):
+def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
     with pytest.raises(ValueError, match="was trained on pictures of the gl renderer, not warp.*--allow-mismatch"):
-        stage.open_policy("fake", 1, renderer="warp")
-    world, actor, name, note = stage.open_policy("fake", 1, renderer="warp", allow_mismatch=True)
-    assert actor is trained and name == "fake" and note == "pictures of warp, trained on gl"
-    *_, last = play(world, actor, (Blackout("rgb"),), 0)
-    assert last.outcome == "out of time" and last.step == world.max_steps
+        stage.open_policy(policy_file, 1, renderer="warp")
+    world, actor, name, note = stage.open_policy(policy_file, 1, renderer="warp", allow_mismatch=True)
+    assert name == "mine" and note == "pictures of warp, trained on gl"
+    *_, last = play(world, actor, (Blackout("rgb"), Blackout("depth", 5)), 0)
+    assert last.outcome and 5 < last.step <= world.max_steps
+    everything = tuple(Blackout(key) for key in actor.keys)
+    *_, last = play(world, actor, everything, 0)  # acts on mask tokens alone
+    assert last.outcome
     world.close()
 
 
