@@ -21,7 +21,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 COMMANDS = LAYERS[3] | LAYERS[4]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
-SB3_FILES = {"dropout", "faults", "policies.extractor", "policies.actor_critic", "policies.ppo"}
+SB3_FILES = {"dropout", "faults", "policies.extractor", "policies.actor_critic", "policies.ppo", "policies.rollouts"}
 
 
 def parts_of(path):
