@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 FORMAT = 1  # raised when older readers could not make sense of a new file
@@ -42,8 +42,9 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, An
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(plain, partial, metadata={_JSON: text, _DIGEST: _digest(text, plain)})
-        with partial.open("rb") as file:
+        with partial.open("wb") as file:
+            file.write(save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:

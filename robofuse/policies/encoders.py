@@ -50,7 +50,7 @@ class ImageEncoder(nn.Module):
             nn.Conv2d(32, 32, 3, 2, 1),
             nn.ReLU(),
             nn.Flatten(),
-        ).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        )
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, planes, height, width)).shape[1]
         middle = torch.full((planes,), 0.5)

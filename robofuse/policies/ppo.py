@@ -1,6 +1,7 @@
 """PPO whose rollouts stay tensors on the training device, with auxiliary losses on the tokens."""
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class FusionPPO(PPO):
         gae_lambda: float = 0.95,
         clip_range: Any = 0.2,  # noqa: ANN401
         ent_coef: float = 0.003,
-        aux_coef: float = 0.5,
+        aux_coef: float = 2.0,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -63,7 +64,9 @@ class FusionPPO(PPO):
             gae_lambda: λ of generalised advantage estimation.
             clip_range: number, or function of the remaining progress.
             ent_coef: weight of the entropy of the executed action.
-            aux_coef: weight of the auxiliary loss on the privileged vector.
+            aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
+                20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
+                140,000 (0.28): the noise of PPO's gradient drowns it.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
         """
         self.aux_coef = aux_coef
@@ -168,6 +171,8 @@ class FusionPPO(PPO):
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         fused = policy.features_extractor.fuse(obs)
+        if not bool(fused.features.isfinite().all()):
+            raise RuntimeError(_not_finite(batch, {"features": fused.features.sum()}))
         distribution = policy.distribution(fused)
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):
@@ -183,7 +188,7 @@ class FusionPPO(PPO):
         if self.aux_coef and policy.truth_dim:
             truth = policy.truth_norm(obs[PRIVILEGED].flatten(1))[:, policy.visible]
             errors = policy.truth_heads(fused, truth)
-            loss = loss + self.aux_coef * errors.mean()
+            loss = loss + self.aux_coef * errors.sum()
             names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
             parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
         with torch.no_grad():
@@ -236,7 +241,9 @@ class FusionPPO(PPO):
                 f"{path} is in SB3's format, and loading it can run code hidden in it; pass trust=True if you made it "
                 "yourself. Policy files (.safetensors) hold no code: robofuse.policies.load"
             )
-        return super().load(path, *args, **kwargs)
+        with warnings.catch_warnings():  # SB3 builds the object with default sizes before it reads the file's
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            return super().load(path, *args, **kwargs)
 
 
 def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # noqa: ANN401
