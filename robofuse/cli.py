@@ -24,10 +24,12 @@ class Command(NamedTuple):
     Attributes:
         summary: what `--help` says of it.
         load: imports what it needs and returns the function that runs it, or several by name.
+        reads: whether `load` takes the arguments, because defaults depend on them.
     """
 
     summary: str
-    load: Callable[[], Run | dict[str, Run]]
+    load: Callable[..., Run | dict[str, Run]]
+    reads: bool = False
 
 
 def _load_list() -> Run:
@@ -86,9 +88,20 @@ def _load_replay() -> Run:
     return run
 
 
+def _load_train(arguments: Sequence[str]) -> Run:
+    from robofuse.train import Train, defaults_for, run_train
+
+    def run(config: tyro.conf.OmitArgPrefixes[Train] = defaults_for(arguments)) -> int:  # noqa: B008
+        """Trains a policy that keeps working when sensors fail."""
+        return run_train(config)
+
+    return run
+
+
 COMMANDS = {
     "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _load_list),
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
+    "train": Command("Train a policy that keeps working when sensors fail.", _load_train, reads=True),
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "bench": Command("Measure speed: `bench env` for control steps per second.", _load_bench),
@@ -117,7 +130,7 @@ def _run(arguments: Sequence[str]) -> int:
         return choose(overview, prog="robofuse", description=DESCRIPTION, args=arguments or ["--help"]) or 0
     name, *rest = arguments
     command = COMMANDS[name]
-    loaded = command.load()
+    loaded = command.load(rest) if command.reads else command.load()
     prog = f"robofuse {name}"
     if isinstance(loaded, dict):
         return choose(loaded, prog=prog, description=command.summary, args=rest or ["--help"]) or 0

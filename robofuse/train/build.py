@@ -1,0 +1,186 @@
+"""From options to worlds and a learner."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from robofuse.dropout import (
+    Constant,
+    Cosine,
+    Dropout,
+    Groups,
+    Independent,
+    Law,
+    Linear,
+    Markov,
+    Rates,
+    Schedule,
+    Subsets,
+)
+from robofuse.envs import World
+from robofuse.envs.adapters_sb3 import SB3VecEnv
+from robofuse.policies import FUSIONS, FusionPPO
+from robofuse.train.groups import Hiding
+from robofuse.train.options import Train
+
+VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
+_VALIDATING = 64  # worlds at most
+
+
+def world_options(config: Train) -> dict[str, Any]:
+    """What a policy file says of the world it was trained in."""
+    scenes = config.scenes
+    return {
+        "task": config.task,
+        "robot": config.robot,
+        "sensors": list(scenes.sensors),
+        "cameras": list(scenes.cameras),
+        "image_size": scenes.image_size,
+        "renderer": scenes.renderer,
+        "force_window": scenes.force_window,
+    }
+
+
+def make_env(config: Train) -> SB3VecEnv:
+    """The worlds to train in."""
+    return SB3VecEnv(
+        num_envs=config.scenes.worlds,
+        privileged=True,
+        dropout=make_dropout(config.hiding),
+        seed=config.seed,
+        num_threads=config.threads,
+        **world_options(config),
+    )
+
+
+def make_validation_world(config: Train, episodes: int) -> World:
+    """The worlds to validate in; `episodes` of all conditions together."""
+    return World(
+        num_worlds=min(_VALIDATING, episodes),
+        auto_reset=False,
+        seed=VALIDATION_SEED,
+        num_threads=config.threads,
+        **world_options(config),
+    )
+
+
+def make_model(config: Train, env: SB3VecEnv) -> FusionPPO:
+    """The learner, with random weights."""
+    network, learning = config.network, config.learning
+    if network.fusion not in FUSIONS:
+        raise ValueError(f"unknown fusion {network.fusion!r}; fusions: {', '.join(FUSIONS)}")
+    return FusionPPO(
+        "FusionPolicy",
+        env,
+        learning_rate=learning_rate(config),
+        n_steps=learning.n_steps,
+        batch_size=learning.batch_size,
+        n_epochs=learning.epochs,
+        gamma=learning.gamma,
+        gae_lambda=learning.gae_lambda,
+        clip_range=learning.clip,
+        ent_coef=learning.ent_coef,
+        aux_coef=learning.aux_coef,
+        vf_coef=learning.vf_coef,
+        max_grad_norm=learning.max_grad_norm,
+        target_kl=learning.target_kl,
+        stats_window_size=max(100, 4 * env.num_envs),
+        seed=config.seed,
+        device=config.device,
+        policy_kwargs={
+            "net_arch": list(network.hidden),
+            "log_std_init": network.log_std_init,
+            "features_extractor_kwargs": {
+                "sensors": env.world.sensors,
+                "token_dim": network.token_dim,
+                "fusion": network.fusion,
+            },
+            "visible": env.world.task.visible(),
+        },
+    )
+
+
+def learning_rate(config: Train) -> Callable[[float], float]:
+    """Learning rate by the share of the training that is left, from 1 to 0."""
+    first = config.learning.lr
+    last = first * config.learning.lr_final if config.learning.lr_schedule == "linear" else first
+    return partial(_ramp, first, last)
+
+
+def _ramp(first: float, last: float, left: float) -> float:
+    return last + (first - last) * left
+
+
+def make_dropout(hiding: Hiding) -> Dropout | None:
+    """What to hide."""
+    if hiding.dropout != "rates" and hiding.rates:
+        raise ValueError("--rates is for --dropout rates; the other laws take --p")
+    if hiding.dropout == "none":
+        return None
+    ramp = {"warmup": hiding.warmup, "until": hiding.until}
+    schedules: dict[str, Callable[[], Schedule]] = {
+        "constant": Constant,
+        "linear": lambda: Linear(**ramp),
+        "cosine": lambda: Cosine(**ramp),
+    }
+    return Dropout(
+        law=_law(hiding),
+        every=hiding.every,
+        schedule=schedules[hiding.schedule](),
+        full=hiding.full,
+        outage_steps=hiding.outage_steps,
+    )
+
+
+def _law(hiding: Hiding) -> Law:
+    if hiding.dropout == "rates":
+        return Rates(dict(_rate(text) for text in hiding.rates))
+    if hiding.dropout == "subsets":
+        return Subsets()
+    if hiding.dropout == "markov":
+        if not 0.0 <= hiding.p < 1.0 or not hiding.outage_steps >= 1.0:
+            raise ValueError(f"markov needs p in [0, 1) and outages of at least 1 step, got {hiding}")
+        recover = 1.0 / hiding.outage_steps
+        fail = recover * hiding.p / (1.0 - hiding.p)
+        if fail > 1.0:
+            raise ValueError(
+                f"outages of {hiding.outage_steps:g} steps cannot fill {hiding.p:.0%} of the time; longer outages, or "
+                "a smaller p"
+            )
+        return Markov(fail, recover)
+    return Groups(p=hiding.p) if hiding.dropout == "groups" else Independent(hiding.p)
+
+
+def _rate(text: str) -> tuple[str, float]:
+    key, _, value = text.partition("=")
+    try:
+        return key, float(value)
+    except ValueError:
+        raise ValueError(f"--rates takes entries such as rgb=0.1, got {text!r}") from None
+
+
+def settle(config: Train) -> tuple[Train, str]:
+    """The configuration without `auto`, and what to tell people of it.
+
+    Raises:
+        ValueError: no such device.
+    """
+    note, renderer = "", config.scenes.renderer
+    if renderer == "auto":
+        renderer = "warp"
+        if {"rgb", "depth"} & set(config.scenes.sensors):
+            try:
+                World("Reach", 1, renderer="gl", image_size=32).close()
+                renderer = "gl"
+            except RuntimeError as error:
+                note = f"the gl renderer does not work here ({error}), so warp draws; robofuse doctor says more"
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}; devices: auto, cpu, cuda")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device here; use --device cpu or auto")
+    return config.but(renderer=renderer, device=device), note

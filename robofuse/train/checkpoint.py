@@ -1,0 +1,120 @@
+"""Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robofuse.policies import FusionPPO
+from robofuse.policies.container import read, write
+from robofuse.policies.packing import pack
+
+_KEPT = 2  # so that one is whole, whatever happens to the other
+
+
+class Place(NamedTuple):
+    """Where a training is.
+
+    Attributes:
+        step: control steps done.
+        updates: updates done.
+        episode: the number of the episode that world 0 starts next; the others follow.
+        seconds: it has trained for, without validation.
+        validation_seconds: it has validated for.
+    """
+
+    step: int = 0
+    updates: int = 0
+    episode: int = 0
+    seconds: float = 0.0
+    validation_seconds: float = 0.0
+
+
+def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[str, Any]) -> Path:
+    """Write a checkpoint and delete old ones.
+
+    Args:
+        folder: of the run.
+        model: between two updates.
+        place: where it is.
+        about: `world` and `card`, so that a checkpoint is a policy file too.
+    """
+    policy, meta = pack(model.policy)
+    tensors: dict[str, Tensor] = {f"policy/{name}": x for name, x in policy.items()}
+    for name, parameter in model.policy.named_parameters():
+        for key, x in model.policy.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(x)
+    tensors["random/cpu"] = torch.get_rng_state()
+    if model.device.type == "cuda":
+        tensors["random/cuda"] = torch.cuda.get_rng_state(model.device)
+    recent = {
+        "episodes": [[float(one["r"]), int(one["l"])] for one in model.ep_info_buffer or ()],
+        "successes": [bool(success) for success in model.ep_success_buffer or ()],
+    }
+    training = {**place._asdict(), "sb3_updates": model._n_updates, "recent": recent}
+    path = folder / f"checkpoint-{place.step:010d}.safetensors"
+    write(path, tensors, {**meta, **about, "kind": "checkpoint", "training": training})
+    for old in _checkpoints(folder)[_KEPT:]:
+        old.unlink()
+    return path
+
+
+def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+    """The newest checkpoint that can be read, and what is wrong with newer ones; None if there is none at all.
+
+    Raises:
+        ValueError: there are some, but none can be read.
+    """
+    broken: list[str] = []
+    for path in _checkpoints(folder):
+        try:
+            tensors, meta = read(path)
+            Place(**{name: meta["training"][name] for name in Place._fields})
+        except ValueError as error:
+            broken.append(str(error))
+        except (KeyError, TypeError):
+            broken.append(f"{path} is no checkpoint of a training")
+        else:
+            for newer in _checkpoints(folder)[: len(broken)]:
+                newer.unlink()  # else it would count as one of those kept
+            return tensors, meta, broken
+    if broken:
+        raise ValueError(f"no checkpoint in {folder} can be read: {'; '.join(broken)}")
+    return None
+
+
+def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Place:
+    """Put a checkpoint into a model that was made with the same options, and torch's random numbers where they were.
+
+    To be called last before the first rollout.
+    """
+    policy = {name.removeprefix("policy/"): x for name, x in tensors.items() if name.startswith("policy/")}
+    expected, _ = pack(model.policy)
+    if {name: x.shape for name, x in policy.items()} != {name: x.shape for name, x in expected.items()}:
+        raise ValueError("the checkpoint is of another network than the options of the run describe")
+    model.policy.load_state_dict(policy, strict=False)
+    for name, parameter in model.policy.named_parameters():
+        prefix = f"optimizer/{name}/"
+        held = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
+        if held:
+            model.policy.optimizer.state[parameter] = {key: _like(x, parameter) for key, x in held.items()}
+    training = meta["training"]
+    model.num_timesteps, model._n_updates = training["step"], training["sb3_updates"]
+    assert model.ep_info_buffer is not None and model.ep_success_buffer is not None
+    model.ep_info_buffer.extend({"r": r, "l": n, "t": 0.0} for r, n in training["recent"]["episodes"])
+    model.ep_success_buffer.extend(training["recent"]["successes"])
+    torch.set_rng_state(tensors["random/cpu"])
+    if "random/cuda" in tensors and model.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random/cuda"], model.device)
+    return Place(**{name: training[name] for name in Place._fields})
+
+
+def _like(x: Tensor, parameter: torch.nn.Parameter) -> Tensor:
+    """In the parameter's order of memory, as the optimiser keeps it; the number of steps stays on the CPU."""
+    return x if x.shape != parameter.shape else torch.empty_like(parameter, requires_grad=False).copy_(x)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)

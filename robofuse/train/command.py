@@ -1,0 +1,193 @@
+"""`robofuse train`: its folder, what it says, and how it goes on after an interruption."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from robofuse import __version__
+from robofuse.envs.cores import usable_cores
+from robofuse.evaluate.folder import write_safely
+from robofuse.machine import describe_machine, package_versions
+from robofuse.train.build import make_dropout, settle
+from robofuse.train.curve import CURVE
+from robofuse.train.display import Display, Stop, validation_table
+from robofuse.train.loop import BEST, FINAL, Training, closing
+from robofuse.train.options import Train, preset, spoken
+
+CONFIG, RUN = "config.json", "run.json"
+# What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
+_LEARNING = "lr lr_schedule lr_final clip epochs ent_coef aux_coef vf_coef max_grad_norm target_kl"
+TUNABLE = tuple(_LEARNING.split())
+FREE = ("device", "threads", "validate_every")
+
+
+def defaults_for(arguments: Sequence[str]) -> Train:
+    """The defaults that the arguments of a command begin with: those of its preset, or of the run that it resumes.
+
+    Raises:
+        ValueError: no such preset, or no such run.
+    """
+    run = spoken(arguments, "--resume")
+    if run is not None:
+        return recorded(Path(run))
+    return preset(spoken(arguments, "--preset") or "default")
+
+
+def recorded(folder: Path) -> Train:
+    """The options of a run, ready to resume it.
+
+    Raises:
+        ValueError: the folder is not that of a run.
+    """
+    try:
+        config = Train.of(json.loads((folder / CONFIG).read_text()))
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not the folder of a training: it has no {CONFIG}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder / CONFIG} cannot be read: {error}") from None
+    return config.but(resume=folder, out=folder)
+
+
+def run_train(config: Train) -> int:
+    """Train.
+
+    Args:
+        config: what to do; `recorded(folder)` to resume.
+
+    Returns:
+        Exit status: 0, 130 after Ctrl-C, 143 after SIGTERM; of an interrupted run, a checkpoint is then in the folder.
+
+    Raises:
+        ValueError, RuntimeError: what cannot be trained; the message says what would be right.
+    """
+    console = Console(highlight=False)
+    config.check()
+    make_dropout(config.hiding)
+    changes: list[str] = []
+    if config.resume is not None:
+        changes = _changes(recorded(config.resume), config)
+        folder = config.resume
+        if (folder / FINAL).exists():
+            console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
+            _commands(console, folder)
+            return 0
+    else:
+        folder = config.out or Path("runs", f"{config.task}-{config.robot}-{time.strftime('%Y%m%d-%H%M%S')}")
+        if (folder / CONFIG).exists():
+            raise ValueError(f"{folder} already holds a training; --resume {folder} to go on, or another --out")
+    config, note = settle(config.but(threads=config.threads or usable_cores(), out=folder, resume=None))
+    threads, random = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(config.threads or 1)
+    try:
+        return _train(config, folder, [*changes, *([note] if note else [])], console)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(random)
+
+
+def _train(config: Train, folder: Path, notes: list[str], console: Console) -> int:
+    machine = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine() | ({"gpu": torch.cuda.get_device_name()} if config.device != "cpu" else {}),
+        "versions": {"robofuse": __version__, **package_versions()},
+    }
+    with Stop(console) as stop, closing(Training(config, folder, machine)) as training:
+        write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
+        run = _start_record(folder, config, machine, training.place.step)
+        for note in [*notes, *training.notes]:
+            console.print(f"note: {note}", style="yellow", soft_wrap=True)
+        console.print(_headline(config, training, folder), soft_wrap=True)
+        with Display(console, config.steps, training.place.step, training.validator.conditions) as display:
+            try:
+                finished = training.run(display.show, stop)
+            except KeyboardInterrupt:  # the second one
+                console.print(f"stopped at once; what the last checkpoint holds: {_resume(folder)}", soft_wrap=True)
+                return 130
+        place = training.place
+        run["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
+        write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
+        if not finished:
+            console.print(
+                f"stopped after {place.step:,} of {config.steps:,} steps, a checkpoint is written; to go on:\n"
+                f"  {_resume(folder)}",
+                soft_wrap=True,
+            )
+            return stop.status
+        last = training.last_validation()
+        if last:
+            console.print(
+                validation_table(training.validator.conditions, training.best_validation(), (place.step, last))
+            )
+        speed = place.step / max(place.seconds, 1e-9)
+        console.print(
+            f"trained {place.step:,} steps in {place.seconds:,.0f} s ({speed:,.0f} steps/s), validated for "
+            f"{place.validation_seconds:,.0f} s; curve: {folder / CURVE}",
+            soft_wrap=True,
+        )
+    _commands(console, folder)
+    return 0
+
+
+def _headline(config: Train, training: Training, folder: Path) -> str:
+    scenes, sensors = config.scenes, training.env.world.sensors
+    size = f" at {scenes.image_size}² pixels from {scenes.renderer}" if len(sensors) else ""
+    pictures = any(sensor.kind in ("rgb", "depth") for sensor in sensors)
+    weights = sum(x.numel() for x in training.model.policy.parameters())
+    since = f" from step {training.place.step:,} on" if training.place.step else ""
+    return (
+        f"[bold]{config.task} with the {config.robot}[/]{since}: {config.steps:,} steps in {scenes.worlds} worlds, "
+        f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
+        f"dropout {config.hiding.dropout}; {weights:,} weights on {config.device}, "
+        f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"
+    )
+
+
+def _resume(folder: Path) -> str:
+    return f"robofuse train --resume {shlex.quote(str(folder))}"
+
+
+def _commands(console: Console, folder: Path) -> None:
+    file = folder / (BEST if (folder / BEST).exists() else FINAL)
+    commands = (f"  robofuse {command} {shlex.quote(str(file))}" for command in ("evaluate", "replay"))
+    console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True)
+
+
+def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: int) -> dict[str, Any]:
+    """`run.json` with one more start."""
+    run: dict[str, Any] = {"format": 1, "seed": config.seed, "starts": []}
+    if (folder / RUN).exists():
+        try:
+            run |= json.loads((folder / RUN).read_text())
+        except ValueError:
+            pass  # it only tells people what was
+    command = shlex.join(["robofuse", "train", *sys.argv[2:]]) if "train" in sys.argv[1:2] else ""
+    run["starts"].append({**machine, "command": command, "step": step, "options": config.plain()})
+    write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
+    return run
+
+
+def _changes(before: Train, now: Train) -> list[str]:
+    """What people are told of options that were changed on resuming; ValueError for those that may not be."""
+    old, new = dict(before.flat()), dict(now.flat())
+    changed = [name for name in new if old[name] != new[name] and name not in ("out", "resume", "preset")]
+    if "steps" in changed:
+        raise ValueError(
+            f"--steps may not change on resuming ({old['steps']:,} to {new['steps']:,}): learning rate and dropout "
+            "follow it from the first step on; start a new training"
+        )
+    fixed = [name for name in changed if name not in (*TUNABLE, *FREE)]
+    if fixed:
+        told = "; ".join(f"--{name.replace('_', '-')} was {old[name]}, now {new[name]}" for name in fixed)
+        raise ValueError(
+            f"a training cannot go on with these options changed: {told}. Those that can: "
+            f"{', '.join('--' + name.replace('_', '-') for name in (*TUNABLE, *FREE))}"
+        )
+    return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]

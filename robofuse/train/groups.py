@@ -1,0 +1,126 @@
+"""The options of a training by group, frozen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from robofuse.sensors import MODALITIES
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Worlds and what is sensed in them.
+
+    Attributes:
+        worlds: Simulations side by side.
+        renderer: Of the pictures: auto takes gl if it works here, else warp.
+        image_size: Pixels a side.
+        cameras: Cameras, as in `robofuse list`.
+        sensors: Out of rgb, depth, proprio and force.
+        force_window: Readings of the force sensor in one observation.
+    """
+
+    worlds: int = 64
+    renderer: Literal["auto", "gl", "warp"] = "auto"
+    image_size: int = 64
+    cameras: tuple[str, ...] = ("scene",)
+    sensors: tuple[str, ...] = MODALITIES
+    force_window: int = 10
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Sensors hidden on purpose, so that the policy learns to do without.
+
+    Attributes:
+        dropout: Law: independent, each sensor for itself; subsets, all sets of live sensors equally likely; groups, the
+            colour and depth of a camera together; rates, as given by --rates; markov, outages that begin and end.
+        p: Probability of hiding a sensor (markov: share of the time in which one is missing).
+        rates: For rates: probability by sensor, such as rgb=0.1 depth=0.3.
+        full: Share of the episodes in which nothing is hidden.
+        every: How long a draw lasts; by default an episode (markov: a step).
+        outage_steps: Mean length of an outage in control steps, for markov and --every outage.
+        schedule: Strength in the course of training: constant, or from 0 to full strength.
+        warmup: Share of the training after which the strength begins to rise.
+        until: Share of the training after which it is full.
+    """
+
+    dropout: Literal["independent", "subsets", "groups", "rates", "markov", "none"] = "independent"
+    p: float = 0.3
+    rates: tuple[str, ...] = ()
+    full: float = 0.3
+    every: Literal["episode", "outage", "step"] | None = None
+    outage_steps: float = 20.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = 0.0
+    until: float = 1.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network.
+
+    Attributes:
+        fusion: How tokens become features: concat, sum, attention, gated, product_of_experts.
+        token_dim: Width of a sensor's token.
+        hidden: Widths of the hidden layers of actor and critic.
+        log_std_init: Logarithm of the first standard deviation of actions.
+    """
+
+    fusion: str = "concat"
+    token_dim: int = 64
+    hidden: tuple[int, ...] = (128,)
+    log_std_init: float = -0.7
+
+
+@dataclass(frozen=True)
+class Learning:
+    """PPO and the auxiliary loss.
+
+    Attributes:
+        lr: Learning rate of Adam at the start.
+        lr_schedule: constant, or linear down to --lr-final.
+        lr_final: Share of the learning rate that is left at the end.
+        clip: PPO's clip range.
+        n_steps: Control steps of each world between updates.
+        batch_size: Rows of a minibatch.
+        epochs: Passes over a rollout.
+        gamma: Discount.
+        gae_lambda: λ of generalised advantage estimation.
+        ent_coef: Weight of the entropy.
+        aux_coef: Weight of the loss on what tokens tell of the simulator's truth.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Gradients are clipped to this norm.
+        target_kl: Stop an update early beyond 1.5 of this divergence.
+    """
+
+    lr: float = 4e-4
+    lr_schedule: Literal["constant", "linear"] = "linear"
+    lr_final: float = 0.05
+    clip: float = 0.2
+    n_steps: int = 25
+    batch_size: int = 400
+    epochs: int = 4
+    gamma: float = 0.96
+    gae_lambda: float = 0.95
+    ent_coef: float = 0.003
+    aux_coef: float = 0.5
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    target_kl: float | None = None
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is written while it trains.
+
+    Attributes:
+        validate_every: Steps between validations, on scenes that are never trained on; 0 for none. Changes nothing in
+            what is learned.
+        validation_episodes: Episodes of each condition: all sensors, each one removed, each one alone.
+        checkpoint_every: Steps between checkpoints. All worlds start a new episode there, so it is part of what
+            makes a run repeatable.
+    """
+
+    validate_every: int = 100_000
+    validation_episodes: int = 32
+    checkpoint_every: int = 100_000

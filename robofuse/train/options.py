@@ -1,0 +1,126 @@
+"""Every option of a training, and named sets of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import tyro
+
+from robofuse.checks import whole
+from robofuse.train.groups import Hiding, Learning, Network, Records, Scenes
+
+
+@dataclass(frozen=True)
+class Train:
+    """What to train, and how.
+
+    Attributes:
+        task: Task, as in `robofuse list`.
+        robot: Robot, as in `robofuse list`.
+        steps: Control steps of training, all worlds together.
+        seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
+        preset: A named set of options: default, quick. Options given beside it win.
+        out: Folder of the run, by default runs/TASK-ROBOT-TIME.
+        resume: Folder of a run to go on with; its options are taken from there.
+        device: Of the network: auto, cpu or cuda.
+        threads: For network, physics and pictures; by default one per core.
+    """
+
+    task: Annotated[str, tyro.conf.Positional] = "Grasp"
+    robot: str = "arm"
+    steps: int = 1_000_000
+    seed: int = 0
+    preset: str = "default"
+    out: Path | None = None
+    resume: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    scenes: Scenes = field(default_factory=Scenes)
+    hiding: Hiding = field(default_factory=Hiding)
+    network: Network = field(default_factory=Network)
+    learning: Learning = field(default_factory=Learning)
+    records: Records = field(default_factory=Records)
+
+    def but(self, **options: Any) -> Self:  # noqa: ANN401
+        """A copy with other values; options of every group by their plain names, such as `lr`."""
+        unknown = [name for name in options if name not in dict(self.flat())]
+        if unknown:
+            raise ValueError(f"unknown option {unknown[0]!r}; options: {', '.join(name for name, _ in self.flat())}")
+        return _but(self, options)
+
+    def flat(self) -> Iterator[tuple[str, Any]]:
+        """All options of all groups, (name, value)."""
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if is_dataclass(value):
+                yield from ((inner.name, getattr(value, inner.name)) for inner in fields(value))
+            else:
+                yield part.name, value
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON, by group."""
+        return {name: str(x) if isinstance(x, Path) else x for name, x in asdict(self).items()}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """From what `plain` gave and JSON made of it; options that are missing have their defaults."""
+        flat: dict[str, Any] = {}
+        for name, value in plain.items():
+            flat |= value if isinstance(value, Mapping) else {name: value}
+        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
+        paths = {name: Path(str(tuples[name])) for name in ("out", "resume") if tuples.get(name)}
+        return cls().but(**tuples | paths)
+
+    def check(self) -> None:
+        """What nobody further down would say; ValueError."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
+        whole(self.seed, "--seed", 0, 999)
+        for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim"):
+            whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
+        whole(self.learning.batch_size, "--batch-size", 2)
+        whole(self.records.validate_every, "--validate-every", 0)
+        if self.threads is not None:
+            whole(self.threads, "--threads", 1)
+        for width in self.network.hidden:
+            whole(width, "--hidden", 1)
+        for name, low, high in (("lr", 0.0, 1.0), ("lr_final", 0.0, 1.0), ("clip", 0.0, 10.0), ("gamma", 0.0, 1.0),
+                                ("gae_lambda", 0.0, 1.0), ("max_grad_norm", 0.0, 1e9)):  # fmt: skip
+            if not low <= getattr(self.learning, name) <= high:
+                value = getattr(self.learning, name)
+                raise ValueError(f"--{name.replace('_', '-')} must lie in [{low:g}, {high:g}], got {value}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {"robot": "gripper", "steps": 500_000},
+}
+
+
+def preset(name: str) -> Train:
+    """The options of a preset."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+    return Train(preset=name).but(**PRESETS[name])
+
+
+def spoken(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option among unparsed arguments, if it is there."""
+    for index, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+    return None
+
+
+def _but(part: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    changes = {}
+    for inner in fields(part):
+        value = getattr(part, inner.name)
+        if is_dataclass(value):
+            changes[inner.name] = _but(value, options)
+        elif inner.name in options:
+            changes[inner.name] = options[inner.name]
+    return replace(part, **changes)

@@ -1,0 +1,83 @@
+"""Validation while training: fixed scenes, deterministic actions, every sensor lost once and alone once."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from robofuse.envs import World
+from robofuse.evaluate.conditions import Condition, standard
+from robofuse.evaluate.rollout import Result, rollout, schedule
+from robofuse.policies import FusionActorCriticPolicy, Policy
+from robofuse.train.build import make_validation_world
+from robofuse.train.options import Train
+
+
+class Interrupted(Exception):
+    """Somebody wants to stop."""
+
+
+class Validator:
+    """Plays the same episodes again and again.
+
+    Attributes:
+        conditions: all sensors, each one removed, each one alone.
+        episodes: of each condition.
+        seconds: the last validation took.
+    """
+
+    def __init__(self, config: Train, keys: Sequence[str]) -> None:
+        """The worlds are made at the first validation."""
+        self.conditions, self.episodes, self.seconds = standard(keys), config.records.validation_episodes, 0.0
+        self._config, self._world = config, None
+
+    def run(self, policy: FusionActorCriticPolicy, stop: Callable[[], bool]) -> dict[str, float]:
+        """Success by condition.
+
+        Neither the policy nor torch's random numbers are changed.
+
+        Raises:
+            Interrupted: `stop` has become true.
+        """
+        began, training = time.perf_counter(), policy.training
+        if self._world is None:
+            self._world = make_validation_world(self._config, self.episodes * len(self.conditions))
+        world: World = self._world
+        won = dict.fromkeys((condition.name for condition in self.conditions), 0)
+
+        def count(result: Result) -> None:
+            won[result.condition] += result.success
+            if stop():
+                raise Interrupted
+
+        devices = [policy.device] if policy.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                jobs = schedule(self.conditions, range(self.episodes))
+                rollout(Policy(policy, "validation"), world, jobs, count)
+        finally:
+            policy.set_training_mode(training)
+            self.seconds = time.perf_counter() - began
+        return {name: count / self.episodes for name, count in won.items()}
+
+    def close(self) -> None:
+        """Free the worlds."""
+        if self._world is not None:
+            self._world.close()
+
+
+def removed(conditions: Sequence[Condition]) -> list[str]:
+    """Names of the conditions in which one sensor is missing."""
+    return [condition.name for condition in conditions if len(condition.blackouts) == 1]
+
+
+def alone(conditions: Sequence[Condition]) -> list[str]:
+    """Names of the conditions in which one sensor is left."""
+    return [condition.name for condition in conditions if condition.blackouts and len(condition.live) == 1]
+
+
+def score(conditions: Sequence[Condition], success: dict[str, float]) -> float:
+    """What the best policy is chosen by: the mean of success with all sensors, and of that with one missing."""
+    lost = removed(conditions)
+    full = success["all"]
+    return full if not lost else 0.5 * (full + sum(success[name] for name in lost) / len(lost))

@@ -1,0 +1,333 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import BLIND
+
+from robofuse import cli
+from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
+from robofuse.evaluate.conditions import standard
+from robofuse.policies import FusionPPO, load
+from robofuse.policies.container import read
+from robofuse.sensors import MODALITIES
+from robofuse.train import Train, defaults_for, recorded, run_train
+from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, settle, world_options
+from robofuse.train.curve import draw_curve
+from robofuse.train.display import Display
+from robofuse.train.loop import Training
+from robofuse.train.tables import Table, read_rows
+from robofuse.train.validation import score
+from robofuse.trained import load_trained, make_world
+
+SMALL = Train("Reach").but(
+    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+    steps=1600, checkpoint_every=480, validate_every=800, validation_episodes=1, threads=1, seed=5, full=0.2,
+    every="outage", schedule="linear",
+)  # fmt: skip
+KILLED = """
+import os, signal, sys
+from robofuse.train import command, loop
+
+log = loop.log_update
+def then_die(model, place, *rest):
+    log(model, place, *rest)
+    if place.step >= 1120:
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.log_update = then_die
+command.run_train(command.recorded(command.Path(sys.argv[1])).but(resume=None, out=command.Path(sys.argv[2])))
+"""
+
+
+def without_times(folder):
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_rows(folder / "progress.csv")]
+
+
+def weights(folder, name="final.safetensors"):
+    return read(folder / name)[0]
+
+
+def same_run(one, other):
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(x, b[name]) for name, x in a.items())
+    assert without_times(one) == without_times(other)
+    assert (one / "validation.csv").read_text() == (other / "validation.csv").read_text()
+    assert all(
+        torch.equal(x, weights(other, "best.safetensors")[n]) for n, x in weights(one, "best.safetensors").items()
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("train") / "whole"
+    assert run_train(SMALL.but(out=folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(whole):
+    """The same one, killed three updates after its second checkpoint."""
+    folder = whole.parent / "killed"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(whole), str(folder)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert int(read_rows(folder / "progress.csv")[-1]["step"]) == 1120
+    return folder
+
+
+def test_a_run_leaves_everything(whole):
+    names = {path.name.split(".")[0] if "events" in path.name else path.name for path in whole.iterdir()}
+    checkpoints = {"checkpoint-0000001440.safetensors", "checkpoint-0000001600.safetensors"}
+    tables = {"progress.csv", "validation.csv", "config.json", "run.json", "curve.png", "events"}
+    assert names == {"best.safetensors", "latest.safetensors", "final.safetensors"} | checkpoints | tables
+    rows = read_rows(whole / "progress.csv")
+    assert [int(row["step"]) for row in rows] == list(range(160, 1601, 160))
+    assert all(float(row["train/first_ratio_error"]) < 1e-5 for row in rows)
+    rates = [float(row["train/learning_rate"]) for row in rows]
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(0.05 * 4e-4)
+    assert [row["step"] for row in read_rows(whole / "validation.csv")] == ["800", "1600"]
+    run = json.loads((whole / "run.json").read_text())
+    assert [start["finished"] for start in run["starts"]] == [True]
+
+
+def test_the_policy_knows_its_world(whole):
+    policy = load(whole)
+    assert policy.world == world_options(SMALL.but(renderer="warp"))
+    assert policy.card["validation"].keys() == {"all", "no-force", "no-proprio"}
+    assert policy.card["options"]["hiding"]["every"] == "outage" and policy.card["versions"]["torch"]
+    world = make_world(load_trained(str(whole)), 3, VALIDATION_SEED)
+    policy.check(world.sensors, "warp")
+    assert policy.act(world.reset()).shape == (3, 5)
+    world.close()
+    checkpoint = load(whole / "checkpoint-0000001600.safetensors")
+    assert torch.equal(
+        checkpoint.network.action_net.weight, load(whole / "final.safetensors").network.action_net.weight
+    )
+
+
+def test_a_killed_run_goes_on_to_the_bit(whole, killed, tmp_path):
+    folder = shutil.copytree(killed, tmp_path / "resumed")
+    assert run_train(recorded(folder)) == 0
+    same_run(whole, folder)
+    assert [start["step"] for start in json.loads((folder / "run.json").read_text())["starts"]] == [0, 960]
+
+
+def test_a_cut_off_checkpoint_is_passed_over(whole, killed, tmp_path, capsys):
+    folder = shutil.copytree(killed, tmp_path / "cut")
+    newest = folder / "checkpoint-0000000960.safetensors"
+    newest.write_bytes(newest.read_bytes()[:5000])
+    with (folder / "progress.csv").open("a") as file:
+        file.write("1280,0.1,0.")  # killed while it wrote
+    assert run_train(recorded(folder)) == 0
+    assert "is cut off or damaged" in (shown := capsys.readouterr().out) and "an older checkpoint serves" in shown
+    same_run(whole, folder)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_checkpoint_starts_again(whole, killed, tmp_path, capsys):
+    folder = shutil.copytree(killed, tmp_path / "early")
+    for path in folder.glob("checkpoint*"):
+        path.unlink()
+    assert run_train(recorded(folder)) == 0
+    same_run(whole, folder)
+
+
+def test_nothing_readable_is_said(killed, tmp_path):
+    folder = shutil.copytree(killed, tmp_path / "broken")
+    for path in folder.glob("checkpoint*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="no checkpoint in .*broken can be read"):
+        run_train(recorded(folder))
+
+
+def test_validation_changes_nothing_that_is_learned(whole, tmp_path):
+    assert run_train(SMALL.but(out=tmp_path / "blind", validate_every=0)) == 0
+    a, b = weights(whole), weights(tmp_path / "blind")
+    assert all(torch.equal(x, b[name]) for name, x in a.items())
+    assert not (tmp_path / "blind" / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop_it_leaves_a_checkpoint(tmp_path, monkeypatch, capsys, number, status):
+    folder, show, handler = tmp_path / "run", Display.show, signal.getsignal(number)
+
+    def then_stop(display, news):
+        show(display, news)
+        if news.step == 640:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "show", then_stop)
+        assert run_train(SMALL.but(out=folder)) == status
+    shown = capsys.readouterr().out
+    assert "stopped after 640 of 1,600 steps" in shown and f"robofuse train --resume {folder}" in shown
+    assert (folder / "checkpoint-0000000640.safetensors").exists() and signal.getsignal(number) == handler
+    if number == signal.SIGINT:
+        return
+    assert cli.main(["train", "--resume", str(folder), "--lr", "2e-4"]) == 0
+    assert "--lr changed from 0.0004 to 0.0002" in capsys.readouterr().out
+    assert [int(row["step"]) for row in read_rows(folder / "progress.csv")] == list(range(160, 1601, 160))
+
+
+def test_nan_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    learn = FusionPPO.train
+
+    def fail(model):
+        if model.num_timesteps > 600:
+            raise RuntimeError("value_loss became NaN or Inf; the weights are as before this minibatch")
+        learn(model)
+
+    monkeypatch.setattr(FusionPPO, "train", fail)
+    with pytest.raises(RuntimeError) as told:
+        run_train(SMALL.but(out=tmp_path / "nan"))
+    text = str(told.value)
+    assert "after step 480: value_loss became NaN" in text and "The last checkpoint is of step 480" in text
+    assert f"robofuse train --resume {tmp_path / 'nan'} --lr 0.0002" in text
+    assert not (tmp_path / "nan" / "latest.safetensors").read_bytes() == b""
+
+
+def test_torch_is_left_as_it_was(whole, tmp_path):
+    torch.manual_seed(1)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    run_train(SMALL.but(out=tmp_path / "x", steps=160, validate_every=0))
+    assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
+
+
+def test_resuming_refuses_what_would_not_fit(whole, capsys):
+    assert cli.main(["train", "--resume", str(whole), "--steps", "3200"]) == 2
+    assert "--steps may not change" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(whole), "--worlds", "4", "--fusion=sum"]) == 2
+    assert "--worlds was 8, now 4; --fusion was concat, now sum" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(whole)]) == 0
+    assert "is finished: all 1,600 steps are done" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(whole.parent)]) == 2
+    assert "is not the folder of a training" in capsys.readouterr().err
+    assert cli.main(["train", "--out", str(whole)]) == 2
+    assert "already holds a training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1000}, "--seed must be an integer from 0 to 999"),
+        ({"preset": "x"}, "unknown preset 'x'; presets: default, quick"),
+        ({"worlds": 0}, "--worlds must be"),
+        ({"lr": -1.0}, r"--lr must lie in \[0, 1\]"),
+        ({"fusion": "x"}, "unknown fusion 'x'; fusions: "),
+        ({"device": "tpu"}, "unknown device 'tpu'; devices: auto, cpu, cuda"),
+        ({"sensors": ("proprio",)}, "nothing of proprio could ever be hidden"),
+        ({"rates": ("rgb=1",)}, "--rates is for --dropout rates"),
+        ({"dropout": "rates", "rates": ("rgb",)}, "entries such as rgb=0.1, got 'rgb'"),
+    ],
+)
+def test_mistakes_leave_no_folder(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_train(SMALL.but(out=tmp_path / "run", **options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_explicit_options_win_over_presets(monkeypatch):
+    monkeypatch.setattr("robofuse.train.options.PRESETS", {"default": {}, "tuned": {"lr": 1e-3, "robot": "gripper"}})
+    assert defaults_for(["Reach", "--preset=tuned"]).learning.lr == 1e-3
+    seen = []
+    monkeypatch.setattr("robofuse.train.run_train", lambda config: seen.append(config) or 0)
+    assert cli.main(["train", "Reach", "--lr", "4e-4", "--preset", "tuned", "--sensors", "rgb", "force"]) == 0
+    assert (seen[0].learning.lr, seen[0].robot, seen[0].task) == (4e-4, "gripper", "Reach")
+    assert seen[0].scenes.sensors == ("rgb", "force") and seen[0].preset == "tuned"
+    with pytest.raises(ValueError, match="unknown preset 'fast'"):
+        defaults_for(["--preset", "fast"])
+
+
+def test_options_survive_json():
+    config = SMALL.but(out=Path("a"), rates=("rgb=0.1",), target_kl=0.02)
+    assert Train.of(json.loads(json.dumps(config.plain()))) == config
+    with pytest.raises(ValueError, match="unknown option 'learning_rate'"):
+        config.but(learning_rate=1)
+
+
+def test_dropout_from_options():
+    def made(**options):
+        return make_dropout(Train().but(**options).hiding)
+
+    assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
+    assert made(dropout="none") is None
+    assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
+    assert made(dropout="groups", p=0.2, schedule="cosine", warmup=0.1, until=0.5, full=0.0) == Dropout(
+        Groups(p=0.2), schedule=Cosine(warmup=0.1, until=0.5)
+    )
+    assert made(dropout="rates", rates=("rgb=0.1", "force=0.4")).law == Rates({"rgb": 0.1, "force": 0.4})
+    markov = made(dropout="markov", p=0.25, outage_steps=10.0, schedule="linear")
+    assert isinstance(markov.law, Markov) and markov.every == "step" and isinstance(markov.schedule, Linear)
+    assert markov.law.bind(MODALITIES).rates == pytest.approx((0.25,) * 4)
+    with pytest.raises(ValueError, match="cannot fill 80% of the time"):
+        made(dropout="markov", p=0.8, outage_steps=1.0)
+
+
+def test_learning_rate():
+    ramp = learning_rate(Train().but(lr=1e-3, lr_final=0.1))
+    assert (ramp(1.0), ramp(0.0)) == pytest.approx((1e-3, 1e-4))
+    assert learning_rate(Train().but(lr=1e-3, lr_schedule="constant"))(0.3) == 1e-3
+
+
+def test_auto_without_pictures_needs_no_renderer():
+    config, note = settle(SMALL.but(device="cpu"))
+    assert config.scenes.renderer == "warp" and not note
+
+
+def test_score_weighs_losses_as_much_as_health():
+    conditions = standard(MODALITIES)
+    success = dict.fromkeys((c.name for c in conditions), 0.0) | {"all": 1.0, "no-rgb": 0.8, "no-force": 0.4}
+    assert score(conditions, success) == pytest.approx(0.5 * (1.0 + 1.2 / 4))
+    assert score(standard(["rgb"]), {"all": 0.7}) == 0.7
+
+
+def test_tables_grow_and_are_cut_back(tmp_path):
+    table = Table(tmp_path / "t.csv", 0)
+    table.add({"step": 1, "a": 0.5})
+    table.add({"step": 2, "a": None, "b": "x,y"})
+    table.add({"step": 3})
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert rows == [
+        {"step": "1", "a": "0.5", "b": ""},
+        {"step": "2", "a": "", "b": "x,y"},
+        {"step": "3", "a": "", "b": ""},
+    ]
+    again = Table(tmp_path / "t.csv", 2)
+    again.add({"step": 5, "a": 1})
+    assert [row["step"] for row in read_rows(tmp_path / "t.csv")] == ["1", "2", "5"]
+
+
+def test_curves_are_drawn(tmp_path):
+    assert draw_curve(tmp_path, standard(MODALITIES)).stat().st_size > 1000  # nothing to show yet
+    assert draw_curve(tmp_path, standard(["rgb"])).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_broken_start_closes_the_worlds(tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr("robofuse.envs.adapters_sb3.SB3VecEnv.close", lambda self: closed.append(True))
+    with pytest.raises(ValueError, match="unknown fusion"):
+        Training(SMALL.but(fusion="x", device="cpu", renderer="warp"), tmp_path / "run", {})
+    assert closed
+
+
+@pytest.mark.slow
+def test_pixels_resume_to_the_bit_too(tmp_path):
+    config = SMALL.but(
+        sensors=MODALITIES, image_size=24, renderer="warp", threads=2, steps=1120, validate_every=0, p=0.5,
+        dropout="markov", every=None, fusion="attention", checkpoint_every=400,
+    )  # fmt: skip
+    assert run_train(config.but(out=tmp_path / "whole")) == 0
+    code = KILLED.replace("1120", "960")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "whole"), str(tmp_path / "killed")])
+    assert done.returncode == -signal.SIGKILL
+    assert run_train(recorded(tmp_path / "killed")) == 0
+    a, b = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(x, b[name]) for name, x in a.items())
+    assert without_times(tmp_path / "whole") == without_times(tmp_path / "killed")
