@@ -48,7 +48,7 @@ def draw_curve(folder: Path, conditions: Sequence[Condition]) -> Path:
             ends += _line(axes, validation, name, _COLOURS[k], _MARKERS[k], _DASHES[k], unit)
         _label(axes, ends, last / unit)
         axes.set_title(f"all sensors and {title}" if names else "all sensors", size=10.5, loc="left")
-        axes.set_xlabel(f"control steps, {word}all worlds together".replace(" ,", ","), size=9)
+        axes.set_xlabel(f"{word}control steps, all worlds together", size=9)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlim(0, last / unit)
         axes.grid(color="0.9", lw=0.7)
