@@ -12,6 +12,7 @@ Kind = Literal["rgb", "depth", "vector", "window"]
 AVAILABLE = "available"
 PRIVILEGED = "privileged"
 MODALITIES = ("rgb", "depth", "proprio", "force")
+TRUTH = "truth"  # the privileged vector as a sensor: for teachers and upper bounds, no robot has it
 DEPTH_LIMIT_MM = 65535
 
 
@@ -141,5 +142,6 @@ def describe() -> list[tuple[str, str, str, str, str]]:
         ("proprio", "vector", "(P,)", "float32", "rad, rad/s, m, m/s; P depends on the robot"),
         ("force", "window", "(W, 8)", "float32", "wrist force N, torque N·m, two fingertip forces N"),
         (AVAILABLE, "flags", "(M,)", "int8", "1 = delivering, one per sensor in alphabetical order"),
+        (TRUTH, "vector", "(K,)", "float32", "simulator truth as a sensor, for teachers; only if asked for"),
         (PRIVILEGED, "truth", "(K,)", "float32", "simulator truth for critics; only with privileged=True"),
     ]

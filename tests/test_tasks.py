@@ -73,8 +73,10 @@ def test_reward_is_the_sum_of_its_documented_terms(task):
 def test_privileged_state_is_what_its_names_say(task):
     world = World(task, 3, privileged=True, sensors=("proprio",))
     observation = world.reset(seed=0)
-    assert observation["privileged"].shape == (3, len(world.task.privileged_names))
-    names = list(world.task.privileged_names)
+    assert observation["privileged"].shape == (3, len(world.privileged_names))
+    names = list(world.privileged_names)
+    assert len(world.task.privileged_scale) == len(world.task.privileged_names)
+    assert set(world.task.visible_names) <= set(world.task.privileged_names)
     thing = "ball" if task == "Reach" else "block"
     start = names.index(f"{thing}_dx")
     position = world.backend.field("xpos")[:, world.backend.model.body(thing).id]
@@ -156,3 +158,15 @@ def test_the_light_registry_says_what_the_real_ones_say():
     assert [f"robofuse/{name}-v0" for name in TASKS] == list(IDS)
     assert list(REAL_ROBOTS) == list(ROBOTS)
     assert list(REAL_CAMERAS) == list(CAMERAS)
+
+
+def test_truth_is_the_privileged_vector_as_a_sensor():
+    world = World("Grasp", 4, sensors=("truth", "proprio"), privileged=True, noise=False)
+    observation = world.reset(seed=3)
+    assert [sensor.key for sensor in world.sensors] == ["proprio", "truth"]
+    assert torch.equal(observation["truth"], observation["privileged"])
+    assert torch.equal(observation["truth"][:, -26:], observation["proprio"])
+    alone = World("Grasp", 4, sensors=("truth",), noise=False)
+    assert torch.equal(alone.reset(seed=3)["truth"], observation["truth"])
+    step = alone.step(alone.expert())
+    assert torch.equal(step.observation["truth"], world.step(world.expert()).observation["truth"])

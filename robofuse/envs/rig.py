@@ -14,7 +14,7 @@ from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.envs.tensors import Rows
 from robofuse.envs.timing import Line, Timing
-from robofuse.sensors import MODALITIES, Sensor, order
+from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
 
 Readings = dict[str, Tensor]
 
@@ -41,8 +41,9 @@ class Rig:
     ) -> None:
         """Makes the renderer and declares the sensors; arguments are those of `World`."""
         unknown = [modality for modality in modalities if modality not in MODALITIES]
-        if unknown or not modalities or len(set(modalities)) < len(modalities):
-            raise ValueError(f"sensors must be different names out of {', '.join(MODALITIES)}; got {list(modalities)}")
+        if unknown or len(set(modalities)) < len(modalities):
+            names = ", ".join((*MODALITIES, TRUTH))
+            raise ValueError(f"sensors must be different names out of {names}; got {list(modalities)}")
         if {"rgb", "depth"} & set(modalities) and not cameras:
             raise ValueError("rgb and depth need a camera; give cameras, or sensors without rgb and depth")
         for key, when in timing.items():
@@ -89,7 +90,7 @@ class Rig:
         fetch = self._renderer.start(None if ids is None else ids.numpy()) if self._renderer else list
         rows = slice(None) if ids is None else ids
         episode, step = episode[rows], step[rows]
-        place = self._source.places(seed, episode, step, self._keys)
+        place = self._source.places(seed, episode, step, self._keys) if self._keys else {}
         readings: Readings = {}
         if "proprio" in place:
             drawn = self._source.encoders(self._robot.num_encoders, place["proprio"])

@@ -24,7 +24,7 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
-from robofuse.sensors import MODALITIES, PRIVILEGED, Sensor, observation_space
+from robofuse.sensors import MODALITIES, PRIVILEGED, TRUTH, Sensor, observation_space, order
 from robofuse.streams import Stream, check_seed, uniform
 
 CONTROL_RATE = 20  # Hz
@@ -40,6 +40,7 @@ class World:
     Attributes:
         num_worlds: N.
         sensors: the sensors, in the order of `available`.
+        privileged_names: what each entry of `privileged` is: the task's truth, then the robot's proprioception, exact.
         observation_space: Dict space of one world.
         action_space: Box (5,) in [−1, 1]: x, y, z, yaw, gripper (see `Robot`).
         task: the task.
@@ -74,7 +75,8 @@ class World:
             task: a name of `robofuse.envs.TASKS`, or a `Task`.
             num_worlds: N.
             robot: a name of `robofuse.envs.ROBOTS`, or a `RobotModel`.
-            sensors: which of rgb, depth, proprio and force to deliver.
+            sensors: which of rgb, depth, proprio and force to deliver; and `truth`, the privileged vector, which no
+                robot has, for teachers and upper bounds.
             cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects; each gives its own rgb and depth.
             image_size: pixels, one number or (height, width).
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
@@ -104,6 +106,8 @@ class World:
             raise ValueError(f"noise must be True, False or a robofuse.envs.Noise, got {noise!r}")
         if isinstance(sensors, str):
             sensors = (sensors,)
+        if not sensors:
+            raise ValueError(f"a world needs sensors: different names out of {', '.join((*MODALITIES, TRUTH))}")
         shots = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
@@ -115,7 +119,7 @@ class World:
             self.backend,
             self.robot,
             shots,
-            sensors,
+            [name for name in sensors if name != TRUTH],
             renderer,
             noise,
             timing or {},
@@ -124,9 +128,12 @@ class World:
             num_threads,
         )
         self._renderer, self._picture = renderer, None
+        self.privileged_names = (*self.task.privileged_names, *self.robot.proprio_names)
         self.sensors: tuple[Sensor, ...] = self._rig.sensors
+        if TRUTH in sensors:
+            self.sensors = order([*self.sensors, self._truth_sensor()])
         self._masker = Masker(dropout, [sensor.key for sensor in self.sensors], self.num_worlds, seed)
-        self._privileged = len(self.task.privileged_names) if privileged else 0
+        self._privileged = len(self.privileged_names) if privileged else 0
         self.observation_space = observation_space(self.sensors, self._privileged)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
         self.max_steps = round(self.task.horizon * CONTROL_RATE)
@@ -301,14 +308,27 @@ class World:
         read = self._rig.expose(self._seed, self.episode, self.elapsed, ids)
 
         def observe() -> dict[str, Tensor]:
-            available = self._masker.available
-            observation = hide(read(), available if ids is None else available[ids], self._masker.keys)
-            if self._privileged:
-                truth = self.task.privileged().float()
-                observation[PRIVILEGED] = truth if ids is None else truth[ids]
+            available, readings = self._masker.available, read()
+            sensed = TRUTH in self._masker.keys
+            truth = self._truth(ids) if sensed or self._privileged else None
+            if sensed and truth is not None:
+                readings[TRUTH] = truth
+            observation = hide(readings, available if ids is None else available[ids], self._masker.keys)
+            if self._privileged and truth is not None:
+                observation[PRIVILEGED] = truth.clone() if sensed else truth
             return observation
 
         return observe
+
+    def _truth(self, ids: Tensor | None) -> Tensor:
+        rows = slice(None) if ids is None else ids
+        count = self.num_worlds if ids is None else len(ids)
+        silence = torch.zeros(count, self.robot.num_encoders, dtype=torch.float64, device=self.backend.device)
+        return torch.cat([self.task.privileged()[rows], self.robot.proprio(rows, silence)], dim=1).float()
+
+    def _truth_sensor(self) -> Sensor:
+        scale = (*self.task.privileged_scale, *self.robot.proprio_scale)
+        return Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, float(CONTROL_RATE))
 
     def _checked(self, action: Tensor | np.ndarray) -> Tensor:
         try:

@@ -42,6 +42,14 @@ class Grasp(Task):
         *("lift", "touch_left", "touch_right", "touch_table", "held"),
     )
 
+    privileged_scale = (
+        *(0.1, 0.1, 1.0, 1.0),
+        *(0.1, 0.1, 0.1, 0.3, 0.3, 0.3),
+        *[1.0] * 6,
+        *(0.02, 0.02, 0.02, 0.1, 1.0),
+        *(1.0, 1.0),
+        *(0.1, 1.0, 1.0, 1.0, 1.0),
+    )
     visible_names = (
         *("block_x", "block_y", "yaw_cos4", "yaw_sin4"),
         *("block_dx", "block_dy", "block_dz", "turn_cos4", "turn_sin4"),

@@ -21,6 +21,7 @@ class Reach(Task):
     weights = {"reach": 0.05, "success": 5.0, "effort": 0.002}
     draws = 3
     privileged_names = ("ball_dx", "ball_dy", "ball_dz", "stayed")
+    privileged_scale = (0.1, 0.1, 0.1, 1.0)
     _TOLERANCE, _STAY = 0.02, 5
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:

@@ -25,6 +25,7 @@ class Task(ABC):
         weights: reward term → weight; the reward is the weighted sum of `terms`, per control step.
         draws: uniform numbers that `place` needs per episode.
         privileged_names: what each entry of `privileged` is.
+        privileged_scale: typical magnitude of each.
         visible_names: those of them that sensors can tell, which auxiliary losses ask for; none means all.
     """
 
@@ -33,6 +34,7 @@ class Task(ABC):
     weights: ClassVar[dict[str, float]]
     draws: ClassVar[int]
     privileged_names: ClassVar[tuple[str, ...]]
+    privileged_scale: ClassVar[tuple[float, ...]]
     visible_names: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
