@@ -9,7 +9,7 @@ from robofuse.evaluate.summary import Row
 _DPI = 200
 _COLOURS = "YlGnBu"  # from light to dark all along, so that it prints
 _CELL, _TOP, _BOTTOM, _RIGHT = 0.85, 1.15, 0.45, 0.85  # inches
-_LEGEND = "success [%] and its 95 % interval"
+_LEGEND = "success [%] and its 95 % interval; hatched: not evaluated"
 
 
 def split_keys(keys: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

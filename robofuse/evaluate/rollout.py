@@ -9,7 +9,7 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import Step, World
-from robofuse.envs.tensors import put
+from robofuse.envs.tensors import one_torch_thread, put
 from robofuse.evaluate.conditions import Condition, standard
 
 
@@ -150,7 +150,8 @@ def _play(policy: Actor, world: World, jobs: Sequence[Job], keys: tuple[str, ...
     start(range(world.num_worlds), observation)
     while playing:
         available = (world.elapsed[:, None] < limit).to(torch.int8)
-        with torch.no_grad():
+        # one thread: small batches gain little from more, and nothing depends on the number of cores
+        with torch.no_grad(), one_torch_thread():
             action = policy.act(hide(observation, available, keys)).to(device)
         action = torch.where(idle[:, None], 0.0, action)  # nobody looks at those worlds
         _check(action, jobs, playing)

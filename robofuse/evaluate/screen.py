@@ -2,17 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -46,24 +39,25 @@ def condition_table(rows: Sequence[Row]) -> Table:
 @contextmanager
 def episode_bar(done: int, left: int) -> Iterator[Callable[[], None]]:
     """A bar on stderr with speed and the time left; call what it gives after every episode."""
-    columns = (
-        TextColumn("episodes"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), _Pace(done))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         playing = progress.add_task("episodes", total=done + left, completed=done)
         yield lambda: progress.advance(playing)
 
 
-class _Speed(ProgressColumn):
-    """Episodes per second."""
+class _Pace(ProgressColumn):
+    """Episodes per second and the time left, over all of this call: episodes of equal length end in waves."""
+
+    def __init__(self, done: int) -> None:
+        super().__init__()
+        self._done = done
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.1f} a second", style="progress.data.speed")
+        elapsed, count = task.finished_time or task.elapsed or 0.0, task.completed - self._done
+        if not count or not elapsed:
+            return Text("")
+        left = timedelta(seconds=round((task.remaining or 0) / count * elapsed))
+        return Text(f"{count / elapsed:.1f} a second, {left} left", style="progress.data.speed")
 
 
 def _percent(value: float | None) -> str:
