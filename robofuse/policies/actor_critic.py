@@ -149,6 +149,12 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
         return low + 0.5 * (torch.tanh(actions) + 1.0) * (high - low)
 
+    def squashed(self, actions: Tensor) -> Tensor:
+        """Actions within a Box's bounds to [−1, 1], where tanh(u) lives."""
+        assert isinstance(self.action_space, gym.spaces.Box)
+        low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
+        return 2.0 * (actions - low) / (high - low) - 1.0
+
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
         """SB3 asks this what to execute for a stored u, when it collects and when it predicts."""
         return self.execute(torch.as_tensor(scaled_action)).numpy()

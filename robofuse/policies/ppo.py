@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
+from robofuse.policies.teacher import Teacher
 from robofuse.sensors import PRIVILEGED
 
 
@@ -49,6 +50,9 @@ class FusionPPO(PPO):
         clip_range: Any = 0.2,  # noqa: ANN401
         ent_coef: float = 0.003,
         aux_coef: float = 2.0,
+        teacher: Teacher | None = None,
+        teacher_coef: float = 3.0,
+        teacher_until: float = 0.6,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -67,9 +71,15 @@ class FusionPPO(PPO):
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
+            teacher: a policy that knows the truth. Its action is a target for the mean of ours in every state that
+                ours comes to, beside PPO's loss, which goes on where the truth cannot be seen (kickstarting, Schmitt et
+                al. 2018; the states are the student's own, as in DAgger, Ross et al. 2011).
+            teacher_coef: weight of the squared difference of the actions, at the start.
+            teacher_until: share of the training after which that weight, falling linearly, is 0.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
         """
         self.aux_coef = aux_coef
+        self.teacher, self.teacher_coef, self.teacher_until = teacher, teacher_coef, teacher_until
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
         kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
         super().__init__(
@@ -185,6 +195,12 @@ class FusionPPO(PPO):
         value = (policy.normalised_values(fused, obs) - target).square().mean()
         loss = surrogate - self.ent_coef * entropy + 0.5 * self.vf_coef * value
         parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
+        weight = self.teacher_weight()
+        if weight and self.teacher is not None:
+            advice = policy.squashed(self.teacher(obs[PRIVILEGED]))
+            apart = (torch.tanh(distribution.mode()) - advice).square().sum(1).mean()
+            loss = loss + weight * apart
+            parts["teacher"] = apart
         if self.aux_coef and policy.truth_dim:
             truth = policy.truth_norm(obs[PRIVILEGED].flatten(1))[:, policy.visible]
             errors = policy.truth_heads(fused, truth)
@@ -195,6 +211,16 @@ class FusionPPO(PPO):
             parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
             parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
         return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
+
+    def teacher_weight(self) -> float:
+        """Weight of the teacher's advice at this point of the training."""
+        if self.teacher is None or self.teacher_until <= 0.0:
+            return 0.0
+        progress = 1.0 - self._current_progress_remaining
+        return self.teacher_coef * max(0.0, 1.0 - progress / self.teacher_until)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "teacher"]
 
     def _record(
         self, sums: dict[str, Tensor], count: int, clip: float, first_ratio: Tensor | None, epochs: int

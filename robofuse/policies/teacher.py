@@ -1,0 +1,52 @@
+"""A teacher: a policy that reads the simulator's truth, whose actions another policy learns from."""
+
+import torch
+from torch import Tensor, nn
+
+from robofuse.policies.files import Policy, load
+from robofuse.sensors import AVAILABLE, TRUTH
+
+
+class Teacher(nn.Module):
+    """Says what to do from the privileged vector alone; its weights never change."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Takes a policy over the sensor `truth`.
+
+        Raises:
+            ValueError: it reads other sensors.
+        """
+        if tuple(policy.keys) != (TRUTH,):
+            raise ValueError(
+                f"a teacher reads the sensor {TRUTH!r} alone, but {policy.name} reads {', '.join(policy.keys)}; train "
+                "one with: robofuse train TASK --preset teacher"
+            )
+        super().__init__()
+        self.network, self.card = policy.network.requires_grad_(False), policy.card
+        self.size = policy.sensors[0].shape[0]
+
+    @torch.no_grad()
+    def forward(self, privileged: Tensor) -> Tensor:
+        """Privileged vectors (B, K) to actions within the bounds, (B, A)."""
+        live = torch.ones(len(privileged), 1, device=privileged.device)
+        return self.network.act({TRUTH: privileged, AVAILABLE: live})
+
+
+def load_teacher(path: str, truth: int, device: str | torch.device) -> Teacher:
+    """A teacher from a policy file or run folder.
+
+    Args:
+        path: of the file, or of the folder of its training.
+        truth: length of the privileged vector it will be given.
+        device: where it runs.
+
+    Raises:
+        ValueError: not a teacher, or one for another task or robot.
+    """
+    teacher = Teacher(load(path, device))
+    if teacher.size != truth:
+        raise ValueError(
+            f"the teacher {path} reads {teacher.size} numbers of truth, but this task and robot have {truth}; it must "
+            "have learned the same task with the same robot"
+        )
+    return teacher
