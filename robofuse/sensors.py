@@ -100,7 +100,8 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
         if isinstance(part, gym.spaces.Discrete):
             shape = (int(part.n),)  # SB3 gives it one-hot
         if isinstance(part, gym.spaces.Dict | gym.spaces.Tuple) or shape is None or dtype is None:
-            raise ValueError(f"observation {key!r} is a {type(part).__name__}: flatten it into Box entries of their own")
+            what = type(part).__name__
+            raise ValueError(f"observation {key!r} is a {what}: flatten it into Box entries of their own")
         kind = kinds.pop(key, None) or _guess(key, shape, np.dtype(dtype))
         scale = 1.0
         if kind in ("rgb", "depth") and np.dtype(dtype).kind in "ui":

@@ -4,6 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
+
 from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subsets, VecSensorDropout
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, FusionPPO
@@ -11,9 +15,6 @@ from robofuse.policies.encoders import millimetres, saturated, slopes
 from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.policies.running import RunningNorm
 from robofuse.sensors import Sensor, infer_sensors, observation_space
-from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.buffers import DictRolloutBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 SENSORS = (
     Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),
@@ -69,7 +70,8 @@ def test_hidden_is_unreadable_to_the_bit(fusion, live_rows_only):
         extractor.zero_grad()
         features = extractor(observation)
         features.square().sum().backward()
-        results.append((features.detach(), [None if p.grad is None else p.grad.clone() for p in extractor.parameters()]))
+        grads = [None if p.grad is None else p.grad.clone() for p in extractor.parameters()]
+        results.append((features.detach(), grads))
     (first, grads), (second, spoiled_grads) = results
     assert first.shape == (40, extractor.features_dim)
     assert torch.equal(first, second)
@@ -267,9 +269,7 @@ def test_dropout_inside_the_extractor_is_for_replay_buffers():
         with pytest.raises(ValueError, match="VecSensorDropout"):
             policy = "FusionPolicy" if make is FusionPPO else "MultiInputPolicy"
             make(policy, env, n_steps=8, batch_size=48, policy_kwargs=kwargs, device="cpu")
-    model = SAC(
-        "MultiInputPolicy", env, policy_kwargs=kwargs, learning_starts=12, device="cpu", buffer_size=100
-    )
+    model = SAC("MultiInputPolicy", env, policy_kwargs=kwargs, learning_starts=12, device="cpu", buffer_size=100)
     model.learn(24)
     observation = {"proprio": torch.randn(64, 2), "force": torch.randn(64, 4, 8), "available": torch.ones(64, 2)}
     extractor = FusionExtractor(

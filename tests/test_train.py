@@ -176,6 +176,22 @@ def test_asked_to_stop_it_leaves_a_checkpoint(tmp_path, monkeypatch, capsys, num
     assert [int(row["step"]) for row in read_rows(folder / "progress.csv")] == list(range(160, 1601, 160))
 
 
+def test_stopped_in_the_last_validation_it_is_made_up_for(whole, tmp_path, monkeypatch):
+    folder, show = tmp_path / "run", Display.show
+
+    def then_stop(display, news):
+        show(display, news)
+        if news.step == 1600:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "show", then_stop)
+        assert run_train(SMALL.but(out=folder)) == 143
+    assert not (folder / "final.safetensors").exists()
+    assert run_train(recorded(folder)) == 0
+    same_run(whole, folder)
+
+
 def test_nan_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     learn = FusionPPO.train
 

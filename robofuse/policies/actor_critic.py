@@ -119,9 +119,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
         return self.evaluate_fused(self.features_extractor.fuse(obs), obs, actions)
 
-    def evaluate_fused(
-        self, fused: Fused, obs: Mapping[str, Tensor], actions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate_fused(self, fused: Fused, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from features that are there already."""
         distribution = self.distribution(fused)
         return self._values(fused, obs), distribution.log_prob(actions), self.entropy(distribution)
@@ -143,7 +141,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             return self.execute(self._predict(obs, deterministic))
 
     def execute(self, actions: Tensor) -> Tensor:
-        """u to what the environment is given."""
+        """U to what the environment is given."""
         if not isinstance(self.action_space, gym.spaces.Box):
             return actions
         low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
@@ -188,9 +186,11 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         return self.return_norm.inverse(self.normalised_values(fused, obs))
 
     def distribution(self, fused: Fused) -> Distribution:
+        """Distribution of u, from features that are there already."""
         return self._get_action_dist_from_latent(self.actor(fused.features))
 
     def entropy(self, distribution: Distribution) -> Tensor:
+        """Entropy (B,) of the executed action."""
         entropy = distribution.entropy()
         if entropy is None or not self.squash_output:
             return entropy if entropy is not None else torch.zeros(())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,9 +23,11 @@ from robofuse.dropout import (
 from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.policies import FUSIONS, FusionPPO
+from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.train.groups import Hiding
-from robofuse.train.options import Train
+from robofuse.train.options import Train, preset
 
+TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
 _VALIDATING = 64  # worlds at most
 
@@ -66,8 +69,8 @@ def make_validation_world(config: Train, episodes: int) -> World:
     )
 
 
-def make_model(config: Train, env: SB3VecEnv) -> FusionPPO:
-    """The learner, with random weights."""
+def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
+    """The learner, with random weights; its own teacher is in the run's folder."""
     network, learning = config.network, config.learning
     if network.fusion not in FUSIONS:
         raise ValueError(f"unknown fusion {network.fusion!r}; fusions: {', '.join(FUSIONS)}")
@@ -83,6 +86,9 @@ def make_model(config: Train, env: SB3VecEnv) -> FusionPPO:
         clip_range=learning.clip,
         ent_coef=learning.ent_coef,
         aux_coef=learning.aux_coef,
+        teacher=find_teacher(config, folder, len(env.world.privileged_names)),
+        teacher_coef=learning.teacher_coef,
+        teacher_until=learning.teacher_until,
         vf_coef=learning.vf_coef,
         max_grad_norm=learning.max_grad_norm,
         target_kl=learning.target_kl,
@@ -100,6 +106,22 @@ def make_model(config: Train, env: SB3VecEnv) -> FusionPPO:
             "visible": env.world.task.visible(),
         },
     )
+
+
+def find_teacher(config: Train, folder: Path, truth: int) -> Teacher | None:
+    """The teacher that the options ask for; ValueError if there is none or it is for something else."""
+    asked = config.learning.teacher
+    if asked == "none":
+        return None
+    return load_teacher(str(folder / TEACHER) if asked == "auto" else asked, truth, config.device)
+
+
+def teacher_config(config: Train, folder: Path) -> Train:
+    """How the teacher of a training is trained: same task, robot, worlds and seed."""
+    same = {
+        name: value for name, value in config.flat() if name in ("task", "robot", "seed", "worlds", "device", "threads")
+    }
+    return preset("teacher").but(**same, renderer="warp", out=folder / TEACHER)
 
 
 def learning_rate(config: Train) -> Callable[[float], float]:

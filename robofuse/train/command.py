@@ -16,7 +16,7 @@ from robofuse import __version__
 from robofuse.envs.cores import usable_cores
 from robofuse.evaluate.folder import write_safely
 from robofuse.machine import describe_machine, package_versions
-from robofuse.train.build import make_dropout, settle
+from robofuse.train.build import TEACHER, make_dropout, settle, teacher_config
 from robofuse.train.curve import CURVE
 from robofuse.train.display import Display, Stop, validation_table
 from robofuse.train.loop import BEST, FINAL, Training, closing
@@ -87,13 +87,26 @@ def run_train(config: Train) -> int:
     threads, random = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(config.threads or 1)
     try:
-        return _train(config, folder, [*changes, *([note] if note else [])], console)
+        taught = _teach(config, folder, console)
+        return taught or _train(config, folder, [*changes, *([note] if note else [])], console)
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(random)
 
 
-def _train(config: Train, folder: Path, notes: list[str], console: Console) -> int:
+def _teach(config: Train, folder: Path, console: Console) -> int:
+    """Trains the teacher that a run is to have of its own, if it is not there yet."""
+    if config.learning.teacher != "auto" or (folder / TEACHER / FINAL).exists():
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
+    console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
+    return _train(teacher_config(config, folder), folder / TEACHER, [], console, run=folder)
+
+
+def _train(config: Train, folder: Path, notes: list[str], console: Console, run: Path | None = None) -> int:
+    """Trains into a folder; `run` is the one to resume, if that is another."""
+    resume = f"robofuse train --resume {shlex.quote(str(run or folder))}"
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine() | ({"gpu": torch.cuda.get_device_name()} if config.device != "cpu" else {}),
@@ -101,7 +114,7 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console) -> i
     }
     with Stop(console) as stop, closing(Training(config, folder, machine)) as training:
         write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
-        run = _start_record(folder, config, machine, training.place.step)
+        record = _start_record(folder, config, machine, training.place.step)
         for note in [*notes, *training.notes]:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
         console.print(_headline(config, training, folder), soft_wrap=True)
@@ -109,15 +122,15 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console) -> i
             try:
                 finished = training.run(display.show, stop)
             except KeyboardInterrupt:  # the second one
-                console.print(f"stopped at once; what the last checkpoint holds: {_resume(folder)}", soft_wrap=True)
+                console.print(f"stopped at once; what the last checkpoint holds: {resume}", soft_wrap=True)
                 return 130
         place = training.place
-        run["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
-        write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
+        record["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
+        write_safely(folder / RUN, json.dumps(record, indent=1) + "\n")
         if not finished:
             console.print(
-                f"stopped after {place.step:,} of {config.steps:,} steps, a checkpoint is written; to go on:\n"
-                f"  {_resume(folder)}",
+                f"stopped after {min(place.step, config.steps):,} of {config.steps:,} steps, a checkpoint is written; to go on:\n"
+                f"  {resume}",
                 soft_wrap=True,
             )
             return stop.status
@@ -132,7 +145,8 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console) -> i
             f"{place.validation_seconds:,.0f} s; curve: {folder / CURVE}",
             soft_wrap=True,
         )
-    _commands(console, folder)
+    if run is None:
+        _commands(console, folder)
     return 0
 
 
@@ -148,10 +162,6 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
         f"dropout {config.hiding.dropout}; {weights:,} weights on {config.device}, "
         f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"
     )
-
-
-def _resume(folder: Path) -> str:
-    return f"robofuse train --resume {shlex.quote(str(folder))}"
 
 
 def _commands(console: Console, folder: Path) -> None:

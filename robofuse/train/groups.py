@@ -15,7 +15,7 @@ class Scenes:
         renderer: Of the pictures: auto takes gl if it works here, else warp.
         image_size: Pixels a side.
         cameras: Cameras, as in `robofuse list`.
-        sensors: Out of rgb, depth, proprio and force.
+        sensors: Out of rgb, depth, proprio and force; or truth, for a teacher.
         force_window: Readings of the force sensor in one observation.
     """
 
@@ -88,12 +88,16 @@ class Learning:
         gae_lambda: λ of generalised advantage estimation.
         ent_coef: Weight of the entropy.
         aux_coef: Weight of the loss on what tokens tell of the simulator's truth.
+        teacher: A policy that knows the truth and says what to do in the states that ours comes to: auto trains one
+            first (in the folder `teacher` of the run), none does without, or a policy file or run folder.
+        teacher_coef: Weight of the squared difference to the teacher's action, at the start.
+        teacher_until: Share of the training after which that weight, falling linearly, is 0.
         vf_coef: Weight of the value loss.
         max_grad_norm: Gradients are clipped to this norm.
         target_kl: Stop an update early beyond 1.5 of this divergence.
     """
 
-    lr: float = 4e-4
+    lr: float = 5e-4
     lr_schedule: Literal["constant", "linear"] = "linear"
     lr_final: float = 0.05
     clip: float = 0.2
@@ -103,7 +107,10 @@ class Learning:
     gamma: float = 0.96
     gae_lambda: float = 0.95
     ent_coef: float = 0.003
-    aux_coef: float = 0.5
+    aux_coef: float = 2.0
+    teacher: str = "auto"
+    teacher_coef: float = 3.0
+    teacher_until: float = 0.6
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None

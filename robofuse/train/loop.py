@@ -65,7 +65,7 @@ class Training:
         self.place = Place()
         self.env = make_env(config)
         try:
-            self.model: FusionPPO = make_model(config, self.env)
+            self.model: FusionPPO = make_model(config, self.env, folder)
             until = found[1]["training"]["step"] if found else 0
             folder.mkdir(parents=True, exist_ok=True)
             progress = Progress(folder, until)
@@ -103,14 +103,18 @@ class Training:
             before = self.place.step
             self._update()
             tell(self._news())
-            ends = self.place.step >= steps
-            if records.validate_every and (ends or self._validation_due()):
+            ends, asked = self.place.step >= steps, stop()
+            if records.validate_every and self._validation_due() and not (ends or asked):
                 self._validate(tell, stop)
             asked = stop()
             if ends or asked or _crossed(before, self.place.step, records.checkpoint_every):
                 self._checkpoint()
             if asked and not ends:
                 return False
+        if records.validate_every and self._validated() < self.place.step:
+            self._validate(tell, stop)
+            if self._validated() < self.place.step:
+                return False  # interrupted; the checkpoint is there
         self._save(FINAL)
         draw_curve(self.folder, self.validator.conditions)
         return True
@@ -153,8 +157,11 @@ class Training:
         self._parts = dict(model.seconds)
 
     def _validation_due(self) -> bool:
-        rows = self._validations.rows  # not the step before: an interrupted validation is made up for
-        return _crossed(int(rows[-1]["step"]) if rows else 0, self.place.step, self.config.records.validate_every)
+        # since the last one, not since the update before: an interrupted validation is made up for
+        return _crossed(self._validated(), self.place.step, self.config.records.validate_every)
+
+    def _validated(self) -> int:
+        return int(self._validations.rows[-1]["step"]) if self._validations.rows else 0
 
     def _validate(self, tell: Callable[[News], None], stop: Callable[[], bool]) -> None:
         rows, conditions = self._validations.rows, self.validator.conditions
@@ -189,6 +196,7 @@ class Training:
         save(self.model.policy, self.folder / name, self._world, self._card())
 
     def _card(self) -> dict[str, Any]:
+        teacher = self.model.teacher
         return {
             **self._record,
             "steps": self.place.step,
@@ -196,8 +204,9 @@ class Training:
             "seconds": round(self.place.seconds, 1),
             "validation_seconds": round(self.place.validation_seconds, 1),
             "validation": self.last_validation(),
-            "validation_step": int(self._validations.rows[-1]["step"]) if self._validations.rows else None,
+            "validation_step": self._validated() or None,
             "validation_episodes": self.config.records.validation_episodes,
+            "teacher": None if teacher is None else {name: teacher.card.get(name) for name in ("steps", "seconds")},
             "options": self.config.plain(),
         }
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 import tyro
 
 from robofuse.checks import whole
+from robofuse.sensors import TRUTH
 from robofuse.train.groups import Hiding, Learning, Network, Records, Scenes
 
 
@@ -20,7 +21,7 @@ class Train:
         robot: Robot, as in `robofuse list`.
         steps: Control steps of training, all worlds together.
         seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
-        preset: A named set of options: default, quick. Options given beside it win.
+        preset: A named set of options: default, quick, teacher. Options given beside it win.
         out: Folder of the run, by default runs/TASK-ROBOT-TIME.
         resume: Folder of a run to go on with; its options are taken from there.
         device: Of the network: auto, cpu or cuda.
@@ -94,6 +95,16 @@ class Train:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    "teacher": {
+        "steps": 600_000,
+        "sensors": (TRUTH,),
+        "dropout": "none",
+        "lr": 1e-3,
+        "epochs": 6,
+        "ent_coef": 0.01,
+        "aux_coef": 0.0,
+        "teacher": "none",
+    },
     "quick": {"robot": "gripper", "steps": 500_000},
 }
 
