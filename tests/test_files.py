@@ -163,6 +163,12 @@ def test_cut_off_files_are_refused(path, tmp_path, keep):
         load(file)
 
 
+def test_a_header_whose_length_begins_like_a_pickle(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes((0x80).to_bytes(8, "little") + b'{"a":{"dtype"')
+    with pytest.raises(ValueError, match="is cut off or damaged"):
+        load(tmp_path / "x.safetensors")
+
+
 def test_one_flipped_bit_is_noticed(path, tmp_path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 4

@@ -93,12 +93,12 @@ def _what_else(path: Path, cause: str) -> str:
     """What a file that is no safetensors file may be, as the rest of a sentence."""
     with path.open("rb") as file:
         head = file.read(16)
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length < 100_000_000:  # first: the length of a header may begin like a pickle
+        return f"is cut off or damaged ({cause}); fetch it again"
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return (
             "is a pickle or a zip of pickles (torch.save, Stable-Baselines3), whatever its name; loading one can run "
             "code hidden in it, so it was not opened. Policy files are .safetensors"
         )
-    length = int.from_bytes(head[:8], "little")
-    if len(head) > 8 and head[8:9] == b"{" and length < 100_000_000:
-        return f"is cut off or damaged ({cause}); fetch it again"
     return f"is no policy file ({cause})"

@@ -22,7 +22,7 @@ from robofuse.dropout import (
 )
 from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
-from robofuse.policies import FUSIONS, FusionPPO
+from robofuse.policies import FusionPPO
 from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.train.groups import Hiding
 from robofuse.train.options import Train, preset
@@ -72,8 +72,6 @@ def make_validation_world(config: Train, episodes: int) -> World:
 def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
     """The learner, with random weights; its own teacher is in the run's folder."""
     network, learning = config.network, config.learning
-    if network.fusion not in FUSIONS:
-        raise ValueError(f"unknown fusion {network.fusion!r}; fusions: {', '.join(FUSIONS)}")
     return FusionPPO(
         "FusionPolicy",
         env,

@@ -16,7 +16,8 @@ from robofuse import __version__
 from robofuse.envs.cores import usable_cores
 from robofuse.evaluate.folder import write_safely
 from robofuse.machine import describe_machine, package_versions
-from robofuse.train.build import TEACHER, make_dropout, settle, teacher_config
+from robofuse.policies import FUSIONS
+from robofuse.train.build import TEACHER, make_dropout, make_env, settle, teacher_config
 from robofuse.train.curve import CURVE
 from robofuse.train.display import Display, Stop, validation_table
 from robofuse.train.loop import BEST, FINAL, Training, closing
@@ -71,6 +72,8 @@ def run_train(config: Train) -> int:
     console = Console(highlight=False)
     config.check()
     make_dropout(config.hiding)
+    if config.network.fusion not in FUSIONS:
+        raise ValueError(f"unknown fusion {config.network.fusion!r}; fusions: {', '.join(FUSIONS)}")
     changes: list[str] = []
     if config.resume is not None:
         changes = _changes(recorded(config.resume), config)
@@ -98,6 +101,7 @@ def _teach(config: Train, folder: Path, console: Console) -> int:
     """Trains the teacher that a run is to have of its own, if it is not there yet."""
     if config.learning.teacher != "auto" or (folder / TEACHER / FINAL).exists():
         return 0
+    make_env(config.but(worlds=1)).close()  # mistakes in the student's options are better told now
     folder.mkdir(parents=True, exist_ok=True)
     write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
     console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
@@ -129,8 +133,9 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
         write_safely(folder / RUN, json.dumps(record, indent=1) + "\n")
         if not finished:
             console.print(
-                f"stopped after {min(place.step, config.steps):,} of {config.steps:,} steps, a checkpoint is written; to go on:\n"
+                f"stopped after {place.step:,} of {config.steps:,} steps, a checkpoint is written; to go on:",
                 f"  {resume}",
+                sep="\n",
                 soft_wrap=True,
             )
             return stop.status
