@@ -59,13 +59,17 @@ def _load_doctor() -> Run:
 
 
 def _load_bench() -> dict[str, Run]:
-    from robofuse.bench import EnvBench, bench_env
+    from robofuse.bench import EnvBench, TrainBench, bench_env, bench_train
 
     def env(config: tyro.conf.OmitArgPrefixes[EnvBench]) -> None:
         """Measures the control steps per second of an environment."""
         bench_env(config)
 
-    return {"env": env}
+    def train(config: tyro.conf.OmitArgPrefixes[TrainBench]) -> None:
+        """Measures the pace and memory of learning, beside Stable-Baselines3's PPO."""
+        bench_train(config)
+
+    return {"env": env, "train": train}
 
 
 def _load_evaluate() -> Run:
@@ -104,7 +108,7 @@ COMMANDS = {
     "train": Command("Train a policy that keeps working when sensors fail.", _load_train, reads=True),
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
-    "bench": Command("Measure speed: `bench env` for control steps per second.", _load_bench),
+    "bench": Command("Measure speed: `bench env` of control steps, `bench train` of learning.", _load_bench),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.

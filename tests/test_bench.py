@@ -2,11 +2,17 @@
 
 import json
 import math
+from types import SimpleNamespace
 
+import gymnasium as gym
+import numpy as np
 import pytest
+from stable_baselines3.common.preprocessing import is_image_space
 
-from robofuse.bench import EnvBench, bench_env
+from robofuse.bench import EnvBench, TrainBench, bench_env, bench_train
+from robofuse.bench.contenders import ByteDepth
 from robofuse.cli import main
+from robofuse.envs import World
 
 
 @pytest.mark.slow  # five processes have to start
@@ -38,4 +44,72 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
 )
 def test_what_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
     assert main(["bench", "env", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_tiny_training_is_measured_consistently(tmp_path, capsys):
+    path, size = tmp_path / "bench.json", 36
+    few = {"n_steps": 8, "batch_size": 32, "epochs": 1, "rollouts": 1, "turns": 1, "threads": 1, "dropout": (0.5,)}
+    result = bench_train(TrainBench("Reach", "gripper", 4, size, json=path, device="cpu", **few))
+    assert json.loads(path.read_text()) == json.loads(json.dumps(result))
+
+    training = result["training"]
+    speeds = [training[name]["samples_per_second"] for name in ("fusion", "sb3")]
+    assert training["ratio"] == pytest.approx(speeds[0] / speeds[1])
+    assert 0.0 < training["ratio_least"] <= training["ratio"] <= training["ratio_most"]
+
+    world = World("Reach", 1, robot="gripper", image_size=size, sensors=("proprio", "force"), privileged=True)
+    vectors = sum(4 * math.prod(world.observation_space[key].shape) for key in ("proprio", "force"))
+    truth = 4 * math.prod(world.observation_space["privileged"].shape)
+    world.close()
+    rest = 4 + vectors + 4 * 5 + 6 * 4  # available, vectors, action, six numbers of PPO
+    fusion, sb3 = result["memory"]["fusion"], result["memory"]["sb3"]
+    assert fusion["held"] == size**2 * (3 + 2) + truth + rest
+    assert sb3["held"] == size**2 * (3 + 1) + rest
+    assert (fusion["copied"], fusion["beside"]) == (0, 0)
+    assert sb3["copied"] == sb3["held"] - 2 * 4  # rewards and starts of episodes are no longer needed
+    assert sb3["beside"] == size**2 * 3
+
+    phases = result["phases"]
+    assert phases["samples"] == 4 * 8
+    assert sum(phases.values()) - phases["samples"] == pytest.approx(4 * 8 / speeds[0])
+    assert all(phases[name] > 0.0 for name in ("simulate", "act", "learn", "other"))
+
+    (row,) = result["live_rows"]
+    assert row["p"] == 0.5 and 0.25 < row["share"] < 0.85
+    both = (sum(row["all"].values()), sum(row["live"].values()))
+    assert row["speedup"]["both"] == pytest.approx(both[0] / both[1])
+    assert "FusionPPO" in capsys.readouterr().out
+
+
+def test_depth_as_bytes_is_a_picture_to_sb3():
+    box = gym.spaces.Box
+    seen = {"depth": np.array([[[[0], [1607]], [[8], [65535]]]], np.uint16), "proprio": np.ones((1, 3), np.float32)}
+    space = {"depth": box(0, 65535, (2, 2, 1), np.uint16), "proprio": box(-1, 1, (3,)), "privileged": box(-1, 1, (2,))}
+    worlds = SimpleNamespace(observation_space=gym.spaces.Dict(space), action_space=box(-1, 1, (5,)), num_envs=1)
+    worlds.get_attr, worlds.reset = lambda *_: [None], lambda: {**seen, "privileged": np.zeros((1, 2))}
+    last = {**{key: x[0] for key, x in seen.items()}, "privileged": np.zeros(2)}
+    worlds.step_wait = lambda: (worlds.reset(), np.zeros(1), np.ones(1, bool), [{"terminal_observation": last}])
+    env = ByteDepth(worlds)
+    assert is_image_space(env.observation_space["depth"])
+    observation, _, _, infos = env.step_wait()
+    for one in (observation, env.reset(), infos[0]["terminal_observation"]):
+        assert set(one) == set(env.observation_space.spaces) == {"depth", "proprio"}
+        assert one["depth"].dtype == np.uint8 and one["depth"].flatten().tolist() == [0, 200, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "Juggle"], "error: unknown task 'Juggle'"),
+        (["--image-size", "24"], "error: --image-size must be an integer of at least 36, got 24"),
+        (["--turns", "0"], "error: --turns must be an integer of at least 1, got 0"),
+        (["--worlds", "3"], "error: --batch-size 400 must divide the 75 rows of a rollout"),
+        (["--dropout", "0.3", "1"], "error: --dropout takes probabilities in [0, 1), got 1"),
+        (["--json", "no/such/folder.json"], "error: --json: there is no folder"),
+        (["--device", "abacus"], "error: unknown device 'abacus'"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_at_once(arguments, message, capsys):
+    assert main(["bench", "train", *arguments]) == 2
     assert message in capsys.readouterr().err

@@ -245,8 +245,3 @@ def _machine() -> dict[str, Any]:
     from robofuse.envs.cores import usable_cores
 
     return {"platform": platform.platform(), "cores": usable_cores(), "python": platform.python_version()}
-
-
-if __name__ == "__main__":
-    measure = {"worlds": measure_worlds, "subprocesses": measure_subprocesses}[sys.argv[1]]
-    print(json.dumps(measure(**json.loads(sys.argv[2]))))

@@ -1,0 +1,265 @@
+"""Who takes turns in `robofuse bench train`: FusionPPO, SB3's PPO, and the same worlds without pictures."""
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from robofuse.policies import FusionPPO
+from robofuse.sensors import PRIVILEGED
+from robofuse.train import Train
+from robofuse.train.build import make_env, make_model
+
+STEP_MM = 8  # of depth as a byte: 255 of them reach 2 m
+BLIND = ("proprio", "force")
+
+
+class ByteDepth(VecEnvWrapper):
+    """Observations as SB3's CombinedExtractor needs them: depth as bytes, else it flattens it; no `privileged`."""
+
+    def __init__(self, venv: VecEnv) -> None:
+        """Wraps environments with a Dict space."""
+        assert isinstance(venv.observation_space, gym.spaces.Dict)
+        spaces = {key: space for key, space in venv.observation_space.spaces.items() if key != PRIVILEGED}
+        self._depths = [key for key, space in spaces.items() if space.dtype == np.uint16]
+        for key in self._depths:
+            spaces[key] = gym.spaces.Box(0, 255, spaces[key].shape, np.uint8)
+        self._keys = list(spaces)
+        super().__init__(venv, observation_space=gym.spaces.Dict(spaces))
+
+    def reset(self) -> VecEnvObs:
+        """See `VecEnv.reset`."""
+        return self._convert(self.venv.reset())
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """See `VecEnv.step_wait`."""
+        observation, rewards, dones, infos = self.venv.step_wait()
+        for index in np.flatnonzero(dones):
+            infos[index]["terminal_observation"] = self._convert(infos[index]["terminal_observation"])
+        return self._convert(observation), rewards, dones, infos
+
+    def _convert(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+        assert isinstance(observation, dict)
+        converted = {key: observation[key] for key in self._keys}
+        for key in self._depths:
+            converted[key] = np.minimum(converted[key] // STEP_MM, 255).astype(np.uint8)
+        return converted
+
+
+class Recorder(BaseCallback):
+    """Keeps the actions that FusionPPO executed, for worlds that are to live through the same."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        super().__init__()
+        self.actions: list[np.ndarray] = []
+
+    def _on_step(self) -> bool:
+        self.actions.append(self.locals["executed"])
+        return True
+
+
+class Held(BaseCallback):
+    """Looks at the arrays of SB3's rollout buffer when a rollout is complete."""
+
+    arrays: dict[str, np.ndarray]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.arrays = stored_arrays(self.model.rollout_buffer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], None]) -> dict[str, Any]:
+    """Samples per second end to end, bytes per stored step, and seconds by phase.
+
+    The split of FusionPPO's simulation is a subtraction: worlds with the same scenes but without cameras execute the
+    same actions, and what they need less is called rendering. Drawing overlaps with computing, so this is what
+    pictures cost, not what they would take alone.
+
+    Args:
+        options: settled.
+        rollouts: rollouts with their updates in a turn.
+        turns: turns of each.
+        advance: called 3 × (turns + 1) times.
+
+    Returns:
+        `training`, `memory` and `phases`.
+    """
+    with ExitStack() as stack:
+        ours, theirs, blind = (
+            stack.enter_context(closing(make_env(one))) for one in (options, options, options.but(sensors=BLIND))
+        )
+        fusion, wrapped = make_model(options, ours, Path()), ByteDepth(theirs)
+        sb3 = PPO(
+            "MultiInputPolicy",
+            wrapped,
+            n_steps=options.learning.n_steps,
+            batch_size=options.learning.batch_size,
+            n_epochs=options.learning.epochs,
+            seed=options.seed,
+            device=options.device,
+        )
+        blind.reset()
+        per_rollout = options.scenes.worlds * options.learning.n_steps
+        held, fused = Held(), Recorder()
+
+        # The first rollout and update of each are slower than all others, so they do not count.
+        fusion.learn(per_rollout, fused)
+        advance()
+        sb3.learn(per_rollout, held)
+        memory = {"fusion": _held_by_fusion(fusion), "sb3": _held_by_sb3(sb3, held.arrays)}
+        held.arrays = {}
+        advance()
+        _replay(blind, fused)
+        advance()
+
+        seconds: dict[str, list[float]] = {"fusion": [], "sb3": []}
+        phases: dict[str, list[float]] = {name: [] for name in ("simulate", "render", "act", "learn", "other")}
+        for _ in range(turns):
+            before = dict(fusion.seconds)
+            whole = _timed(lambda: fusion.learn(rollouts * per_rollout, fused, reset_num_timesteps=False))
+            spent = {name: fusion.seconds[name] - before[name] for name in before}
+            seconds["fusion"].append(whole)
+            advance()
+            seconds["sb3"].append(_timed(lambda: sb3.learn(rollouts * per_rollout, reset_num_timesteps=False)))
+            advance()
+            physics = _timed(lambda: _replay(blind, fused))
+            advance()
+            spent |= {"other": whole - sum(spent.values()), "render": spent["simulate"] - physics, "simulate": physics}
+            for name, values in phases.items():
+                values.append(spent[name] / rollouts)
+        samples = rollouts * per_rollout
+        ratios = [slow / fast for fast, slow in zip(seconds["fusion"], seconds["sb3"], strict=True)]
+        training: dict[str, Any] = {
+            name: {
+                "samples_per_second": samples / median(values),
+                "turns": [samples / value for value in values],
+                "weights": sum(x.numel() for x in model.policy.parameters()),
+            }
+            for (name, values), model in zip(seconds.items(), (fusion, sb3), strict=True)
+        }
+        training["ratio"] = median(seconds["sb3"]) / median(seconds["fusion"])
+        training |= {"ratio_least": min(ratios), "ratio_most": max(ratios)}
+        return {
+            "training": training,
+            "memory": memory,
+            "phases": {name: median(values) for name, values in phases.items()} | {"samples": per_rollout},
+        }
+
+
+def live_rows(options: Train, p: float, turns: int, advance: Callable[[], None]) -> dict[str, Any]:
+    """Seconds of acting and learning on one rollout, encoding live rows only and encoding all.
+
+    Sensors are hidden independently with probability p, drawn anew in every step so that a short rollout has the share
+    that it should; every turn begins with the same weights.
+
+    Args:
+        options: settled.
+        p: probability of hiding a sensor.
+        turns: turns of each.
+        advance: called 2 × turns times.
+
+    Returns:
+        `live` and `all`, seconds of `act` and `learn`; `speedup` of both together and of each; `share` of the readings
+        that are live.
+    """
+    hiding = options.but(dropout="independent", p=p, full=0.0, every="step", schedule="constant")
+    with closing(make_env(hiding)) as env:
+        model = make_model(hiding, env, Path())
+        model.learn(model.n_steps * env.num_envs)  # the rollout, and a warm-up
+    weights = copy.deepcopy(model.policy.state_dict()), copy.deepcopy(model.policy.optimizer.state_dict())
+    spent: dict[str, dict[str, list[float]]] = {name: {"act": [], "learn": []} for name in ("live", "all")}
+    for turn in range(turns + 1):
+        for name, only in (("live", True), ("all", False)):
+            model.policy.features_extractor.live_rows_only = only
+            model.policy.load_state_dict(weights[0])
+            model.policy.optimizer.load_state_dict(copy.deepcopy(weights[1]))
+            act, learn = _timed(lambda: _act(model)), _timed(model.train)
+            if turn:  # the first is a warm-up
+                spent[name]["act"].append(act)
+                spent[name]["learn"].append(learn)
+                advance()
+    row: dict[str, Any] = {name: {part: median(values) for part, values in x.items()} for name, x in spent.items()}
+    both = {name: median([a + b for a, b in zip(x["act"], x["learn"], strict=True)]) for name, x in spent.items()}
+    speedup = {part: row["all"][part] / row["live"][part] for part in ("act", "learn")}
+    share = float(model.rollout_buffer.stored["available"].float().mean())
+    return {"p": p, "share": share, **row, "speedup": {"both": both["all"] / both["live"], **speedup}}
+
+
+def stored_arrays(buffer: DictRolloutBuffer) -> dict[str, np.ndarray]:
+    """Everything that SB3's buffer keeps, by name."""
+    others = {name: x for name, x in vars(buffer).items() if isinstance(x, np.ndarray)}
+    return {**buffer.observations, **others}
+
+
+def _held_by_sb3(model: PPO, before: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Bytes per step: held after a rollout, copied before the first epoch, and of that held beside at one time."""
+    buffer = model.rollout_buffer
+    assert isinstance(buffer, DictRolloutBuffer)
+    after, steps = stored_arrays(buffer), buffer.buffer_size * buffer.n_envs
+    copied = [x.nbytes for name, x in after.items() if not np.shares_memory(x, before[name])]
+    by_key = {name: x.nbytes / steps for name, x in before.items()}
+    return {
+        "held": sum(by_key.values()),
+        "copied": sum(copied) / steps,
+        "beside": max(copied, default=0) / steps,
+        "by_key": by_key,
+    }
+
+
+def _held_by_fusion(model: FusionPPO) -> dict[str, Any]:
+    buffer = model.rollout_buffer
+    steps = buffer.buffer_size * buffer.n_envs
+    tensors = {**buffer.stored, "actions": buffer.action_store, "scalars": buffer.scalars}
+    copied = [x.nbytes for x in buffer.stored.values() if x.flatten(0, 1).data_ptr() != x.data_ptr()]
+    by_key = {name: x.nbytes / steps for name, x in tensors.items()}
+    return {
+        "held": sum(by_key.values()),
+        "copied": sum(copied) / steps,
+        "beside": max(copied, default=0) / steps,
+        "by_key": by_key,
+    }
+
+
+def _act(model: FusionPPO) -> None:
+    """What FusionPPO computes between two steps, for every step of its rollout."""
+    model.policy.set_training_mode(False)
+    with torch.no_grad():
+        for step in range(model.n_steps):
+            actions, _, _ = model.policy({key: x[step] for key, x in model.rollout_buffer.stored.items()})
+            model.policy.execute(actions).cpu()
+
+
+def _replay(env: VecEnv, recorder: Recorder) -> None:
+    """Every action that was recorded, and forgets them."""
+    for actions in recorder.actions:
+        env.step(actions)
+    recorder.actions.clear()
+
+
+def _timed(run: Callable[[], object]) -> float:
+    """Seconds, with what the GPU still has to do."""
+    _wait()
+    began = time.perf_counter()
+    run()
+    _wait()
+    return time.perf_counter() - began
+
+
+def _wait() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
