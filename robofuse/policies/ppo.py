@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from robofuse.dropout import tell_progress
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
@@ -172,6 +173,8 @@ class FusionPPO(PPO):
                 break
         self._n_updates += self.n_epochs
         self._record(sums, count, clip, first_ratio, epoch + 1)
+        if self.env is not None:  # schedules of sensor dropout follow by themselves
+            tell_progress(self.env, 1.0 - self._current_progress_remaining)
         self.seconds["learn"] += time.perf_counter() - began
 
     def losses(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -193,7 +196,7 @@ class FusionPPO(PPO):
         entropy = policy.entropy(distribution).mean()
         target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
         value = (policy.normalised_values(fused, obs) - target).square().mean()
-        loss = surrogate - self.ent_coef * entropy + 0.5 * self.vf_coef * value
+        loss = surrogate - self.ent_coef * entropy + self.vf_coef * value
         parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
         weight = self.teacher_weight()
         if weight and self.teacher is not None:

@@ -33,8 +33,8 @@ class Batch(NamedTuple):
 class TensorRolloutBuffer(DictRolloutBuffer):
     """SB3's Dict rollout buffer with tensors inside.
 
-    SB3 keeps every observation as float32, a byte image four times its size, and copies the whole rollout once more
-    before the first epoch. Here a step is stored as it is and minibatches are gathered straight from that.
+    SB3 keeps arrays on the CPU, copies the whole rollout once more before the first epoch, and makes floats of every
+    minibatch. Here a step is stored on the training device as it is, and minibatches are gathered straight from that.
     """
 
     def reset(self) -> None:
