@@ -42,10 +42,10 @@ class FusionPPO(PPO):
         self,
         policy: str | type[FusionActorCriticPolicy] = "FusionPolicy",
         env: GymEnv | str | None = None,
-        learning_rate: Any = 5e-4,  # noqa: ANN401
+        learning_rate: Any = 7e-4,  # noqa: ANN401
         n_steps: int = 25,
         batch_size: int = 400,
-        n_epochs: int = 5,
+        n_epochs: int = 3,
         gamma: float = 0.96,
         gae_lambda: float = 0.95,
         clip_range: Any = 0.2,  # noqa: ANN401

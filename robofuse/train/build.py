@@ -119,7 +119,7 @@ def teacher_config(config: Train, folder: Path) -> Train:
     same = {
         name: value for name, value in config.flat() if name in ("task", "robot", "seed", "worlds", "device", "threads")
     }
-    return preset("teacher").but(**same, renderer="warp", out=folder / TEACHER)
+    return preset("teacher").but(**same, steps=config.learning.teacher_steps, renderer="warp", out=folder / TEACHER)
 
 
 def learning_rate(config: Train) -> Callable[[float], float]:

@@ -90,6 +90,7 @@ class Learning:
         aux_coef: Weight of the loss on what tokens tell of the simulator's truth.
         teacher: A policy that knows the truth and says what to do in the states that ours comes to: auto trains one
             first (in the folder `teacher` of the run), none does without, or a policy file or run folder.
+        teacher_steps: Control steps of the training of a teacher of its own.
         teacher_coef: Weight of the squared difference to the teacher's action, at the start.
         teacher_until: Share of the training after which that weight, falling linearly, is 0.
         vf_coef: Weight of the value loss.
@@ -97,18 +98,19 @@ class Learning:
         target_kl: Stop an update early beyond 1.5 of this divergence.
     """
 
-    lr: float = 5e-4
+    lr: float = 7e-4
     lr_schedule: Literal["constant", "linear"] = "linear"
     lr_final: float = 0.05
     clip: float = 0.2
     n_steps: int = 25
     batch_size: int = 400
-    epochs: int = 4
+    epochs: int = 3
     gamma: float = 0.96
     gae_lambda: float = 0.95
     ent_coef: float = 0.003
     aux_coef: float = 2.0
     teacher: str = "auto"
+    teacher_steps: int = 600_000
     teacher_coef: float = 3.0
     teacher_until: float = 0.6
     vf_coef: float = 0.5

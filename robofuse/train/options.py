@@ -30,7 +30,7 @@ class Train:
 
     task: Annotated[str, tyro.conf.Positional] = "Grasp"
     robot: str = "arm"
-    steps: int = 1_000_000
+    steps: int = 1_400_000
     seed: int = 0
     preset: str = "default"
     out: Path | None = None
@@ -78,7 +78,8 @@ class Train:
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
-        for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim"):
+        for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
+                     "teacher_steps"):  # fmt: skip
             whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
         whole(self.learning.batch_size, "--batch-size", 2)
         whole(self.records.validate_every, "--validate-every", 0)
@@ -105,7 +106,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "aux_coef": 0.0,
         "teacher": "none",
     },
-    "quick": {"robot": "gripper", "steps": 500_000},
+    "quick": {"robot": "gripper", "steps": 300_000, "teacher_steps": 200_000, "validation_episodes": 16},
 }
 
 

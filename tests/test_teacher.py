@@ -1,0 +1,101 @@
+import os
+import signal
+
+import pytest
+import torch
+from helpers import BLIND
+from test_train import weights
+
+from robofuse.envs import SB3VecEnv
+from robofuse.policies import FusionPPO, load
+from robofuse.policies.teacher import load_teacher
+from robofuse.train import Train, recorded, run_train
+from robofuse.train.build import TEACHER, teacher_config
+from robofuse.train.display import Display
+from robofuse.train.loop import FINAL
+
+STUDENT = Train("Reach").but(
+    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+    steps=960, checkpoint_every=480, validate_every=0, threads=1, seed=5,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A short training with a teacher of its own, shortened too."""
+    folder = tmp_path_factory.mktemp("runs") / "taught"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robofuse.train.command.teacher_config", short_teacher)
+        assert run_train(STUDENT.but(out=folder)) == 0
+    return folder
+
+
+def short_teacher(config, folder):
+    small = {"steps": 480, "checkpoint_every": 160, "validate_every": 0, "n_steps": 20, "batch_size": 80, "epochs": 1}
+    return teacher_config(config, folder).but(**small)
+
+
+def test_a_run_trains_its_own_teacher_first(taught, capsys):
+    teacher = load(taught / TEACHER)
+    assert teacher.keys == ("truth",) and teacher.card["steps"] == 480
+    assert load(taught).keys == ("force", "proprio")
+    assert load(taught).card["teacher"] == {"steps": 480, "seconds": teacher.card["seconds"]}
+    advised = [line.split(",") for line in (taught / "progress.csv").read_text().splitlines()]
+    column = advised[0].index("train/teacher")
+    assert float(advised[1][column]) > 0.0 and advised[-1][column] in (
+        "",
+        "0.0",
+    )  # after 0.6 of the training it is silent
+
+
+def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
+    folder, show = tmp_path / "cut", Display.show
+
+    def then_stop(display, news):
+        show(display, news)
+        if news.step == 320:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "show", then_stop)
+        assert run_train(STUDENT.but(out=folder)) == 143
+    assert f"robofuse train --resume {folder}\n" in capsys.readouterr().out
+    assert not (folder / TEACHER / FINAL).exists()
+    assert run_train(recorded(folder)) == 0
+    for run in (folder / TEACHER, taught / TEACHER), (folder, taught):
+        one, other = (weights(part) for part in run)
+        assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def test_advice_is_followed_and_fades(taught):
+    env = SB3VecEnv("Reach", 8, robot="gripper", sensors=BLIND, privileged=True, seed=1)
+    teacher = load_teacher(str(taught / TEACHER), len(env.world.privileged_names), "cpu")
+    for parameter in teacher.parameters():
+        assert not parameter.requires_grad
+    with torch.no_grad():  # so that there is something to follow
+        teacher.network.action_net.bias.copy_(torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0]))
+    model = FusionPPO(
+        env=env, n_steps=20, batch_size=80, n_epochs=4, seed=0, device="cpu", learning_rate=3e-3, teacher=teacher,
+        teacher_coef=3.0, teacher_until=0.5,
+    )  # fmt: skip
+    assert model.teacher_weight() == 3.0
+    model._current_progress_remaining = 0.75
+    assert model.teacher_weight() == 1.5
+    model._current_progress_remaining = 0.4
+    assert model.teacher_weight() == 0.0
+    truth = torch.as_tensor(env.reset()["privileged"])
+    observation = {key: torch.as_tensor(x) for key, x in env.world.reset(seed=9).items()}
+    before = (model.policy.act(observation) - teacher(truth)).abs().mean()
+    model.learn(2000)
+    observation = {key: torch.as_tensor(x) for key, x in env.world.reset(seed=9).items()}
+    after = (model.policy.act(observation) - teacher(observation["privileged"])).abs().mean()
+    assert after < 0.6 * before
+    env.close()
+
+
+def test_only_a_policy_over_truth_can_teach(taught):
+    with pytest.raises(ValueError, match="reads the sensor 'truth' alone, but .* reads force, proprio"):
+        load_teacher(str(taught), 24, "cpu")
+    with pytest.raises(ValueError, match="same task with the same robot"):
+        load_teacher(str(taught / TEACHER), 99, "cpu")
