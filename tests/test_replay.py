@@ -133,6 +133,21 @@ def test_what_a_dead_sensor_holds_is_not_drawn(world):
         assert not np.array_equal(one, other), key
 
 
+def test_a_teacher_can_be_watched():
+    world = World("Grasp", robot="gripper", sensors=("truth",), auto_reset=False, seed=7)
+    dashboard, pictures = Dashboard(world, CREDITS), []
+    assert list(dashboard.lights.places) == ["truth"]
+    for moment in play(world, Witness(world), (Blackout("truth", 2),), 0):
+        pictures.append(dashboard.draw(moment, SCENE))
+        if moment.step == 3:
+            break
+    x, y = dashboard.lights.places["truth"]
+    lights = [picture[y - 3 : y + 4, x - 3 : x + 4] for picture in pictures]
+    assert np.array_equal(lights[0], lights[1]) and not np.array_equal(lights[1], lights[2])
+    assert (pictures[0][60:, 680:] != pictures[1][60:, 680:]).any()  # the curves
+    world.close()
+
+
 def test_the_outcome_is_shown(world):
     going, well, badly = (
         Dashboard(world, CREDITS).draw(moment_of(world, 0, outcome=outcome), SCENE + np.uint8(200))

@@ -12,13 +12,14 @@ from robofuse.replay.canvas import BACKGROUND, DIM, LINE, PANEL, RED, TEXT, Box,
 from robofuse.replay.moments import Moment
 from robofuse.replay.panels import Cameras, Lights, Reward, banner
 from robofuse.replay.traces import Plot, choose_curves, stack_plots
-from robofuse.sensors import MODALITIES
+from robofuse.sensors import MODALITIES, TRUTH
 
 WIDTH, HEIGHT = 1280, 720
 _MARGIN, _GAP, _TOP = 16, 12, 60
 _SCENE = Box(_MARGIN, _TOP, 640, 480)  # a pixel for a pixel of `World.picture`
 _LOWER = Box(_MARGIN, _SCENE.bottom + _GAP, 640, HEIGHT - _MARGIN - _SCENE.bottom - _GAP)
 _RIGHT = Box(_SCENE.right + _MARGIN, _TOP, WIDTH - _SCENE.right - 2 * _MARGIN, HEIGHT - _MARGIN - _TOP)
+_ORDER = (*MODALITIES, TRUTH)
 _CAMERA_ROWS = 310  # the rest of the right side is for plots
 
 
@@ -55,9 +56,9 @@ class Dashboard:
         self._credits = credits
         self._disabled = ", ".join(b.sensor + (f" from step {b.step}" if b.step else "") for b in blackouts)
         self._max_steps = world.max_steps
-        sensors = sorted(world.sensors, key=lambda sensor: MODALITIES.index(sensor.key.partition("_")[0]))
+        sensors = sorted(world.sensors, key=lambda sensor: _ORDER.index(sensor.key.partition("_")[0]))
         cameras = [sensor for sensor in sensors if sensor.kind in ("rgb", "depth")]
-        curves = choose_curves(sensors, world.robot)
+        curves = choose_curves(sensors, world.robot, world.task.privileged_names)
         self._cameras = Cameras(cameras, _RIGHT, _CAMERA_ROWS if curves else _RIGHT.height)
         below = self._cameras.height + _GAP if cameras else 0
         self._plots: list[Plot] = stack_plots(curves, _RIGHT.inside(0, below, 0, 0), CONTROL_RATE)

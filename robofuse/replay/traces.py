@@ -11,7 +11,7 @@ from robofuse.envs.control import Robot
 from robofuse.replay.canvas import DEAD, DIM, LINE, PANEL, RED, SERIES, TEXT, Box, extent, fill, write
 from robofuse.replay.moments import Moment
 from robofuse.replay.panels import dead_text
-from robofuse.sensors import Sensor
+from robofuse.sensors import TRUTH, Sensor
 
 SPAN = 5.0  # seconds on the time axis
 _SHIFT = 4  # OpenCV's fixed point: lines are placed to 1/16 pixel
@@ -36,8 +36,14 @@ class Curves:
     least: float
 
 
-def choose_curves(sensors: Sequence[Sensor], robot: Robot) -> list[Curves]:
-    """The plots of these sensors: proprioception in one, force and torque in one each."""
+def choose_curves(sensors: Sequence[Sensor], robot: Robot, truth: Sequence[str]) -> list[Curves]:
+    """The plots of these sensors: proprioception in one, force and torque in one each, of the truth what is away.
+
+    Args:
+        sensors: of the world.
+        robot: whose proprioception it is.
+        truth: what the first entries of the privileged vector are, see `Task`.
+    """
     chosen = []
     for sensor in sensors:
         if sensor.key == "proprio":
@@ -51,6 +57,11 @@ def choose_curves(sensors: Sequence[Sensor], robot: Robot) -> list[Curves]:
             names = ("x", "y", "z", "tip 1", "tip 2")
             chosen.append(Curves(sensor, "wrist and fingertips [N]", names, columns[:3] + columns[6:], 5.0))
             chosen.append(Curves(sensor, "wrist torque [N m]", ("x", "y", "z"), columns[3:6], 0.5))
+        elif sensor.key == TRUTH:
+            away = [name for name in truth if name.endswith(("_dx", "_dy", "_dz"))]
+            names = tuple(away or truth)[: len(SERIES)]
+            columns = tuple((truth.index(name),) for name in names)
+            chosen.append(Curves(sensor, f"{len(names)} of {sensor.shape[0]} values", names, columns, 0.1))
     return chosen
 
 
