@@ -72,8 +72,8 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> gym.spa
 def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
     """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
 
-    An unsigned-integer image of 3 or 4 channels is `rgb`; one of 1 channel, or any image whose key says `depth`, is
-    `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete and MultiBinary entries come as vectors. What is
+    A uint8 image of 3 or 4 channels is `rgb`; one of 1 channel, of unsigned integers or with `depth` in its key, is
+    `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete (one-hot) and MultiBinary entries are vectors. What is
     ambiguous, such as a float image whose key does not say `depth`, must be named in `kinds`.
 
     Args:
@@ -98,8 +98,12 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
             continue
         shape, dtype = part.shape, part.dtype
         if isinstance(part, gym.spaces.Discrete):
-            shape = (int(part.n),)  # SB3 gives it one-hot
-        if isinstance(part, gym.spaces.Dict | gym.spaces.Tuple) or shape is None or dtype is None:
+            shape = (int(part.n),)  # as one-hot
+        if (
+            isinstance(part, gym.spaces.Dict | gym.spaces.Tuple | gym.spaces.MultiDiscrete)
+            or shape is None
+            or dtype is None
+        ):
             what = type(part).__name__
             raise ValueError(f"observation {key!r} is a {what}: flatten it into Box entries of their own")
         kind = kinds.pop(key, None) or _guess(key, shape, np.dtype(dtype))

@@ -17,7 +17,7 @@ from robofuse.policies.running import RunningNorm
 from robofuse.sensors import PRIVILEGED
 
 # Gauss–Hermite nodes and weights for the mean of a function of a standard normal variable
-_NODES, _WEIGHTS = (torch.tensor(x, dtype=torch.float32) for x in np.polynomial.hermite_e.hermegauss(7))
+_NODES, _WEIGHTS = (torch.tensor(x, dtype=torch.float32) for x in np.polynomial.hermite_e.hermegauss(15))
 _WEIGHTS = _WEIGHTS / math.sqrt(2.0 * math.pi)
 
 
@@ -59,10 +59,12 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         `visible` are the entries of `privileged` that sensors can tell, for the auxiliary loss; by default all.
 
         Raises:
-            ValueError: infinite action bounds, or dropout inside the extractor.
+            ValueError: infinite action bounds, use_sde, or dropout inside the extractor.
         """
         if isinstance(action_space, gym.spaces.Box) and not action_space.is_bounded():
             raise ValueError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
+        if kwargs.get("use_sde"):
+            raise ValueError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
         self._visible = None if visible is None else list(visible)
         super().__init__(
             observation_space,
@@ -145,13 +147,14 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if not isinstance(self.action_space, gym.spaces.Box):
             return actions
         low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
-        return low + 0.5 * (torch.tanh(actions) + 1.0) * (high - low)
+        scaled = low + 0.5 * (torch.tanh(actions).reshape(-1, *low.shape) + 1.0) * (high - low)
+        return torch.maximum(torch.minimum(scaled, high), low)  # rounding may have gone one bit beyond
 
     def squashed(self, actions: Tensor) -> Tensor:
         """Actions within a Box's bounds to [−1, 1], where tanh(u) lives."""
         assert isinstance(self.action_space, gym.spaces.Box)
         low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
-        return 2.0 * (actions - low) / (high - low) - 1.0
+        return (2.0 * (actions - low) / (high - low) - 1.0).flatten(1)
 
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
         """SB3 asks this what to execute for a stored u, when it collects and when it predicts."""
@@ -179,7 +182,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if self.truth_dim:
             if PRIVILEGED not in obs:
                 raise ValueError("the critic needs `privileged` in the observation (World(privileged=True)) to train")
-            x = torch.cat([x, self.truth_norm(obs[PRIVILEGED].flatten(1))], dim=1)
+            x = torch.cat([x, self.truth_norm(obs[PRIVILEGED].float().flatten(1))], dim=1)
         return self.value_net(self.critic(x))
 
     def _values(self, fused: Fused, obs: Mapping[str, Tensor]) -> Tensor:

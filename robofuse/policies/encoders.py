@@ -62,7 +62,9 @@ class ImageEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, H, W, C) or (n, C, H, W) to (n, token_dim)."""
         if self.depth:
-            planes = slopes(millimetres(x).div_(self.scale).flatten(1).view(len(x), *self.size))
+            divided = self.bytes and x.is_floating_point()  # by SB3's preprocessing
+            depth = millimetres(x) if divided else millimetres(x).div_(self.scale)
+            planes = slopes(depth.reshape(len(x), *self.size))
         else:
             image = x if self.last else x.permute(0, 2, 3, 1)
             planes = saturated(image)
@@ -130,7 +132,10 @@ class VectorEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) to (n, token_dim)."""
-        x = x.reshape(len(x), -1).float() / self.scale
+        x = x.reshape(len(x), -1)
+        if x.shape[1] == 1 < len(self.scale):  # a Discrete entry that SB3's preprocessing has not made one-hot
+            x = nn.functional.one_hot(x[:, 0].long(), len(self.scale))
+        x = x.float() / self.scale
         return self.layers(3.0 * torch.asinh(x / 3.0))
 
 

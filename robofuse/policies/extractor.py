@@ -118,7 +118,7 @@ class FusionExtractor(BaseFeaturesExtractor):
 
     def fuse(self, observations: Mapping[str, Tensor]) -> Fused:
         """Features with the tokens they were made of, for auxiliary losses."""
-        available = self._available(observations)
+        available = self.available(observations)
         tokens = [self._token(m, sensor.key, observations, available[:, m]) for m, sensor in enumerate(self.sensors)]
         stacked = torch.stack(tokens, dim=1)
         features = self.fusion(stacked, available) + self.availability(available.float())
@@ -147,7 +147,8 @@ class FusionExtractor(BaseFeaturesExtractor):
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.encoders[key](x).float()
 
-    def _available(self, observations: Mapping[str, Tensor]) -> Tensor:
+    def available(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Which sensors are live, bool (B, M); while training, with `dropout`, drawn anew at every call."""
         any_entry = next(iter(observations.values()))
         live = torch.ones(len(any_entry), len(self.sensors), dtype=torch.bool, device=any_entry.device)
         if AVAILABLE in observations:

@@ -55,7 +55,7 @@ class Policy:
             (N, A) within the bounds of the action space, on the device that the observation came from.
 
         Raises:
-            ValueError: a sensor is missing or has another shape.
+            ValueError: a sensor is missing, or has another shape or type.
         """
         device, inputs = self.network.device, {}
         available = observation.get(AVAILABLE)
@@ -71,10 +71,6 @@ class Policy:
         came_from = next(iter(inputs.values())).device
         with torch.no_grad():
             action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
-        space = self.network.action_space
-        if isinstance(space, gym.spaces.Box):  # rounding may have gone one bit beyond
-            low, high = (torch.as_tensor(end, device=device) for end in (space.low, space.high))
-            action = torch.maximum(torch.minimum(action, high), low)
         return action.to(came_from)
 
     def check(self, sensors: Sequence[Sensor], renderer: str | None = None, allow_mismatch: bool = False) -> None:
@@ -120,6 +116,15 @@ class Policy:
             if tuple(x.shape) != expected:
                 shape = ", ".join(["N", *map(str, expected[1:])])
                 raise ValueError(f"policy {self.name!r} reads {key!r} of shape ({shape}), got {tuple(x.shape)}")
+        for sensor in self.sensors:
+            x = inputs.get(sensor.key)
+            expected = np.dtype(sensor.dtype)
+            if x is None or (x.is_floating_point() and expected.kind == "f"):
+                continue
+            if str(x.dtype) != f"torch.{expected.name}":  # metres taken for millimetres would look like nothing at all
+                raise ValueError(
+                    f"policy {self.name!r} reads {sensor.key!r} as {expected.name} [{sensor.unit}], got {x.dtype}"
+                )
 
 
 def _tensor(x: Tensor | np.ndarray) -> Tensor:

@@ -15,7 +15,6 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from robofuse.dropout import tell_progress
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
@@ -79,6 +78,8 @@ class FusionPPO(PPO):
             teacher_until: share of the training after which that weight, falling linearly, is 0.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
         """
+        if kwargs.get("clip_range_vf") is not None:
+            raise ValueError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
         self.aux_coef = aux_coef
         self.teacher, self.teacher_coef, self.teacher_until = teacher, teacher_coef, teacher_until
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
@@ -148,6 +149,11 @@ class FusionPPO(PPO):
         self._update_learning_rate(self.policy.optimizer)
         buffer = self.rollout_buffer
         truth = buffer.stored.get(PRIVILEGED)
+        for name, x in (("the rewards or values", buffer.target), (f"{PRIVILEGED!r}", truth)):
+            if x is not None and not bool(x.isfinite().all()):
+                raise RuntimeError(
+                    f"{name} of the rollout hold NaN or Inf; look at the environment (weights unchanged)"
+                )
         self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
         clip = self.clip_range(self._current_progress_remaining)
         sums: dict[str, Tensor] = {}
@@ -163,7 +169,8 @@ class FusionPPO(PPO):
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    raise RuntimeError(_not_finite(batch, parts))
+                    live = self.policy.features_extractor.available(batch.observations)
+                    raise RuntimeError(_not_finite(batch, live, self._keys(), parts))
                 self.policy.optimizer.step()
                 parts["grad_norm"] = norm
                 count += 1
@@ -173,8 +180,6 @@ class FusionPPO(PPO):
                 break
         self._n_updates += self.n_epochs
         self._record(sums, count, clip, first_ratio, epoch + 1)
-        if self.env is not None:  # schedules of sensor dropout follow by themselves
-            tell_progress(self.env, 1.0 - self._current_progress_remaining)
         self.seconds["learn"] += time.perf_counter() - began
 
     def losses(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -185,7 +190,7 @@ class FusionPPO(PPO):
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         fused = policy.features_extractor.fuse(obs)
         if not bool(fused.features.isfinite().all()):
-            raise RuntimeError(_not_finite(batch, {"features": fused.features.sum()}))
+            raise RuntimeError(_not_finite(batch, fused.available, self._keys(), {"features": fused.features.sum()}))
         distribution = policy.distribution(fused)
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):
@@ -200,20 +205,23 @@ class FusionPPO(PPO):
         parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
         weight = self.teacher_weight()
         if weight and self.teacher is not None:
-            advice = policy.squashed(self.teacher(obs[PRIVILEGED]))
+            advice = policy.squashed(self.teacher(obs[PRIVILEGED].float()))
             apart = (torch.tanh(distribution.mode()) - advice).square().sum(1).mean()
             loss = loss + weight * apart
             parts["teacher"] = apart
         if self.aux_coef and policy.truth_dim:
-            truth = policy.truth_norm(obs[PRIVILEGED].flatten(1))[:, policy.visible]
+            truth = policy.truth_norm(obs[PRIVILEGED].float().flatten(1))[:, policy.visible]
             errors = policy.truth_heads(fused, truth)
             loss = loss + self.aux_coef * errors.sum()
-            names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
+            names = [*self._keys(), "fused"]
             parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
         with torch.no_grad():
             parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
             parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
         return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
+
+    def _keys(self) -> list[str]:
+        return [sensor.key for sensor in self.policy.features_extractor.sensors]
 
     def teacher_weight(self) -> float:
         """Weight of the teacher's advice at this point of the training."""
@@ -232,6 +240,10 @@ class FusionPPO(PPO):
             self.logger.record(f"train/{name}", float(value) / max(count, 1))
         if first_ratio is not None:  # must be 0: the update sees the sensors that the action saw
             self.logger.record("train/first_ratio_error", float((first_ratio - 1.0).abs().max()))
+        values, returns = self.rollout_buffer.value, self.rollout_buffer.target
+        spread = returns.var()
+        if spread > 0:
+            self.logger.record("train/explained_variance", float(1.0 - (returns - values).var() / spread))
         self.logger.record("train/epochs", epochs)
         self.logger.record("train/clip_range", clip)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -242,6 +254,13 @@ class FusionPPO(PPO):
         super()._setup_model()
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
+        if self.teacher is not None and (
+            self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box)
+        ):
+            raise ValueError(
+                f"the teacher reads {self.teacher.size} numbers of `privileged` and gives actions in a Box; this "
+                f"environment has {self.policy.truth_dim} and {self.action_space}"
+            )
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -279,9 +298,10 @@ def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # no
     return obs_as_tensor(observation, device)  # pyright: ignore[reportReturnType]
 
 
-def _not_finite(batch: Batch, parts: dict[str, Tensor]) -> str:
-    for key, x in batch.observations.items():
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+def _not_finite(batch: Batch, live: Tensor, keys: list[str], parts: dict[str, Tensor]) -> str:
+    for m, key in enumerate(keys):
+        x = batch.observations[key][live[:, m]] if batch.observations[key].is_floating_point() else None
+        if x is not None and not bool(torch.isfinite(x).all()):
             return f"observation {key!r} holds NaN or Inf where it is live; look at the environment (weights unchanged)"
     broken = [name for name, part in parts.items() if not bool(torch.isfinite(part))] or ["the gradient"]
     return (
