@@ -2,10 +2,15 @@
 # From nothing to a policy trained from pixels on this machine, what it can do when sensors fail, and a video of it.
 #
 #   bash scripts/demo.sh            the floating gripper, in about a quarter of an hour on two cores
-#   bash scripts/demo.sh FOLDER     where the results go (default: demo); started again, it goes on where it stopped
+#   bash scripts/demo.sh FOLDER     where the results go (default: demo in the repository's root); started again, it goes
+#                                   on where it stopped
 set -euo pipefail
+case "${1:-}" in
+  "") out=demo ;;
+  /*) out="$1" ;;
+  *) out="$PWD/$1" ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-out="${1:-demo}"
 began=$SECONDS
 . scripts/environment.sh
 mkdir -p "$out"

@@ -56,6 +56,9 @@ make_venv() {
     echo "$python has no venv module."
     apt_install "$python-venv" || fail "$python cannot make virtual environments; see the line above"
   fi
+  if [ -e "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
+    fail "$venv is there and no virtual environment; set ROBOFUSE_VENV to another folder"
+  fi
   say "Making $venv with $("$python" --version)"
   rm -rf "$venv"
   "$python" -m venv "$venv"
