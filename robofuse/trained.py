@@ -1,7 +1,9 @@
 """A trained policy, and worlds like those it was trained in."""
 
 import hashlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -20,12 +22,16 @@ class Policy(Protocol):
 
     Attributes:
         keys: the sensors it reads, in the order of `available`.
+        sensors: the same, with all that is known about them.
         world: options of the `World` it was trained in, as plain JSON.
         card: what is known about it, as plain JSON.
     """
 
     @property
     def keys(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def sensors(self) -> Sequence[Sensor]: ...  # noqa: D102
 
     @property
     def world(self) -> dict[str, Any]: ...  # noqa: D102
@@ -37,8 +43,8 @@ class Policy(Protocol):
         """Deterministic actions (N, A) in [−1, 1]."""
         ...
 
-    def check(self, sensors: Sequence[Sensor], /) -> None:
-        """ValueError if a world's sensors are not those it was trained with."""
+    def check(self, sensors: Sequence[Sensor], renderer: str | None = None, /) -> None:
+        """ValueError if a world's sensors, or what draws its pictures, are not those it was trained with."""
         ...
 
 
@@ -79,12 +85,14 @@ def load_trained(
         return Trained(policy, options)
     if renderer not in RENDERERS:
         raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
-    if not allow_mismatch:
-        raise ValueError(
-            f"policy {name!r} was trained on pictures of the {trained} renderer, not {renderer}; "
-            "to go on all the same, add --allow-mismatch"
-        )
-    return Trained(policy, {**options, "renderer": renderer}, f"pictures of {renderer}, trained on {trained}")
+    note = ""
+    try:
+        policy.check(policy.sensors, renderer)
+    except ValueError:
+        if not allow_mismatch:
+            raise
+        note = f"pictures of {renderer}, trained on {trained}"
+    return Trained(policy, {**options, "renderer": renderer}, note)
 
 
 def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
@@ -100,16 +108,11 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
         ValueError: options that World does not know, or other sensors than the policy's.
         RuntimeError: the renderer does not work on this machine; says what would.
     """
-    options = dict(trained.options)
-    if isinstance(options.get("noise"), dict):
-        options["noise"] = Noise(**options["noise"])
-    options["timing"] = {
-        key: Timing(**when) if isinstance(when, dict) else when for key, when in (options.get("timing") or {}).items()
-    }
-    if "cameras" in options:
-        options["cameras"] = [Camera(**c) if isinstance(c, dict) else c for c in options["cameras"]]
+    options = _revive(trained)
     try:
         world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
+    except TypeError as error:
+        raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
     except RuntimeError as error:
         if options.get("renderer") != "gl":
             raise
@@ -124,6 +127,42 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
         world.close()
         raise
     return world
+
+
+def _revive(trained: Trained) -> dict[str, Any]:
+    """The options of `World` that a policy file tells in plain JSON."""
+    options, whose = dict(trained.options), _whose(trained)
+    known = [name for name in inspect.signature(World).parameters if name not in _OWN]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{whose} has the option {unknown[0]!r}, which this robofuse does not know; it knows {', '.join(known)}"
+        )
+    if isinstance(options.get("noise"), Mapping):
+        options["noise"] = _part(Noise, options["noise"], f"noise of {whose}")
+    timing = options.get("timing") or {}
+    if not isinstance(timing, Mapping):
+        raise ValueError(f"timing of {whose} must be given by sensor, got {timing!r}")
+    options["timing"] = {key: _part(Timing, when, f"timing of {key} of {whose}") for key, when in timing.items()}
+    cameras = options.get("cameras")
+    if isinstance(cameras, Sequence) and not isinstance(cameras, str):
+        options["cameras"] = [_part(Camera, camera, f"a camera of {whose}") for camera in cameras]
+    return options
+
+
+def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401
+    """A dataclass from its plain form; anything else as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    try:
+        return what(**{name: tuple(x) if isinstance(x, list) else x for name, x in given.items()})
+    except TypeError:
+        known = ", ".join(field.name for field in fields(what))
+        raise ValueError(f"{whose} is {dict(given)}; what robofuse knows there: {known}") from None
+
+
+def _whose(trained: Trained) -> str:
+    return f"the world of policy {getattr(trained.policy, 'name', '')!r}"
 
 
 def fingerprint(policy: object) -> str | None:

@@ -2,6 +2,8 @@
 
 from helpers import BLIND
 
+from robofuse.sensors import Sensor
+
 WORLD = {"task": "Reach", "robot": "gripper", "sensors": list(BLIND), "renderer": "warp", "force_window": 4}
 KEYS = ("force", "proprio")
 
@@ -29,7 +31,11 @@ class Fake:
         action = place.expert() * proprio[:, None]
         return (action * (0.4 + 0.6 * force[:, None])).float()
 
-    def check(self, sensors):
+    @property
+    def sensors(self):
+        return [Sensor(key, "vector", (1,), "float32", "", 1.0, 20.0) for key in self.keys]
+
+    def check(self, sensors, renderer=None):
         if tuple(sensor.key for sensor in sensors) != self.keys:
             raise ValueError("other sensors")
 

@@ -12,7 +12,9 @@ from lab import Fake
 
 from robofuse import cli, policies, trained
 from robofuse.evaluate import Evaluate, command, run_evaluate
-from robofuse.trained import Trained, fingerprint, make_world
+from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.files import save
+from robofuse.trained import Trained, fingerprint, load_trained, make_world
 
 FEW = ("all", "no-force", "no-proprio@1")
 
@@ -123,7 +125,6 @@ def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
             {"die_at": 60, "conditions": ("midway",)},
             "no-force@60 never happens: episodes of Reach end at control step 60",
         ),
-        ({"renderer": "gl"}, "'fake' was trained on pictures of the warp renderer, not gl; .* add --allow-mismatch"),
         ({"renderer": "crayon"}, "unknown renderer 'crayon'; renderers: warp, gl"),
     ],
 )
@@ -174,7 +175,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_played(fake,
     assert not fake.calls
 
 
-def test_another_renderer_is_told_and_recorded(fake, tmp_path, capsys):
+def test_another_renderer_is_told_and_recorded(fake, tmp_path, capsys, monkeypatch):
+    def check(sensors, renderer="warp"):
+        if renderer != "warp":
+            raise ValueError(f"trained with warp, not {renderer}")
+
+    monkeypatch.setattr(fake, "check", check)
+    with pytest.raises(ValueError, match="trained with warp, not gl"):
+        run_evaluate(ask(tmp_path, renderer="gl"))
     options = {"renderer": "gl", "allow_mismatch": True, "episodes": 1, "conditions": ("all",), "seed": 3}
     assert run_evaluate(ask(tmp_path, **options)) == 0  # the fake has no camera: nothing is drawn
     assert (
@@ -218,6 +226,43 @@ def test_a_world_such_as_the_file_describes():
     fake.keys = ("depth", "rgb_low")
     with pytest.raises(ValueError, match="other sensors"):
         make_world(Trained(fake, policies_world), 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gravity": 1.0}, "world of policy '' has the option 'gravity', which .* knows task, robot, sensors"),
+        ({"noise": {"rgbd": 1.0}}, r"noise of .* is {'rgbd': 1.0}; what robofuse knows there: rgb, depth"),
+        ({"timing": {"force": {"late": 1}}}, "timing of force of .*'late': 1}; .*: update_interval, delay"),
+        ({"timing": [1]}, r"timing of .* must be given by sensor, got \[1\]"),
+        ({"cameras": [{"place": 1}]}, "a camera of .* is {'place': 1}; .*: name, position"),
+        ({"sensors": 5}, "is described by something that is no world: 'int'"),
+    ],
+)
+def test_what_a_file_says_of_its_world_is_checked(options, message):
+    fake = Fake(**options)
+    with pytest.raises(ValueError, match=message):
+        make_world(Trained(fake, fake.world), 1, 1)
+
+
+def test_a_policy_without_pictures_takes_any_renderer(policy_without_pictures):
+    assert load_trained(policy_without_pictures, renderer="gl").options["renderer"] == "gl"
+    with pytest.raises(ValueError, match="unknown renderer 'crayon'"):
+        load_trained(policy_without_pictures, renderer="crayon")
+
+
+@pytest.fixture
+def policy_without_pictures(tmp_path):
+    world = make_world(Trained(fake := Fake(), fake.world), 1, 1)
+    network = FusionActorCriticPolicy(
+        world.observation_space,
+        world.action_space,
+        lambda _: 0.0,
+        net_arch=[8],
+        features_extractor_kwargs={"sensors": world.sensors, "token_dim": 8},
+    )
+    world.close()
+    return str(save(network, tmp_path / "blind.safetensors", fake.world))
 
 
 def test_weights_have_a_fingerprint():

@@ -317,7 +317,7 @@ def policy_file(world, tmp_path):
 
 
 def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
-    with pytest.raises(ValueError, match="was trained on pictures of the gl renderer, not warp.*--allow-mismatch"):
+    with pytest.raises(ValueError, match="was trained with renderer gl, this world has warp.*--allow-mismatch"):
         stage.open_policy(policy_file, 1, renderer="warp")
     world, actor, name, note = stage.open_policy(policy_file, 1, renderer="warp", allow_mismatch=True)
     assert name == "mine" and note == "pictures of warp, trained on gl"
