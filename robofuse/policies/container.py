@@ -16,6 +16,10 @@ FORMAT = 1  # raised when older readers could not make sense of a new file
 _JSON, _DIGEST = "robofuse", "sha256"
 
 
+class UnreadableHere(ValueError):
+    """A file that may well be whole, but cannot be read now, by this program."""
+
+
 def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
     """Write a file that `read` takes; whatever happens, `path` holds the old file or the new one.
 
@@ -56,25 +60,30 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, on the CPU, and the meta data of a file that `write` made.
 
     Raises:
-        ValueError: no such file, or it is cut off, damaged, of another program or of a newer robofuse; in one sentence.
+        ValueError: no such file, or it is cut off, damaged or of another program; in one sentence.
+        UnreadableHere: it is of a newer robofuse, or the machine cannot read it; such a sentence too.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    head = b""
     try:
+        head = _head(path)
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             # copies: the file is only mapped into memory, and somebody may replace it
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} {_what_else(path, str(error))}") from None
+    except OSError as error:
+        raise UnreadableHere(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} {_what_else(head, str(error))}") from None
     try:
         meta = json.loads(header[_JSON])
         number = int(meta["format"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path} holds tensors, but robofuse did not write it") from None
     if number > FORMAT:
-        raise ValueError(f"{path} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
+        raise UnreadableHere(f"{path} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
     if header.get(_DIGEST) != _digest(header[_JSON], tensors):
         raise ValueError(f"{path} is damaged: its contents do not match its checksum; fetch it again")
     return tensors, meta
@@ -89,10 +98,13 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _what_else(path: Path, cause: str) -> str:
-    """What a file that is no safetensors file may be, as the rest of a sentence."""
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(16)
+        return file.read(16)
+
+
+def _what_else(head: bytes, cause: str) -> str:
+    """What a file that is no safetensors file may be, as the rest of a sentence."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < 100_000_000:  # first: the length of a header may begin like a pickle
         return f"is cut off or damaged ({cause}); fetch it again"

@@ -1,5 +1,6 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robofuse.policies import FusionPPO
-from robofuse.policies.container import read, write
+from robofuse.policies.container import UnreadableHere, read, write
 from robofuse.policies.packing import pack
 
 _KEPT = 2  # so that one is whole, whatever happens to the other
@@ -38,7 +39,7 @@ def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[s
         folder: of the run.
         model: between two updates.
         place: where it is.
-        about: `world` and `card`, so that a checkpoint is a policy file too.
+        about: `world` and `card`, so that a checkpoint is a policy file too; the card tells all options.
     """
     policy, meta = pack(model.policy)
     tensors: dict[str, Tensor] = {f"policy/{name}": x for name, x in policy.items()}
@@ -63,25 +64,41 @@ def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[s
 def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
     """The newest checkpoint that can be read, and what is wrong with newer ones; None if there is none at all.
 
+    Newer ones that are damaged are renamed, to `.broken` at the end.
+
     Raises:
-        ValueError: there are some, but none can be read.
+        ValueError: there are some, but none can be read; or the newest is of a newer robofuse, or the machine fails.
     """
     broken: list[str] = []
     for path in _checkpoints(folder):
         try:
             tensors, meta = read(path)
             Place(**{name: meta["training"][name] for name in Place._fields})
+        except UnreadableHere:
+            raise  # it may be whole: going on from an older one would be a step back
         except ValueError as error:
             broken.append(str(error))
         except (KeyError, TypeError):
             broken.append(f"{path} is no checkpoint of a training")
         else:
             for newer in _checkpoints(folder)[: len(broken)]:
-                newer.unlink()  # else it would count as one of those kept
+                set_aside(newer)  # else it would count as one of those kept
             return tensors, meta, broken
     if broken:
         raise ValueError(f"no checkpoint in {folder} can be read: {'; '.join(broken)}")
     return None
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file that cannot be read, for people to look at."""
+    os.replace(path, path.with_name(f"{path.name}.broken"))
+
+
+def left_behind(folder: Path) -> str:
+    """The name of a file in a folder that only a training can have written; empty if there is none."""
+    names = ("checkpoint-*.safetensors*", "best.safetensors", "latest.safetensors", "final.safetensors")
+    tables = ("progress.csv", "validation.csv", "teacher/config.json")
+    return next((str(path.relative_to(folder)) for name in (*names, *tables) for path in folder.glob(name)), "")
 
 
 def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Place:
