@@ -10,7 +10,7 @@ from robofuse.envs import SB3VecEnv
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, recorded, run_train
-from robofuse.train.build import TEACHER, teacher_config
+from robofuse.train.build import TEACHER, find_teacher, teacher_config
 from robofuse.train.display import Display
 from robofuse.train.loop import FINAL
 
@@ -66,6 +66,30 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
     for run in (folder / TEACHER, taught / TEACHER), (folder, taught):
         one, other = (weights(part) for part in run)
         assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr("robofuse.train.command._train", lambda *_, **__: pytest.fail("it trains"))
+    with pytest.raises(ValueError, match="image_size must be"):  # of the worlds
+        run_train(STUDENT.but(out=tmp_path / "run", image_size=7))
+
+    def make_model(config, env, folder):
+        assert config.learning.teacher == "none" and env.num_envs == 2
+        raise ValueError("of the learner")
+
+    monkeypatch.setattr("robofuse.train.build.make_model", make_model)
+    with pytest.raises(ValueError, match="of the learner"):
+        run_train(STUDENT.but(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [{"teacher_coef": 0.0}, {"teacher": "none"}])
+def test_nobody_to_listen_no_teacher(tmp_path, monkeypatch, options):
+    trained = []
+    monkeypatch.setattr("robofuse.train.command._train", lambda config, folder, *_, **__: trained.append(folder) or 0)
+    config = STUDENT.but(out=tmp_path / "run", **options)
+    assert run_train(config) == 0 and trained == [tmp_path / "run"]
+    assert find_teacher(config, tmp_path / "run", 24) is None
 
 
 def test_advice_is_followed_and_fades(taught):

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,18 +15,22 @@ from helpers import BLIND
 
 from robofuse import cli
 from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
+from robofuse.envs.cameras import CAMERAS
 from robofuse.evaluate.conditions import standard
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.container import read
+from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, defaults_for, recorded, run_train
+from robofuse.train.best import keep_before, recover_best
 from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, settle, world_options
+from robofuse.train.checkpoint import left_behind
 from robofuse.train.curve import draw_curve
 from robofuse.train.display import Display
 from robofuse.train.loop import Training
 from robofuse.train.tables import Table, read_rows
 from robofuse.train.validation import score
-from robofuse.trained import load_trained, make_world
+from robofuse.trained import Trained, load_trained, make_world
 
 SMALL = Train("Reach").but(
     robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
@@ -112,6 +118,22 @@ def test_the_policy_knows_its_world(whole):
     )
 
 
+def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
+    options = world_options(Train("Reach").but(robot="gripper", sensors=("depth",), image_size=24, renderer="warp"))
+    assert json.loads(json.dumps(options)) == options
+    fake = SimpleNamespace(check=lambda sensors: None)
+
+    def seen(cameras):
+        world = make_world(Trained(fake, {**options, "cameras": cameras, "noise": False}), 1, 1)
+        picture = world.reset()["depth"]
+        world.close()
+        return picture
+
+    by_name = seen(["scene"])
+    monkeypatch.setitem(CAMERAS, "scene", replace(CAMERAS["scene"], position=(0.3, 0.3, 0.5)))
+    assert torch.equal(seen(options["cameras"]), by_name) and not torch.equal(seen(["scene"]), by_name)
+
+
 def test_a_killed_run_goes_on_to_the_bit(whole, killed, tmp_path):
     folder = shutil.copytree(killed, tmp_path / "resumed")
     assert run_train(recorded(folder)) == 0
@@ -126,6 +148,7 @@ def test_a_cut_off_checkpoint_is_passed_over(whole, killed, tmp_path, capsys):
     with (folder / "progress.csv").open("a") as file:
         file.write("1280,0.1,0.")  # killed while it wrote
     assert run_train(recorded(folder)) == 0
+    assert (folder / f"{newest.name}.broken").stat().st_size == 5000
     assert "is cut off or damaged" in (shown := capsys.readouterr().out) and "an older checkpoint serves" in shown
     same_run(whole, folder)
 
@@ -145,6 +168,65 @@ def test_nothing_readable_is_said(killed, tmp_path):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint in .*broken can be read"):
         run_train(recorded(folder))
+
+
+def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypatch):
+    folder = shutil.copytree(killed, tmp_path / "newer")
+    names = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setattr("robofuse.policies.container.FORMAT", 0)
+    with pytest.raises(ValueError, match="0000960.safetensors has format 1, this robofuse reads up to 0"):
+        run_train(recorded(folder))
+    monkeypatch.undo()
+
+    def fail(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("robofuse.policies.container._head", fail)
+    with pytest.raises(ValueError, match="0000960.safetensors cannot be read: Permission denied"):
+        run_train(recorded(folder))
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_checkpoint_of_other_options_is_refused(killed, tmp_path, monkeypatch):
+    folder = shutil.copytree(killed, tmp_path / "other")
+    plain = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(plain | {"seed": 6}))
+    with pytest.raises(ValueError, match="training with other options: --seed was 5, now 6"):
+        run_train(recorded(folder))
+    (folder / "config.json").write_text(json.dumps(plain))
+    moved = replace(CAMERAS["scene"], fovy=32.0)
+    monkeypatch.setitem(CAMERAS, "scene", moved)
+    with pytest.raises(ValueError, match="saw through a camera .*31.0.* now .*32.0"):
+        run_train(recorded(folder))
+
+
+def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path):
+    folder = shutil.copytree(killed, tmp_path / "lost")
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match="lost has checkpoint-.* but no config.json, .* give another --out"):
+        run_train(SMALL.but(out=folder))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "notes.txt").touch()
+    assert not left_behind(tmp_path / "new") and not left_behind(tmp_path / "not there")
+
+
+def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
+    policy = load(whole / "final.safetensors").network
+
+    def put(name, steps):
+        save(policy, tmp_path / name, {}, {"steps": steps})
+
+    put("best.safetensors", 800)
+    assert recover_best(tmp_path, 960) == 800
+    keep_before(tmp_path)
+    put("best.safetensors", 1600)
+    assert recover_best(tmp_path, 960) == 800 and load(tmp_path).card["steps"] == 800
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
+    put("best.safetensors", 1600)
+    assert recover_best(tmp_path, 960) is None and not list(tmp_path.iterdir())
+    (tmp_path / "best.safetensors").write_bytes(b"x")
+    assert recover_best(tmp_path, 960) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors.broken"]
 
 
 def test_validation_changes_nothing_that_is_learned(whole, tmp_path):
@@ -237,6 +319,12 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
         ({"preset": "x"}, "unknown preset 'x'; presets: default, "),
         ({"worlds": 0}, "--worlds must be"),
         ({"lr": -1.0}, r"--lr must lie in \[0, 1\]"),
+        ({"aux_coef": float("nan")}, "--aux-coef must lie in .* got nan"),
+        ({"ent_coef": -0.1}, "--ent-coef must lie in"),
+        ({"teacher_until": 0.0}, r"--teacher-until must lie in \(0, 1\], got 0.0"),
+        ({"p": 1.5, "dropout": "none"}, r"--p must lie in \[0, 1\]"),
+        ({"target_kl": float("inf")}, "--target-kl must lie in"),
+        ({"worlds": 1, "n_steps": 1}, "--worlds times --n-steps must be"),
         ({"fusion": "x"}, "unknown fusion 'x'; fusions: "),
         ({"device": "tpu"}, "unknown device 'tpu'; devices: auto, cpu, cuda"),
         ({"sensors": ("proprio",)}, "nothing of proprio could ever be hidden"),

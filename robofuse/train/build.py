@@ -1,6 +1,7 @@
 """From options to worlds and a learner."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from robofuse.dropout import (
 )
 from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
+from robofuse.envs.cameras import resolve
+from robofuse.evaluate.conditions import standard
 from robofuse.policies import FusionPPO
 from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.train.groups import Hiding
@@ -33,13 +36,17 @@ _VALIDATING = 64  # worlds at most
 
 
 def world_options(config: Train) -> dict[str, Any]:
-    """What a policy file says of the world it was trained in."""
+    """What a policy file says of the world it was trained in, in plain JSON.
+
+    Of cameras it says all there is to say, so that a name that means another camera one day does no harm.
+    """
     scenes = config.scenes
+    cameras = [asdict(camera) for camera in resolve(scenes.cameras, scenes.image_size)]
     return {
         "task": config.task,
         "robot": config.robot,
         "sensors": list(scenes.sensors),
-        "cameras": list(scenes.cameras),
+        "cameras": [{k: list(x) if isinstance(x, tuple) else x for k, x in one.items()} for one in cameras],
         "image_size": scenes.image_size,
         "renderer": scenes.renderer,
         "force_window": scenes.force_window,
@@ -54,7 +61,7 @@ def make_env(config: Train) -> SB3VecEnv:
         dropout=make_dropout(config.hiding),
         seed=config.seed,
         num_threads=config.threads,
-        **world_options(config),
+        **_world(config),
     )
 
 
@@ -65,8 +72,23 @@ def make_validation_world(config: Train, episodes: int) -> World:
         auto_reset=False,
         seed=VALIDATION_SEED,
         num_threads=config.threads,
-        **world_options(config),
+        **_world(config),
     )
+
+
+def _world(config: Train) -> dict[str, Any]:
+    return world_options(config) | {"cameras": config.scenes.cameras}
+
+
+def try_out(config: Train) -> None:
+    """Whether worlds and a learner can be made of these options, apart from its teacher; ValueError if not."""
+    tiny = config.but(worlds=2, n_steps=2, batch_size=4, teacher="none")
+    env = make_env(tiny)
+    try:
+        make_model(tiny, env, Path())
+        standard([sensor.key for sensor in env.world.sensors])
+    finally:
+        env.close()
 
 
 def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
@@ -109,9 +131,14 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
 def find_teacher(config: Train, folder: Path, truth: int) -> Teacher | None:
     """The teacher that the options ask for; ValueError if there is none or it is for something else."""
     asked = config.learning.teacher
-    if asked == "none":
+    if not wants_teacher(config):
         return None
     return load_teacher(str(folder / TEACHER) if asked == "auto" else asked, truth, config.device)
+
+
+def wants_teacher(config: Train) -> bool:
+    """Whether anybody would listen to a teacher."""
+    return config.learning.teacher != "none" and config.learning.teacher_coef > 0.0
 
 
 def teacher_config(config: Train, folder: Path) -> Train:

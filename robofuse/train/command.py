@@ -17,17 +17,16 @@ from robofuse.envs.cores import usable_cores
 from robofuse.evaluate.folder import write_safely
 from robofuse.machine import describe_machine, package_versions
 from robofuse.policies import FUSIONS
-from robofuse.train.build import TEACHER, make_dropout, make_env, settle, teacher_config
+from robofuse.train.best import BEST
+from robofuse.train.build import TEACHER, make_dropout, settle, teacher_config, try_out, wants_teacher
+from robofuse.train.changes import changes
+from robofuse.train.checkpoint import left_behind
 from robofuse.train.curve import CURVE
 from robofuse.train.display import Display, Stop, validation_table
-from robofuse.train.loop import BEST, FINAL, Training, closing
+from robofuse.train.loop import FINAL, Training, closing
 from robofuse.train.options import Train, preset, spoken
 
 CONFIG, RUN = "config.json", "run.json"
-# What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
-_LEARNING = "lr lr_schedule lr_final clip epochs ent_coef aux_coef vf_coef max_grad_norm target_kl"
-TUNABLE = tuple(_LEARNING.split())
-FREE = ("device", "threads", "validate_every")
 
 
 def defaults_for(arguments: Sequence[str]) -> Train:
@@ -74,9 +73,9 @@ def run_train(config: Train) -> int:
     make_dropout(config.hiding)
     if config.network.fusion not in FUSIONS:
         raise ValueError(f"unknown fusion {config.network.fusion!r}; fusions: {', '.join(FUSIONS)}")
-    changes: list[str] = []
+    changed: list[str] = []
     if config.resume is not None:
-        changes = _changes(recorded(config.resume), config)
+        changed = changes(recorded(config.resume), config)
         folder = config.resume
         if (folder / FINAL).exists():
             console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
@@ -86,12 +85,14 @@ def run_train(config: Train) -> int:
         folder = config.out or Path("runs", f"{config.task}-{config.robot}-{time.strftime('%Y%m%d-%H%M%S')}")
         if (folder / CONFIG).exists():
             raise ValueError(f"{folder} already holds a training; --resume {folder} to go on, or another --out")
+        if left := left_behind(folder):
+            raise ValueError(f"{folder} has {left} but no {CONFIG}, so it cannot be gone on with; give another --out")
     config, note = settle(config.but(threads=config.threads or usable_cores(), out=folder, resume=None))
     threads, random = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(config.threads or 1)
     try:
         taught = _teach(config, folder, console)
-        return taught or _train(config, folder, [*changes, *([note] if note else [])], console)
+        return taught or _train(config, folder, [*changed, *([note] if note else [])], console)
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(random)
@@ -99,9 +100,9 @@ def run_train(config: Train) -> int:
 
 def _teach(config: Train, folder: Path, console: Console) -> int:
     """Trains the teacher that a run is to have of its own, if it is not there yet."""
-    if config.learning.teacher != "auto" or (folder / TEACHER / FINAL).exists():
+    if not wants_teacher(config) or config.learning.teacher != "auto" or (folder / TEACHER / FINAL).exists():
         return 0
-    make_env(config.but(worlds=1)).close()  # mistakes in the student's options are better told now
+    try_out(config)  # mistakes in the student's options are better told now
     folder.mkdir(parents=True, exist_ok=True)
     write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
     console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
@@ -140,10 +141,9 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
             )
             return stop.status
         last = training.last_validation()
-        if last:
-            console.print(
-                validation_table(training.validator.conditions, training.best_validation(), (place.step, last))
-            )
+        best = training.best_validation()
+        if last and best[1]:
+            console.print(validation_table(training.validator.conditions, best, (place.step, last)))
         speed = place.step / max(place.seconds, 1e-9)
         console.print(
             f"trained {place.step:,} steps in {place.seconds:,.0f} s ({speed:,.0f} steps/s), validated for "
@@ -187,22 +187,3 @@ def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: in
     run["starts"].append({**machine, "command": command, "step": step, "options": config.plain()})
     write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
     return run
-
-
-def _changes(before: Train, now: Train) -> list[str]:
-    """What people are told of options that were changed on resuming; ValueError for those that may not be."""
-    old, new = dict(before.flat()), dict(now.flat())
-    changed = [name for name in new if old[name] != new[name] and name not in ("out", "resume", "preset")]
-    if "steps" in changed:
-        raise ValueError(
-            f"--steps may not change on resuming ({old['steps']:,} to {new['steps']:,}): learning rate and dropout "
-            "follow it from the first step on; start a new training"
-        )
-    fixed = [name for name in changed if name not in (*TUNABLE, *FREE)]
-    if fixed:
-        told = "; ".join(f"--{name.replace('_', '-')} was {old[name]}, now {new[name]}" for name in fixed)
-        raise ValueError(
-            f"a training cannot go on with these options changed: {told}. Those that can: "
-            f"{', '.join('--' + name.replace('_', '-') for name in (*TUNABLE, *FREE))}"
-        )
-    return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]

@@ -12,7 +12,9 @@ from stable_baselines3.common.logger import Logger
 
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import save
+from robofuse.train.best import BEST, forget_before, keep_before, recover_best
 from robofuse.train.build import make_env, make_model, world_options
+from robofuse.train.changes import check_origin
 from robofuse.train.checkpoint import Place, find_checkpoint, restore, write_checkpoint
 from robofuse.train.curve import draw_curve
 from robofuse.train.options import Train
@@ -20,7 +22,7 @@ from robofuse.train.tables import VALIDATION, Progress, Table
 from robofuse.train.updates import log_update, not_finite, recent_success
 from robofuse.train.validation import Interrupted, Validator, score
 
-BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"
+LATEST, FINAL = "latest.safetensors", "final.safetensors"
 
 
 class News(NamedTuple):
@@ -62,6 +64,8 @@ class Training:
         self.config, self.folder, self._record = config, folder, record
         self._world, self.notes = world_options(config), list[str]()
         found = find_checkpoint(folder)
+        if found:
+            check_origin(found[1], config, self._world)
         self.place = Place()
         self.env = make_env(config)
         try:
@@ -71,6 +75,7 @@ class Training:
             progress = Progress(folder, until)
             self.model.set_logger(Logger(str(folder), [progress]))
             self._progress, self._validations = progress, Table(folder / VALIDATION, until)
+            self._best, self._kept = recover_best(folder, until), until  # steps of the best policy and of a checkpoint
             self.validator = Validator(config, [sensor.key for sensor in self.env.world.sensors])
             if found:
                 self.env.set_progress(min(until / config.steps, 1.0))
@@ -131,11 +136,8 @@ class Training:
 
     def best_validation(self) -> tuple[int, dict[str, float]]:
         """Step and success by condition of the best policy."""
-        rows = self._validations.rows
-        if not rows:
-            return 0, {}
-        best = max(rows, key=lambda row: (float(row["score"]), int(row["step"])))
-        return int(best["step"]), self._success(best)
+        row = self._best_row()
+        return (int(row["step"]), self._success(row)) if row else (0, {})
 
     def _update(self) -> None:
         began, model, steps = time.perf_counter(), self.model, self.config.steps
@@ -163,7 +165,7 @@ class Training:
         return int(self._validations.rows[-1]["step"]) if self._validations.rows else 0
 
     def _validate(self, tell: Callable[[News], None], stop: Callable[[], bool]) -> None:
-        rows, conditions = self._validations.rows, self.validator.conditions
+        conditions = self.validator.conditions
         try:
             success = self.validator.run(self.model.policy, stop)
         except Interrupted:
@@ -172,11 +174,15 @@ class Training:
             spent = self.place.validation_seconds + self.validator.seconds
             self.place = self.place._replace(validation_seconds=spent)
         total = score(conditions, success)
-        best = not rows or total >= max(float(row["score"]) for row in rows)
+        row = self._best_row()
+        best = row is None or total >= float(row["score"])
         self._validations.add({"step": self.place.step, "score": total, **success})
         self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.place.step)
         if best:
+            if self._best is not None and self._best <= self._kept < self.place.step:
+                keep_before(self.folder)
             self._save(BEST)
+            self._best = self.place.step
         draw_curve(self.folder, conditions)
         tell(self._news()._replace(validation=success, best=best))
 
@@ -186,6 +192,8 @@ class Training:
         episode = (int(self.env.world.episode.max()) // worlds + 1) * worlds
         self.place = self.place._replace(episode=episode)
         write_checkpoint(self.folder, self.model, self.place, {"world": self._world, "card": self._card()})
+        forget_before(self.folder)
+        self._kept = self.place.step
         self._save(LATEST)
         self.env.set_options({"episode": episode})
         self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
@@ -214,6 +222,9 @@ class Training:
         speed = (self.place.step - self._from) / trained if trained else 0.0
         success = recent_success(self.model)
         return News(self.place.step, float("nan") if success is None else success, speed)
+
+    def _best_row(self) -> dict[str, Any] | None:
+        return next((row for row in self._validations.rows if int(row["step"]) == self._best), None)
 
     def _success(self, row: dict[str, Any]) -> dict[str, float]:
         return {condition.name: float(row[condition.name]) for condition in self.validator.conditions}

@@ -82,18 +82,30 @@ class Train:
                      "teacher_steps"):  # fmt: skip
             whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
         whole(self.learning.batch_size, "--batch-size", 2)
+        whole(self.scenes.worlds * self.learning.n_steps, "--worlds times --n-steps", 2)
         whole(self.records.validate_every, "--validate-every", 0)
         if self.threads is not None:
             whole(self.threads, "--threads", 1)
         for width in self.network.hidden:
             whole(width, "--hidden", 1)
-        for name, low, high in (("lr", 0.0, 1.0), ("lr_final", 0.0, 1.0), ("clip", 0.0, 10.0), ("gamma", 0.0, 1.0),
-                                ("gae_lambda", 0.0, 1.0), ("max_grad_norm", 0.0, 1e9)):  # fmt: skip
-            if not low <= getattr(self.learning, name) <= high:
-                value = getattr(self.learning, name)
-                raise ValueError(f"--{name.replace('_', '-')} must lie in [{low:g}, {high:g}], got {value}")
+        for name, value in self.flat():
+            if name in _RANGES and value is not None:
+                low, high, bracket = _RANGES[name]
+                if not (low <= value <= high and (value > low or bracket == "[")):  # false for NaN, too
+                    option = f"--{name.replace('_', '-')}"
+                    raise ValueError(f"{option} must lie in {bracket}{low:g}, {high:g}], got {value}")
 
 
+_SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
+_RANGES = {
+    **dict.fromkeys(("lr", "lr_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE),
+    **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
+    "clip": (0.0, 10.0, "["),
+    "teacher_until": (0.0, 1.0, "("),
+    "target_kl": (0.0, 1e9, "("),
+    "outage_steps": (1.0, 1e9, "["),
+    "log_std_init": (-20.0, 2.0, "["),
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "teacher": {
