@@ -149,6 +149,7 @@ class Training:
             if "NaN or Inf" not in str(error):
                 raise
             raise RuntimeError(not_finite(str(error), self.config, self.place, self.folder)) from None
+        self.env.set_progress(min(model.num_timesteps / steps, 1.0))
         seconds = time.perf_counter() - began
         taken = model.num_timesteps - self.place.step
         self.place = self.place._replace(
