@@ -36,20 +36,26 @@ def _line(row: dict[str, Any]) -> str:
     return f"| {row['condition']} | {row['success']:.1%} | {interval} | {row['n']} |\n"
 
 
+def _without_paths(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the training without the folders of the machine it ran on."""
+    kept = {name: value for name, value in options.items() if name not in ("out", "resume")}
+    learning = kept.get("learning", {})
+    return {**kept, "learning": {**learning, "teacher": Path(str(learning.get("teacher", "none"))).name}}
+
+
 if __name__ == "__main__":
     ship = tyro.cli(Ship)
     policy, record = load(ship.policy, "cpu"), json.loads((ship.evaluation / "evaluation.json").read_text())
     if record["policy"]["weights"] != fingerprint(policy) or not record["complete"]:
         raise SystemExit(f"error: {ship.evaluation} is incomplete, or of another policy")
     table = _TABLE + "".join(_line(row) for row in record["conditions"])
-    how = {
-        key: policy.card.get(key) for key in ("date", "steps", "seconds", "teacher", "machine", "versions", "options")
-    }
+    card = {**policy.card, "options": _without_paths(policy.card.get("options", {}))}
+    how = {key: card.get(key) for key in ("date", "steps", "seconds", "teacher", "machine", "versions", "options")}
     what = f"{policy.world['task']} with the {policy.world['robot']}, sensors {', '.join(policy.keys)}"
     head = f"# {ship.name}\n\n{what}.\n\n"
     scenes = f"{record['scenes']} scenes of seed {record['seed']}, the same in every row, deterministic actions:"
     made = json.dumps({"world": policy.world, **how}, indent=1)
     ZOO.mkdir(exist_ok=True)
-    save(policy.network, ZOO / f"{ship.name}.safetensors", policy.world, policy.card, strip_critic=True)
+    save(policy.network, ZOO / f"{ship.name}.safetensors", policy.world, card, strip_critic=True)
     (ZOO / f"{ship.name}.md").write_text(f"{head}{scenes}\n\n{table}\nHow it was made:\n\n```json\n{made}\n```\n")
     print(f"wrote {ZOO / ship.name}.safetensors and .md")
