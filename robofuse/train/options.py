@@ -43,6 +43,12 @@ class Train:
     learning: Learning = field(default_factory=Learning)
     records: Records = field(default_factory=Records)
 
+    def __post_init__(self) -> None:
+        """Folders may be given as text."""
+        for name in ("out", "resume"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+
     def but(self, **options: Any) -> Self:  # noqa: ANN401
         """A copy with other values; options of every group by their plain names, such as `lr`."""
         unknown = [name for name in options if name not in dict(self.flat())]
