@@ -92,7 +92,8 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
             f"sensors are the keys of a Dict observation, got {type(space).__name__}; wrap a Box with "
             'gymnasium.wrappers.TransformObservation into {"state": observation} first'
         )
-    kinds, found = dict(kinds or {}), []
+    told: dict[str, Kind] = dict(kinds or {})
+    found: list[Sensor] = []
     for key, part in space.spaces.items():
         if key in (AVAILABLE, PRIVILEGED):
             continue
@@ -106,13 +107,13 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
         ):
             what = type(part).__name__
             raise ValueError(f"observation {key!r} is a {what}: flatten it into Box entries of their own")
-        kind = kinds.pop(key, None) or _guess(key, shape, np.dtype(dtype))
+        kind = told.pop(key, None) or _guess(key, shape, np.dtype(dtype))
         scale = 1.0
         if kind in ("rgb", "depth") and np.dtype(dtype).kind in "ui":
             scale = 255.0 if np.dtype(dtype).itemsize == 1 else 1000.0
         found.append(Sensor(key, kind, tuple(shape), np.dtype(dtype).name, "", scale, 0.0))
-    if kinds:
-        raise ValueError(f"kinds names {sorted(kinds)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
+    if told:
+        raise ValueError(f"kinds names {sorted(told)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
     if not found:
         raise ValueError(f"the observation has no sensors, only {', '.join(space.spaces)}")
     return order(found)

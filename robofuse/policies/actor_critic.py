@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -101,23 +101,24 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             token_dim = extractor.mask_tokens.shape[1]
             self.truth_heads = TruthHeads(len(extractor.sensors), token_dim, features, len(self.visible))
         if self.ortho_init:
-            for module, gain in (
+            parts: list[tuple[nn.Module, float]] = [
                 (self.actor, math.sqrt(2)),
                 (self.critic, math.sqrt(2)),
-                (self.action_net, 0.01),
+                (cast(nn.Module, self.action_net), 0.01),
                 (self.value_net, 1.0),
-            ):
+            ]
+            for module, gain in parts:
                 module.apply(lambda part, gain=gain: self.init_weights(part, gain))
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore
 
-    def forward(self, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation to (u (B, A), values (B, 1), log-density of u (B,)); see the class for what u is."""
         fused = self.features_extractor.fuse(obs)
         distribution = self.distribution(fused)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, self._values(fused, obs), distribution.log_prob(actions)
 
-    def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
         return self.evaluate_fused(self.features_extractor.fuse(obs), obs, actions)
 
@@ -126,15 +127,15 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         distribution = self.distribution(fused)
         return self._values(fused, obs), distribution.log_prob(actions), self.entropy(distribution)
 
-    def get_distribution(self, obs: Mapping[str, Tensor]) -> Distribution:
+    def get_distribution(self, obs: Mapping[str, Tensor]) -> Distribution:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Distribution of u."""
         return self.distribution(self.features_extractor.fuse(obs))
 
-    def predict_values(self, obs: Mapping[str, Tensor]) -> Tensor:
+    def predict_values(self, obs: Mapping[str, Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Values (B, 1) in units of the reward."""
         return self._values(self.features_extractor.fuse(obs), obs)
 
-    def _predict(self, observation: Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
+    def _predict(self, observation: Mapping[str, Tensor], deterministic: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.get_distribution(observation).get_actions(deterministic=deterministic)
 
     def act(self, obs: Mapping[str, Tensor], deterministic: bool = True) -> Tensor:
@@ -197,7 +198,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         entropy = distribution.entropy()
         if entropy is None or not self.squash_output:
             return entropy if entropy is not None else torch.zeros(())
-        normal = distribution.distribution  # pyright: ignore[reportAttributeAccessIssue]
+        normal = cast(torch.distributions.Normal, distribution.distribution)
         u = normal.mean[..., None] + normal.stddev[..., None] * _NODES.to(normal.mean.device)
         # log(1 − tanh² u) without overflow
         squeeze = 2.0 * (math.log(2.0) - u - nn.functional.softplus(-2.0 * u))

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import gymnasium as gym
 import torch
@@ -97,7 +97,7 @@ class FusionExtractor(BaseFeaturesExtractor):
                 "rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
         fuse = (FUSIONS[fusion] if isinstance(fusion, str) else fusion)(len(keys), token_dim)
-        super().__init__(observation_space, int(fuse.features))
+        super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
         self._columns = self._match(observation_space, keys, maskable)
         self.encoders = nn.ModuleDict()
