@@ -246,7 +246,7 @@ def make_env(law=None, every="episode", **options):
     [(law, every) for law in LAWS for every in ("episode", "outage", "step") if law != "markov" or every == "step"],
 )
 def test_first_ratio_is_one(law, every):
-    env = make_env(LAWS[law], every, sensors=("depth", "proprio", "force"), image_size=24)
+    env = make_env(LAWS[law], every, sensors=("truth", "proprio", "force"))
     model = FusionPPO(env=env, n_steps=16, batch_size=48, n_epochs=2, seed=0, device="cpu", learning_rate=3e-3)
     model.learn(3 * 6 * 16)
     assert model.rollout_buffer.stored["available"].float().mean() < 1.0

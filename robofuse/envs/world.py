@@ -107,7 +107,7 @@ class World:
         if isinstance(sensors, str):
             sensors = (sensors,)
         if not sensors:
-            raise ValueError(f"a world needs sensors: different names out of {', '.join((*MODALITIES, TRUTH))}")
+            raise ValueError(f"sensors must be different names out of {', '.join((*MODALITIES, TRUTH))}; got none")
         shots = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
