@@ -193,6 +193,7 @@ def test_a_diverged_world_says_so_in_every_info():
     assert not single.reset()[1].get("sim_error")
 
 
+@pytest.mark.slow
 def test_ppo_trains_on_it_and_sees_its_episodes():
     """Plain SB3, nothing of ours but the env: buffers, normalisation, evaluation and the success log work."""
     env = VecNormalize(SB3VecEnv("Reach", 8, sensors=("proprio", "force"), privileged=True), norm_obs=False)

@@ -92,6 +92,7 @@ def test_nobody_to_listen_no_teacher(tmp_path, monkeypatch, options):
     assert find_teacher(config, tmp_path / "run", 24) is None
 
 
+@pytest.mark.slow
 def test_advice_is_followed_and_fades(taught):
     env = SB3VecEnv("Reach", 8, robot="gripper", sensors=BLIND, privileged=True, seed=1)
     teacher = load_teacher(str(taught / TEACHER), len(env.world.privileged_names), "cpu")

@@ -58,6 +58,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_to_the_bit():
     digests = {
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
@@ -393,6 +394,7 @@ def test_a_seed_of_the_wrong_type_is_refused():
         world.reset(seed="one")
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_when_nobody_closes():
     script = SCRIPT.replace("world.close()\n", "")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
