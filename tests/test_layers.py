@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "sensors", "stats", "streams", "tables"},
+    {"checks", "lazy", "sensors", "stats", "streams", "tables"},
     {"dropout", "faults"},
     {"envs", "policies"},
     {"train", "evaluate", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},

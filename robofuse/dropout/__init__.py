@@ -3,8 +3,9 @@
 Start at `config.py`. Names are imported when they are used, so that a law does not bring Stable-Baselines3.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
     from robofuse.dropout.config import Dropout, as_dropout
@@ -60,8 +61,4 @@ __all__ = [
     "tell_progress",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

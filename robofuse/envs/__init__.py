@@ -3,8 +3,9 @@
 Start at `world.py`. Names are imported when they are used, so that `import robofuse` stays light.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
     from robofuse.envs.adapters import BatchedEnv, SingleEnv
@@ -48,8 +49,4 @@ __all__ = [
     "World",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

@@ -4,8 +4,9 @@ Everything here is torch on batches of observations. It knows sensors (`robofuse
 in this package imports `robofuse.envs`, so a policy runs on any source of the same observations.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
     from robofuse.policies.actor_critic import FusionActorCriticPolicy
@@ -34,8 +35,4 @@ __all__ = [
     "load",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)
