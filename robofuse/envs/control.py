@@ -3,6 +3,7 @@
 import math
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -194,3 +195,19 @@ class Robot:
 def _about_z(angle: Tensor) -> Tensor:
     c, s, o = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
     return torch.stack([c, -s, o, s, c, o, o, o, o + 1.0], dim=1).reshape(-1, 3, 3)
+
+
+def checked(action: Tensor | np.ndarray, num_worlds: int, device: torch.device) -> Tensor:
+    """Actions (N, 5) as float64, clipped to [−1, 1]; ValueError for another shape, and for NaN or Inf anywhere."""
+    try:
+        action = torch.as_tensor(action, dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"actions must be numbers of shape ({num_worlds}, 5), got {action!r}") from None
+    if action.shape != (num_worlds, 5):
+        raise ValueError(f"actions must have shape ({num_worlds}, 5), got {tuple(action.shape)}")
+    bad = (~action.isfinite()).nonzero()
+    if len(bad):
+        world, index = bad[0].tolist()
+        value = float(action[world, index])
+        raise ValueError(f"action of world {world} has {value} at index {index}; nothing moved")
+    return action.clamp(-1.0, 1.0)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.dropout import Dropout, Law, Masker, hide
+from robofuse.dropout import Dropout, Law
 from robofuse.envs.backend import CpuBackend
 from robofuse.envs.cameras import Camera, resolve
-from robofuse.envs.control import Robot
+from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
+from robofuse.envs.observer import Observer, Truth
 from robofuse.envs.picture import Picture
 from robofuse.envs.registration import RENDERERS
 from robofuse.envs.rig import Rig
@@ -24,7 +25,7 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
-from robofuse.sensors import MODALITIES, PRIVILEGED, TRUTH, Sensor, observation_space, order
+from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
 CONTROL_RATE = 20  # Hz
@@ -128,13 +129,11 @@ class World:
             num_threads,
         )
         self._renderer, self._picture = renderer, None
-        self.privileged_names = (*self.task.privileged_names, *self.robot.proprio_names)
-        self.sensors: tuple[Sensor, ...] = self._rig.sensors
-        if TRUTH in sensors:
-            self.sensors = order([*self.sensors, self._truth_sensor()])
-        self._masker = Masker(dropout, [sensor.key for sensor in self.sensors], self.num_worlds, seed)
-        self._privileged = len(self.privileged_names) if privileged else 0
-        self.observation_space = observation_space(self.sensors, self._privileged)
+        truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
+        self._observer = Observer(self.num_worlds, self._rig, truth, TRUTH in sensors, privileged, dropout, seed)
+        self.sensors: tuple[Sensor, ...] = self._observer.sensors
+        self.privileged_names = truth.names
+        self.observation_space = observation_space(self.sensors, len(truth.names) if privileged else 0)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
         self.max_steps = round(self.task.horizon * CONTROL_RATE)
         self.episode = self._arange() - self.num_worlds  # the first reset makes it 0 … N − 1
@@ -163,7 +162,7 @@ class World:
         if episode is not None:
             self.episode = self._arange() + check_seed(episode, "episode") - self.num_worlds
         self._start(self._arange())
-        self._observation = self._expose()()
+        self._observation = self._read()()
         return dict(self._observation)
 
     @one_torch_thread()
@@ -194,7 +193,7 @@ class World:
         ids, order = worlds.sort()
         self.episode = self.episode.index_copy(0, ids, episodes[order] - self.num_worlds)
         self._start(ids)
-        first = self._expose(ids)()
+        first = self._read(ids)()
         self._observation = {key: value.clone() for key, value in self._observation.items()}  # callers have the old one
         for key, value in first.items():
             put(self._observation[key], ids, value)
@@ -214,14 +213,14 @@ class World:
         self._check_open()
         if not self._observation:
             raise RuntimeError("call reset() before step()")
-        action = self._checked(action)
+        action = checked(action, self.num_worlds, self.backend.device)
         self.robot.apply(action)
         errors = self._refused | self.backend.step()
         self._refused = {}
         self.robot.update()
         self.elapsed = self.elapsed + 1
-        self._masker.step()
-        observe = self._expose()  # the cameras draw while the rest is computed
+        self._observer.masker.step()
+        observe = self._read()  # the cameras draw while the rest is computed
         self.task.update()
 
         success, terms = self.task.success().clone(), self.task.terms(action)
@@ -245,7 +244,7 @@ class World:
                         put(value, row, before[key][world])
             if self.auto_reset:
                 self._start(ended)
-                for key, value in self._expose(ended)().items():
+                for key, value in self._read(ended)().items():
                     put(self._observation[key], ended, value)
         return Step(
             dict(self._observation),
@@ -264,11 +263,11 @@ class World:
     @property
     def dropout_progress(self) -> float:
         """Training progress in [0, 1], for the schedule of `dropout`; what is set takes effect at the next draw."""
-        return self._masker.progress
+        return self._observer.masker.progress
 
     @dropout_progress.setter
     def dropout_progress(self, progress: float) -> None:
-        self._masker.progress = progress
+        self._observer.masker.progress = progress
 
     @one_torch_thread()
     def expert(self) -> Tensor:
@@ -293,8 +292,8 @@ class World:
     def _start(self, ids: Tensor) -> None:
         self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
         self.elapsed = self.elapsed.index_fill(0, ids, 0)
-        self._masker.seed = self._seed
-        self._masker.start(ids, self.episode[ids])
+        self._observer.masker.seed = self._seed
+        self._observer.masker.start(ids, self.episode[ids])
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
@@ -304,45 +303,8 @@ class World:
         self.robot.settle(ids)
         self.task.begin(ids)
 
-    def _expose(self, ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
-        read = self._rig.expose(self._seed, self.episode, self.elapsed, ids)
-
-        def observe() -> dict[str, Tensor]:
-            available, readings = self._masker.available, read()
-            sensed = TRUTH in self._masker.keys
-            truth = self._truth(ids) if sensed or self._privileged else None
-            if sensed and truth is not None:
-                readings[TRUTH] = truth
-            observation = hide(readings, available if ids is None else available[ids], self._masker.keys)
-            if self._privileged and truth is not None:
-                observation[PRIVILEGED] = truth.clone() if sensed else truth
-            return observation
-
-        return observe
-
-    def _truth(self, ids: Tensor | None) -> Tensor:
-        rows = slice(None) if ids is None else ids
-        count = self.num_worlds if ids is None else len(ids)
-        silence = torch.zeros(count, self.robot.num_encoders, dtype=torch.float64, device=self.backend.device)
-        return torch.cat([self.task.privileged()[rows], self.robot.proprio(rows, silence)], dim=1).float()
-
-    def _truth_sensor(self) -> Sensor:
-        scale = (*self.task.privileged_scale, *self.robot.proprio_scale)
-        return Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, float(CONTROL_RATE))
-
-    def _checked(self, action: Tensor | np.ndarray) -> Tensor:
-        try:
-            action = torch.as_tensor(action, dtype=torch.float64, device=self.backend.device)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"actions must be numbers of shape ({self.num_worlds}, 5), got {action!r}") from None
-        if action.shape != (self.num_worlds, 5):
-            raise ValueError(f"actions must have shape ({self.num_worlds}, 5), got {tuple(action.shape)}")
-        bad = (~action.isfinite()).nonzero()
-        if len(bad):
-            world, index = bad[0].tolist()
-            value = float(action[world, index])
-            raise ValueError(f"action of world {world} has {value} at index {index}; nothing moved")
-        return action.clamp(-1.0, 1.0)
+    def _read(self, ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
+        return self._observer.expose(self._seed, self.episode, self.elapsed, ids)
 
     def _check_open(self) -> None:
         if self._closed:

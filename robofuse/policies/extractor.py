@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import gymnasium as gym
 import torch
@@ -10,10 +10,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from robofuse.dropout import hide
 from robofuse.policies.encoders import ENCODERS, Encoder
 from robofuse.policies.fusion import FUSIONS, Fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
 
+HiddenAs = Literal["token", "zeros"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
 
 
@@ -56,6 +58,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         dropout: float = 0.0,
         mixed_precision: bool | None = None,
         live_rows_only: bool = True,
+        hidden_as: HiddenAs = "token",
     ) -> None:
         """Builds an encoder per sensor.
 
@@ -73,9 +76,12 @@ class FusionExtractor(BaseFeaturesExtractor):
                 did. Those hide sensors on the environment's side, see `robofuse.dropout`.
             mixed_precision: encode images in bfloat16; by default on CUDA only.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
+            hidden_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
+                and the fusion take that for a reading, and nothing tells that it is hidden.
 
         Raises:
-            ValueError: an unknown fusion, kind or key, or `available` of another length than there are sensors.
+            ValueError: an unknown fusion, kind, key or `hidden_as`, or an `available` that is longer or shorter than
+                there are sensors.
         """
         self.sensors = infer_sensors(observation_space, kinds) if sensors is None else order(sensors)
         keys = [sensor.key for sensor in self.sensors]
@@ -89,6 +95,8 @@ class FusionExtractor(BaseFeaturesExtractor):
                     raise ValueError(f"{sensor.key!r} has shape {space.shape} but the sensor was {sensor.shape}")
         if isinstance(fusion, str) and fusion not in FUSIONS:
             raise ValueError(f"unknown fusion {fusion!r}; fusions: {', '.join(FUSIONS)}")
+        if hidden_as not in get_args(HiddenAs):
+            raise ValueError(f"hidden_as must be one of {', '.join(get_args(HiddenAs))}, got {hidden_as!r}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         if dropout and _inside_actor_critic():
@@ -99,6 +107,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         fuse = (FUSIONS[fusion] if isinstance(fusion, str) else fusion)(len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
+        self.hidden_as = hidden_as
         self._columns = self._match(observation_space, keys, maskable)
         self.encoders = nn.ModuleDict()
         for sensor in self.sensors:
@@ -119,10 +128,22 @@ class FusionExtractor(BaseFeaturesExtractor):
     def fuse(self, observations: Mapping[str, Tensor]) -> Fused:
         """Features with the tokens they were made of, for auxiliary losses."""
         available = self.available(observations)
-        tokens = [self._token(m, sensor.key, observations, available[:, m]) for m, sensor in enumerate(self.sensors)]
+        read = available
+        if self.hidden_as == "zeros":
+            observations, read = self._zeroed(observations, available), torch.ones_like(available)
+        tokens = [self._token(m, sensor.key, observations, read[:, m]) for m, sensor in enumerate(self.sensors)]
         stacked = torch.stack(tokens, dim=1)
-        features = self.fusion(stacked, available) + self.availability(available.float())
+        features = self.fusion(stacked, read) + self.availability(read.float())
         return Fused(features, stacked, available)
+
+    def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
+        readings, keys = dict(observations), [sensor.key for sensor in self.sensors]
+        for sensor in self.sensors:
+            if sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
+                shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
+                dtype = getattr(torch, sensor.dtype)
+                readings[sensor.key] = torch.zeros(len(available), *shape, dtype=dtype, device=available.device)
+        return hide(readings, available, keys)
 
     def _token(self, m: int, key: str, observations: Mapping[str, Tensor], live: Tensor) -> Tensor:
         rows = live.nonzero()[:, 0]

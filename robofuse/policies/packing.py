@@ -111,7 +111,9 @@ def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
     fusion = given.get("fusion", "concat")
     if given.get("encoders") or not isinstance(fusion, str):
         raise ValueError("a policy file holds no code, so it cannot describe encoders or fusions of your own")
-    options = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
+    options: dict[str, Any] = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
+    if extractor.hidden_as != "token":
+        options["hidden_as"] = extractor.hidden_as
     for name in ("maskable", "mixed_precision", "live_rows_only"):
         if given.get(name) is not None:
             options[name] = list(given[name]) if name == "maskable" else bool(given[name])

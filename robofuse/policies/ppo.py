@@ -16,7 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
+from robofuse.policies.losses import losses, not_finite
+from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
 from robofuse.sensors import PRIVILEGED
 
@@ -160,7 +161,7 @@ class FusionPPO(PPO):
         count, first_ratio, stopped, epoch = 0, None, False, 0
         for epoch in range(self.n_epochs):  # noqa: B007
             for batch in buffer.minibatches(self.batch_size):
-                loss, ratio, parts = self.losses(batch, clip)
+                loss, ratio, parts = losses(self, batch, clip)
                 first_ratio = ratio if first_ratio is None else first_ratio
                 if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
                     stopped = True
@@ -169,8 +170,7 @@ class FusionPPO(PPO):
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    live = self.policy.features_extractor.available(batch.observations)
-                    raise RuntimeError(_not_finite(batch, live, self._keys(), parts))
+                    raise RuntimeError(not_finite(self.policy, batch, parts))
                 self.policy.optimizer.step()
                 parts["grad_norm"] = norm
                 count += 1
@@ -181,47 +181,6 @@ class FusionPPO(PPO):
         self._n_updates += self.n_epochs
         self._record(sums, count, clip, first_ratio, epoch + 1)
         self.seconds["learn"] += time.perf_counter() - began
-
-    def losses(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """PPO's loss on a minibatch, the ratios (B,), and the parts by name, detached."""
-        policy, obs = self.policy, batch.observations
-        advantages = batch.advantages
-        if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        fused = policy.features_extractor.fuse(obs)
-        if not bool(fused.features.isfinite().all()):
-            raise RuntimeError(_not_finite(batch, fused.available, self._keys(), {"features": fused.features.sum()}))
-        distribution = policy.distribution(fused)
-        actions = batch.actions
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
-        log_ratio = distribution.log_prob(actions) - batch.old_log_prob
-        ratio = log_ratio.exp()
-        surrogate = -torch.min(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
-        entropy = policy.entropy(distribution).mean()
-        target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
-        value = (policy.normalised_values(fused, obs) - target).square().mean()
-        loss = surrogate - self.ent_coef * entropy + self.vf_coef * value
-        parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
-        weight = self.teacher_weight()
-        if weight and self.teacher is not None:
-            advice = policy.squashed(self.teacher(obs[PRIVILEGED].float()))
-            apart = (torch.tanh(distribution.mode()) - advice).square().sum(1).mean()
-            loss = loss + weight * apart
-            parts["teacher"] = apart
-        if self.aux_coef and policy.truth_dim:
-            truth = policy.truth_norm(obs[PRIVILEGED].float().flatten(1))[:, policy.visible]
-            errors = policy.truth_heads(fused, truth)
-            loss = loss + self.aux_coef * errors.sum()
-            names = [*self._keys(), "fused"]
-            parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
-        with torch.no_grad():
-            parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
-            parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
-        return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
-
-    def _keys(self) -> list[str]:
-        return [sensor.key for sensor in self.policy.features_extractor.sensors]
 
     def teacher_weight(self) -> float:
         """Weight of the teacher's advice at this point of the training."""
@@ -296,15 +255,3 @@ class FusionPPO(PPO):
 
 def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # noqa: ANN401
     return obs_as_tensor(observation, device)  # pyright: ignore[reportReturnType]
-
-
-def _not_finite(batch: Batch, live: Tensor, keys: list[str], parts: dict[str, Tensor]) -> str:
-    for m, key in enumerate(keys):
-        x = batch.observations[key][live[:, m]] if batch.observations[key].is_floating_point() else None
-        if x is not None and not bool(torch.isfinite(x).all()):
-            return f"observation {key!r} holds NaN or Inf where it is live; look at the environment (weights unchanged)"
-    broken = [name for name, part in parts.items() if not bool(torch.isfinite(part))] or ["the gradient"]
-    return (
-        f"{', '.join(broken)} became NaN or Inf; the weights are as before this minibatch. Try a lower learning rate, "
-        "a smaller clip range, or target_kl"
-    )

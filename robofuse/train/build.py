@@ -122,6 +122,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
                 "sensors": env.world.sensors,
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
+                "hidden_as": network.hidden_as,
             },
             "visible": env.world.task.visible(),
         },

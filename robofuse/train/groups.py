@@ -62,12 +62,15 @@ class Network:
     Attributes:
         fusion: How tokens become features: concat, sum, attention, gated, product_of_experts.
         token_dim: Width of a sensor's token.
+        hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
+            tells that it is hidden.
         hidden: Widths of the hidden layers of actor and critic.
         log_std_init: Logarithm of the first standard deviation of actions.
     """
 
     fusion: str = "concat"
     token_dim: int = 64
+    hidden_as: Literal["token", "zeros"] = "token"
     hidden: tuple[int, ...] = (128,)
     log_std_init: float = -0.7
 

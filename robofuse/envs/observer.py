@@ -1,0 +1,78 @@
+"""What N worlds deliver: the rig's readings and the simulator's truth, without the sensors that are hidden."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robofuse.dropout import Dropout, Law, Masker, hide
+from robofuse.envs.control import Robot
+from robofuse.envs.rig import Rig
+from robofuse.envs.tasks import Task
+from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
+
+
+class Truth:
+    """The privileged vector: the task's truth, then the robot's proprioception, exact.
+
+    Attributes:
+        names: of its entries.
+        sensor: as a sensor, for teachers and upper bounds.
+    """
+
+    def __init__(self, task: Task, robot: Robot, control_dt: float) -> None:
+        """For a task that is bound to the robot; `control_dt` in seconds."""
+        self._task, self._robot = task, robot
+        self.names = (*task.privileged_names, *robot.proprio_names)
+        scale = (*task.privileged_scale, *robot.proprio_scale)
+        self.sensor = Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, 1.0 / control_dt)
+
+    def read(self, ids: Tensor | None) -> Tensor:
+        """float32 (n, K) of the given worlds, or of all."""
+        truth = self._task.privileged()
+        rows = slice(None) if ids is None else ids
+        count = len(truth) if ids is None else len(ids)
+        silence = torch.zeros(count, self._robot.num_encoders, dtype=torch.float64, device=truth.device)
+        return torch.cat([truth[rows], self._robot.proprio(rows, silence)], dim=1).float()
+
+
+class Observer:
+    """Observations of N worlds.
+
+    Attributes:
+        sensors: in the order of `available`.
+        masker: says which of them are hidden.
+    """
+
+    def __init__(
+        self,
+        num_worlds: int,
+        rig: Rig,
+        truth: Truth,
+        sensed: bool,
+        privileged: bool,
+        dropout: Dropout | Law | float | None,
+        seed: int,
+    ) -> None:
+        """Truth is a sensor if `sensed`, and told beside the sensors if `privileged`; the rest is as for `World`."""
+        self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
+        self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
+        self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
+
+    def expose(
+        self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None
+    ) -> Callable[[], dict[str, Tensor]]:
+        """As `Rig.expose`: the cameras begin to draw, and what is returned waits for them and gives the observation."""
+        read = self._rig.expose(seed, episode, step, ids)
+
+        def observe() -> dict[str, Tensor]:
+            available, readings = self.masker.available, read()
+            truth = self._truth.read(ids) if self._sensed or self._privileged else None
+            if self._sensed and truth is not None:
+                readings[TRUTH] = truth
+            observation = hide(readings, available if ids is None else available[ids], self.masker.keys)
+            if self._privileged and truth is not None:
+                observation[PRIVILEGED] = truth.clone() if self._sensed else truth
+            return observation
+
+        return observe
