@@ -10,7 +10,7 @@ import pytest
 from stable_baselines3.common.preprocessing import is_image_space
 
 from robofuse.bench import EnvBench, TrainBench, bench_env, bench_train
-from robofuse.bench.contenders import ByteDepth
+from robofuse.bench.byte_depth import ByteDepth
 from robofuse.cli import main
 from robofuse.envs import World
 

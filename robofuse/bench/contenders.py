@@ -8,54 +8,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env import VecEnv
 
+from robofuse.bench.byte_depth import ByteDepth
+from robofuse.bench.memory import Held, held_by_fusion, held_by_sb3
 from robofuse.policies import FusionPPO
-from robofuse.sensors import PRIVILEGED
 from robofuse.train import Train
 from robofuse.train.build import make_env, make_model
 
-STEP_MM = 8  # of depth as a byte: 255 of them reach 2 m
 BLIND = ("proprio", "force")
-
-
-class ByteDepth(VecEnvWrapper):
-    """Observations as SB3's CombinedExtractor needs them: depth as bytes, else it flattens it; no `privileged`."""
-
-    def __init__(self, venv: VecEnv) -> None:
-        """Wraps environments with a Dict space."""
-        assert isinstance(venv.observation_space, gym.spaces.Dict)
-        spaces = {key: space for key, space in venv.observation_space.spaces.items() if key != PRIVILEGED}
-        self._depths = [key for key, space in spaces.items() if space.dtype == np.uint16]
-        for key in self._depths:
-            spaces[key] = gym.spaces.Box(0, 255, spaces[key].shape, np.uint8)
-        self._keys = list(spaces)
-        super().__init__(venv, observation_space=gym.spaces.Dict(spaces))
-
-    def reset(self) -> VecEnvObs:
-        """See `VecEnv.reset`."""
-        return self._convert(self.venv.reset())
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """See `VecEnv.step_wait`."""
-        observation, rewards, dones, infos = self.venv.step_wait()
-        for index in np.flatnonzero(dones):
-            infos[index]["terminal_observation"] = self._convert(infos[index]["terminal_observation"])
-        return self._convert(observation), rewards, dones, infos
-
-    def _convert(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
-        assert isinstance(observation, dict)
-        converted = {key: observation[key] for key in self._keys}
-        for key in self._depths:
-            converted[key] = np.minimum(converted[key] // STEP_MM, 255).astype(np.uint8)
-        return converted
 
 
 class Recorder(BaseCallback):
@@ -69,18 +34,6 @@ class Recorder(BaseCallback):
     def _on_step(self) -> bool:
         self.actions.append(self.locals["executed"])
         return True
-
-
-class Held(BaseCallback):
-    """Looks at the arrays of SB3's rollout buffer when a rollout is complete."""
-
-    arrays: dict[str, np.ndarray]
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self.arrays = stored_arrays(self.model.rollout_buffer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], None]) -> dict[str, Any]:
@@ -121,7 +74,7 @@ def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], Non
         fusion.learn(per_rollout, fused)
         advance()
         sb3.learn(per_rollout, held)
-        memory = {"fusion": _held_by_fusion(fusion), "sb3": _held_by_sb3(sb3, held.arrays)}
+        memory = {"fusion": held_by_fusion(fusion), "sb3": held_by_sb3(sb3, held.arrays)}
         held.arrays = {}
         advance()
         _replay(blind, fused)
@@ -198,41 +151,6 @@ def live_rows(options: Train, p: float, turns: int, advance: Callable[[], None])
     speedup = {part: row["all"][part] / row["live"][part] for part in ("act", "learn")}
     share = float(model.rollout_buffer.stored["available"].float().mean())
     return {"p": p, "share": share, **row, "speedup": {"both": both["all"] / both["live"], **speedup}}
-
-
-def stored_arrays(buffer: DictRolloutBuffer) -> dict[str, np.ndarray]:
-    """Everything that SB3's buffer keeps, by name."""
-    others = {name: x for name, x in vars(buffer).items() if isinstance(x, np.ndarray)}
-    return {**buffer.observations, **others}
-
-
-def _held_by_sb3(model: PPO, before: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Bytes per step: held after a rollout, copied before the first epoch, and of that held beside at one time."""
-    buffer = model.rollout_buffer
-    assert isinstance(buffer, DictRolloutBuffer)
-    after, steps = stored_arrays(buffer), buffer.buffer_size * buffer.n_envs
-    copied = [x.nbytes for name, x in after.items() if not np.shares_memory(x, before[name])]
-    by_key = {name: x.nbytes / steps for name, x in before.items()}
-    return {
-        "held": sum(by_key.values()),
-        "copied": sum(copied) / steps,
-        "beside": max(copied, default=0) / steps,
-        "by_key": by_key,
-    }
-
-
-def _held_by_fusion(model: FusionPPO) -> dict[str, Any]:
-    buffer = model.rollout_buffer
-    steps = buffer.buffer_size * buffer.n_envs
-    tensors = {**buffer.stored, "actions": buffer.action_store, "scalars": buffer.scalars}
-    copied = [x.nbytes for x in buffer.stored.values() if x.flatten(0, 1).data_ptr() != x.data_ptr()]
-    by_key = {name: x.nbytes / steps for name, x in tensors.items()}
-    return {
-        "held": sum(by_key.values()),
-        "copied": sum(copied) / steps,
-        "beside": max(copied, default=0) / steps,
-        "by_key": by_key,
-    }
 
 
 def _act(model: FusionPPO) -> None:
