@@ -60,6 +60,16 @@ def path(network, tmp_path_factory):
     return save(network, tmp_path_factory.mktemp("files") / "one.safetensors", WORLD, {"steps": 7})
 
 
+@pytest.mark.slow
+def test_compiled_encoders_are_the_same_policy(network, path):
+    loaded = load(path)
+    before = loaded.act(observe())
+    for encoder in loaded.network.features_extractor.encoders.values():
+        encoder.compile(backend="eager")  # torch's own compiler needs a minute and g++
+    torch.testing.assert_close(loaded.act(observe()), before)
+    assert set(loaded.network.state_dict()) == set(network.state_dict())
+
+
 @pytest.mark.parametrize("strip_critic", [False, True])
 def test_acts_the_same_to_the_bit(network, tmp_path, strip_critic):
     file = save(network, tmp_path / "a.safetensors", WORLD, {"steps": 7}, strip_critic=strip_critic)

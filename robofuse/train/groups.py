@@ -65,14 +65,14 @@ class Network:
         hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
             tells that it is hidden.
         hidden: Widths of the hidden layers of actor and critic.
-        log_std_init: Logarithm of the first standard deviation of actions.
+        log_std_init: Logarithm of the first standard deviation of actions; with a teacher little needs to be tried out.
     """
 
     fusion: str = "concat"
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
     hidden: tuple[int, ...] = (128,)
-    log_std_init: float = -0.7
+    log_std_init: float = -1.2
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Learning:
     epochs: int = 3
     gamma: float = 0.96
     gae_lambda: float = 0.95
-    ent_coef: float = 0.003
+    ent_coef: float = 0.001
     aux_coef: float = 2.0
     teacher: str = "auto"
     teacher_steps: int = 600_000
     teacher_coef: float = 3.0
-    teacher_until: float = 0.6
+    teacher_until: float = 0.35
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None

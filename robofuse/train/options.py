@@ -21,7 +21,8 @@ class Train:
         robot: Robot, as in `robofuse list`.
         steps: Control steps of training, all worlds together.
         seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
-        preset: A named set of options: default, quick, teacher. Options given beside it win.
+        preset: A named set of options: default; quick, for a demonstration; alone, without a teacher; teacher, to
+            be one. Options given beside it win.
         out: Folder of the run, by default runs/TASK-ROBOT-TIME.
         resume: Folder of a run to go on with; its options are taken from there.
         device: Of the network: auto, cpu or cuda.
@@ -121,9 +122,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "epochs": 6,
         "ent_coef": 0.01,
+        "log_std_init": -0.7,
         "aux_coef": 0.0,
         "teacher": "none",
     },
+    "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003},
     "quick": {"robot": "gripper", "steps": 300_000, "teacher_steps": 200_000, "validation_episodes": 16},
 }
 

@@ -1,0 +1,141 @@
+"""What sensor dropout and mask tokens buy: ours, the naive baselines and specialists, same teacher, budget and scenes.
+
+python scripts/baselines.py runs/baselines --steps 500000 --specialists force+proprio+rgb depth+force+proprio
+
+Started again with the same arguments it goes on where it stopped. Leaves comparison.csv beside the runs.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from robofuse.evaluate import Evaluate, run_evaluate
+from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.folder import EPISODES, write_safely
+from robofuse.stats import paired_difference, wilson
+from robofuse.train import Train, run_train
+from robofuse.train.build import teacher_config
+from robofuse.train.command import CONFIG, recorded
+
+VARIANTS = {
+    "dropout": {},
+    "no dropout": {"dropout": "none"},  # untrained mask tokens stand for what is missing
+    "zero-filling": {"hidden_as": "zeros"},  # the same dropout, but hidden sensors read zero and nothing tells
+}
+Episodes = Mapping[str, list[bool]]  # condition → success by scene
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What to compare.
+
+    Attributes:
+        folder: For the runs and the table.
+        robot: Robot, as in `robofuse list`.
+        steps: Control steps of every training.
+        teacher_steps: Control steps of the teacher that all of them share.
+        seed: Of every training.
+        specialists: Sets of sensors, joined by +; for each, a policy is trained that never had another one.
+        episodes: Scenes of the evaluation.
+        only: Of dropout, "no dropout" and zero-filling, those to train.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    robot: str = "arm"
+    steps: int = 500_000
+    teacher_steps: int = 600_000
+    seed: int = 1
+    specialists: tuple[str, ...] = ()
+    episodes: int = 500
+    only: tuple[str, ...] = tuple(VARIANTS)
+
+
+def train(config: Train, folder: Path) -> None:
+    """Begin or go on, to the end."""
+    status = run_train(recorded(folder) if (folder / CONFIG).exists() else config.but(out=folder))
+    if status:
+        raise SystemExit(status)
+
+
+def evaluate(run: Path, out: Path, episodes: int, conditions: tuple[str, ...]) -> Episodes:
+    """Success by condition and scene."""
+    status = run_evaluate(Evaluate(str(run), episodes=episodes, conditions=conditions, out=out))
+    if status:
+        raise SystemExit(status)
+    found: dict[str, list[bool]] = {}
+    with (out / EPISODES).open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            found.setdefault(row["condition"], []).append(row["success"] == "1")
+    return found
+
+
+def compare(results: Mapping[str, Episodes]) -> tuple[Table, str]:
+    """Success of each in per cent with its interval, and by how much the first differs, scene by scene."""
+    first, *others = results
+    table, text = Table(), io.StringIO()
+    table.add_column("condition")
+    for name in results:
+        table.add_column(name, justify="right")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("success", "success_low", "success_high", "difference", "difference_low", "difference_high")
+    writer.writerow(("condition", "policy", "n", *columns))
+    for condition, ours in results[first].items():
+        cells = []
+        for name in results:
+            theirs = results[name].get(condition)
+            if theirs is None:
+                cells.append("")
+                continue
+            rate, (low, high) = sum(theirs) / len(theirs), wilson(sum(theirs), len(theirs))
+            apart = paired_difference(theirs, ours)
+            writer.writerow((condition, name, len(theirs), rate, low, high, *(apart if name != first else "   ")))
+            cells.append(f"{rate:.1%} ({low:.1%} to {high:.1%})")
+            if name != first:
+                cells[-1] += f"\n{first} {apart.value:+.1%} ({apart.low:+.1%} to {apart.high:+.1%})"
+        table.add_row(condition, *cells)
+    return table, text.getvalue()
+
+
+def main(asked: Baselines) -> None:
+    """Train, evaluate, compare."""
+    unknown = [name for name in asked.only if name not in VARIANTS]
+    if unknown or not asked.only:
+        raise SystemExit(f"error: --only takes {', '.join(VARIANTS)}; got {' '.join(unknown) or 'none'}")
+    base = Train().but(robot=asked.robot, steps=asked.steps, teacher_steps=asked.teacher_steps, seed=asked.seed)
+    teacher = teacher_config(base, asked.folder)
+    train(teacher, Path(str(teacher.out)))
+    base = base.but(teacher=str(teacher.out))
+    results: dict[str, Episodes] = {}
+    for name in asked.only:
+        run = asked.folder / name.replace(" ", "-")
+        train(base.but(**VARIANTS[name]), run)
+        results[name] = evaluate(run, run / "evaluation", asked.episodes, ("everything",))
+    specialists: dict[str, list[bool]] = {}
+    for sensors in asked.specialists:
+        run, keys = asked.folder / f"specialist-{sensors}", tuple(sensors.split("+"))
+        train(base.but(sensors=keys, dropout="none"), run)
+        won = evaluate(run, run / "evaluation", asked.episodes, ("all",))["all"]
+        everything = sorted(base.scenes.sensors)
+        specialists[dead(everything, set(everything) - set(keys)).name] = won
+    if specialists:
+        results["specialist"] = specialists
+    table, text = compare(results)
+    write_safely(asked.folder / "comparison.csv", text)
+    console = Console(highlight=False)
+    console.width = max(console.width, 40 * len(results) + 20)
+    console.print(table)
+    console.print(f"wrote {asked.folder / 'comparison.csv'}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Baselines, description=__doc__))
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
