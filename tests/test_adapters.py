@@ -56,7 +56,7 @@ def _equal(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", [IDS[0], *(pytest.param(id, marks=pytest.mark.slow) for id in IDS[1:])])
 def test_single_vector_and_sb3_agree_to_the_bit(id):
     """Three doors to the same worlds: episodes 0, 1, 2 of seed 9, the same actions, through their ends and beyond."""
     singles = [gym.make(id, image_size=16) for _ in range(3)]

@@ -257,8 +257,9 @@ def test_the_interpreter_ends_quietly_when_nobody_closed(name):
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=60, env=env)
-    # Warp's C++ says so itself where there is no CUDA driver
-    said = [line for line in done.stderr.splitlines() if "CUDA driver" not in line]
+    # Warp's C++ says so itself where there is no CUDA driver; a busy machine makes us say that we compile
+    expected = ("CUDA driver", "robofuse: compiling the ray tracer")
+    said = [line for line in done.stderr.splitlines() if not any(text in line for text in expected)]
     assert (done.returncode, said, done.stdout) == (0, [], "")
 
 

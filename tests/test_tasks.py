@@ -28,7 +28,7 @@ def _expert_rate(task, robot, scenes, seed):
 @pytest.mark.parametrize("robot", ["arm", "gripper"])
 @pytest.mark.parametrize("task", ALL)
 def test_the_expert_solves_it(task, robot):
-    assert _expert_rate(task, robot, 100, seed=20) >= 0.95
+    assert _expert_rate(task, robot, 40, seed=20) >= 0.95
 
 
 @pytest.mark.slow

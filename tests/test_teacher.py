@@ -48,6 +48,7 @@ def test_a_run_trains_its_own_teacher_first(taught, capsys):
     )  # after 0.6 of the training it is silent
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
     folder, show = tmp_path / "cut", Display.show

@@ -229,6 +229,7 @@ def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors.broken"]
 
 
+@pytest.mark.slow
 def test_validation_changes_nothing_that_is_learned(whole, tmp_path):
     assert run_train(SMALL.but(out=tmp_path / "blind", validate_every=0)) == 0
     a, b = weights(whole), weights(tmp_path / "blind")
@@ -236,7 +237,9 @@ def test_validation_changes_nothing_that_is_learned(whole, tmp_path):
     assert not (tmp_path / "blind" / "best.safetensors").exists()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_asked_to_stop_it_leaves_a_checkpoint(tmp_path, monkeypatch, capsys, number, status):
     folder, show, handler = tmp_path / "run", Display.show, signal.getsignal(number)
 

@@ -45,7 +45,7 @@ def losses(model: "FusionPPO", batch: Batch, clip: float) -> tuple[Tensor, Tenso
     entropy = policy.entropy(distribution).mean()
     target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
     value = (policy.normalised_values(fused, obs) - target).square().mean()
-    loss = surrogate - model.ent_coef * entropy + model.vf_coef * value
+    loss = surrogate - model.entropy_weight() * entropy + model.vf_coef * value
     parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
     weight = model.teacher_weight()
     if weight and model.teacher is not None:

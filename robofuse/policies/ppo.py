@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
@@ -49,11 +49,11 @@ class FusionPPO(PPO):
         gamma: float = 0.96,
         gae_lambda: float = 0.95,
         clip_range: Any = 0.2,  # noqa: ANN401
-        ent_coef: float = 0.003,
+        ent_coef: float | Schedule = 0.003,
         aux_coef: float = 2.0,
         teacher: Teacher | None = None,
         teacher_coef: float = 3.0,
-        teacher_until: float = 0.35,
+        teacher_until: float = 0.4,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -68,7 +68,7 @@ class FusionPPO(PPO):
             gamma: discount.
             gae_lambda: λ of generalised advantage estimation.
             clip_range: number, or function of the remaining progress.
-            ent_coef: weight of the entropy of the executed action.
+            ent_coef: weight of the entropy of the executed action; number, or function of the remaining progress.
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
@@ -95,7 +95,7 @@ class FusionPPO(PPO):
             gamma=gamma,
             gae_lambda=gae_lambda,
             clip_range=clip_range,
-            ent_coef=ent_coef,
+            ent_coef=ent_coef,  # pyright: ignore[reportArgumentType]
             **kwargs,
         )
 
@@ -181,6 +181,11 @@ class FusionPPO(PPO):
         self._n_updates += self.n_epochs
         self._record(sums, count, clip, first_ratio, epoch + 1)
         self.seconds["learn"] += time.perf_counter() - began
+
+    def entropy_weight(self) -> float:
+        """Weight of the entropy at this point of the training."""
+        given = cast(float | Schedule, self.ent_coef)
+        return given(self._current_progress_remaining) if callable(given) else given
 
     def teacher_weight(self) -> float:
         """Weight of the teacher's advice at this point of the training."""

@@ -104,7 +104,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
         gamma=learning.gamma,
         gae_lambda=learning.gae_lambda,
         clip_range=learning.clip,
-        ent_coef=learning.ent_coef,
+        ent_coef=partial(_ramp, learning.ent_coef, learning.ent_coef * learning.ent_final),
         aux_coef=learning.aux_coef,
         teacher=find_teacher(config, folder, len(env.world.privileged_names)),
         teacher_coef=learning.teacher_coef,

@@ -72,7 +72,7 @@ class Network:
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
     hidden: tuple[int, ...] = (128,)
-    log_std_init: float = -1.2
+    log_std_init: float = -0.9
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Learning:
         epochs: Passes over a rollout.
         gamma: Discount.
         gae_lambda: λ of generalised advantage estimation.
-        ent_coef: Weight of the entropy.
+        ent_coef: Weight of the entropy at the start.
+        ent_final: Share of it that is left at the end, falling linearly.
         aux_coef: Weight of the loss on what tokens tell of the simulator's truth.
         teacher: A policy that knows the truth and says what to do in the states that ours comes to: auto trains one
             first (in the folder `teacher` of the run), none does without, or a policy file or run folder.
@@ -110,12 +111,13 @@ class Learning:
     epochs: int = 3
     gamma: float = 0.96
     gae_lambda: float = 0.95
-    ent_coef: float = 0.001
+    ent_coef: float = 0.002
+    ent_final: float = 0.1
     aux_coef: float = 2.0
     teacher: str = "auto"
     teacher_steps: int = 600_000
     teacher_coef: float = 3.0
-    teacher_until: float = 0.35
+    teacher_until: float = 0.4
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None

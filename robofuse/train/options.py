@@ -105,7 +105,7 @@ class Train:
 
 _SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
 _RANGES = {
-    **dict.fromkeys(("lr", "lr_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE),
+    **dict.fromkeys(("lr", "lr_final", "ent_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE),
     **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
     "clip": (0.0, 10.0, "["),
     "teacher_until": (0.0, 1.0, "("),
@@ -122,11 +122,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "epochs": 6,
         "ent_coef": 0.01,
+        "ent_final": 1.0,
         "log_std_init": -0.7,
         "aux_coef": 0.0,
         "teacher": "none",
     },
-    "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003},
+    "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003, "ent_final": 1.0},
     "quick": {"robot": "gripper", "steps": 300_000, "teacher_steps": 200_000, "validation_episodes": 16},
 }
 

@@ -1,0 +1,38 @@
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "baselines.py"
+
+
+def run(folder, *more):
+    options = "--robot gripper --steps 1600 --teacher-steps 1600 --episodes 2 --specialists force+proprio".split()
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), *options, *more], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+def test_the_script_compares_what_it_trains_and_goes_on_where_it_stopped(tmp_path):
+    first = run(tmp_path)
+    assert first.returncode == 0, first.stderr
+    with (tmp_path / "comparison.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    by_policy = {
+        name: [row["condition"] for row in rows if row["policy"] == name] for name in ("dropout", "specialist")
+    }
+    assert len(rows) == 3 * 19 + 1
+    assert len(by_policy["dropout"]) == 19
+    assert by_policy["specialist"] == ["no-depth+rgb"]
+    before = (tmp_path / "comparison.csv").read_bytes()
+    again = run(tmp_path)
+    assert again.returncode == 0 and "is finished" in again.stdout
+    assert (tmp_path / "comparison.csv").read_bytes() == before
+
+
+def test_unknown_variants_are_refused(tmp_path):
+    asked = run(tmp_path, "--only", "magic")
+    assert asked.returncode == 1 and "zero-filling" in asked.stderr
