@@ -76,7 +76,7 @@ class Display:
             ]
             if told:
                 parts.append(f"{title}: {', '.join(told)}")
-        return f"validation at {news.step:,}: {'; '.join(parts)}{'; the best so far' if news.best else ''}"
+        return f"validation at {news.step:,}: {'; '.join(parts)}{'; kept as the best' if news.best else ''}"
 
 
 def validation_table(

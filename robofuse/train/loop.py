@@ -20,7 +20,7 @@ from robofuse.train.curve import draw_curve
 from robofuse.train.options import Train
 from robofuse.train.tables import VALIDATION, Progress, Table
 from robofuse.train.updates import log_update, not_finite, recent_success
-from robofuse.train.validation import Interrupted, Validator, score
+from robofuse.train.validation import Interrupted, Validator, doubt, score
 
 LATEST, FINAL = "latest.safetensors", "final.safetensors"
 
@@ -33,7 +33,7 @@ class News(NamedTuple):
         success: of the last episodes, NaN before any has ended.
         speed: control steps per second of training since this process began, without validation.
         validation: success by condition, if there was a validation just now.
-        best: whether it was the best so far.
+        best: whether it is the best now: no earlier one was better beyond chance.
     """
 
     step: int
@@ -175,8 +175,8 @@ class Training:
             spent = self.place.validation_seconds + self.validator.seconds
             self.place = self.place._replace(validation_seconds=spent)
         total = score(conditions, success)
-        row = self._best_row()
-        best = row is None or total >= float(row["score"])
+        highest = max((float(row["score"]) for row in self._validations.rows), default=0.0)
+        best = self._best_row() is None or total >= highest - doubt(conditions, success, self.validator.episodes)
         self._validations.add({"step": self.place.step, "score": total, **success})
         self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.place.step)
         if best:

@@ -1,5 +1,6 @@
 """Validation while training: fixed scenes, deterministic actions, every sensor lost once and alone once."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -81,3 +82,15 @@ def score(conditions: Sequence[Condition], success: dict[str, float]) -> float:
     lost = removed(conditions)
     full = success["all"]
     return full if not lost else 0.5 * (full + sum(success[name] for name in lost) / len(lost))
+
+
+def doubt(conditions: Sequence[Condition], success: dict[str, float], episodes: int) -> float:
+    """Standard error of `score`: of two policies that are as good as each other within it, the later one is taken.
+
+    It has learned longer, and the highest of many noisy scores is mostly luck: of one run, the policy with the highest
+    of nine scores, 98 %, then succeeded in 93 % of 500 scenes with all sensors, and the last, 97 %, in 97 %.
+    """
+    lost = removed(conditions)
+    weights = {"all": 0.5} | {name: 0.5 / len(lost) for name in lost} if lost else {"all": 1.0}
+    smooth = {name: (success[name] * episodes + 1.0) / (episodes + 2.0) for name in weights}
+    return math.sqrt(sum(weights[name] ** 2 * p * (1.0 - p) / episodes for name, p in smooth.items()))
