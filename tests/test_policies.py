@@ -12,6 +12,7 @@ from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subset
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, FusionPPO
 from robofuse.policies.encoders import millimetres, saturated, slopes
+from robofuse.policies.losses import losses
 from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.policies.running import RunningNorm
 from robofuse.sensors import Sensor, infer_sensors, observation_space
@@ -436,6 +437,21 @@ def test_options_that_would_do_nothing_are_refused(options, message):
 def test_learning_beyond_the_asked_steps():
     env = make_env(Independent(0.3))
     FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu").learn(60)  # the second rollout ends at 96
+    env.close()
+
+
+def test_the_entropy_bonus_may_follow_the_progress():
+    env = make_env()
+    model = FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", seed=0, ent_coef=lambda left: 0.5 * left)
+    model.learn(48)
+    batch = next(model.rollout_buffer.minibatches(48))
+    found = {}
+    for left in (1.0, 0.2, 0.0):
+        model._current_progress_remaining = left
+        loss, _, parts = losses(model, batch, 0.2)
+        found[left] = loss.item() + 0.5 * left * parts["entropy"].item()
+    assert parts["entropy"].abs() > 0.1
+    assert found[1.0] == pytest.approx(found[0.0], abs=1e-5) and found[0.2] == pytest.approx(found[0.0], abs=1e-5)
     env.close()
 
 
