@@ -1,0 +1,179 @@
+"""Faults that any sensor can have."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robofuse.faults.fault import Fault, Moment
+
+
+@dataclass(frozen=True)
+class Blackout(Fault):
+    """Nothing arrives: the reading is 0. Announced by default; there is no half of it, severity above 0 is all."""
+
+    name: ClassVar[str] = "blackout"
+    announced: ClassVar[bool] = True
+    silences: ClassVar[bool] = True
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        return torch.zeros_like(reading)
+
+
+@dataclass(frozen=True)
+class Intermittent(Blackout):
+    """A loose contact: outages come and go as a two-state Markov process; announced by default.
+
+    Attributes:
+        severity: share of the time in which nothing arrives is 0.9 of it.
+        steps: mean length of an outage [control steps].
+    """
+
+    steps: float = 5.0
+
+    name: ClassVar[str] = "intermittent"
+
+    def __post_init__(self) -> None:
+        """Outages last at least a step."""
+        super().__post_init__()
+        if self.steps < 1.0:
+            raise ValueError(f"steps of intermittent must be at least 1, got {self.steps:g}")
+
+    def bursts(self) -> tuple[float, float]:
+        """See `Fault.bursts`."""
+        share = 0.9 * self.severity
+        return self.steps, max(self.steps * (1.0 - share) / share, 1.0)
+
+
+@dataclass(frozen=True)
+class Freeze(Fault):
+    """The last reading before it stays; at severity s, of elements of vectors and windows the first share s does.
+
+    A frozen camera is frozen as a whole.
+    """
+
+    name: ClassVar[str] = "freeze"
+    holds: ClassVar[bool] = True
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        if reading.ndim == 4:
+            return moment.before
+        count = max(1, round(self.severity * reading.shape[-1]))
+        reading[..., :count] = moment.before[..., :count]
+        return reading
+
+
+@dataclass(frozen=True)
+class Latency(Fault):
+    """Readings arrive late, by 0.5 s at severity 1, and by up to `jitter` more, drawn anew for each.
+
+    Attributes:
+        seconds: at severity 1 [s], at most 1.
+        jitter: at severity 1 [s], at most 1.
+    """
+
+    seconds: float = 0.5
+    jitter: float = 0.0
+
+    name: ClassVar[str] = "latency"
+    history: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        """Times within what is remembered."""
+        super().__post_init__()
+        for what in ("seconds", "jitter"):
+            if not 0.0 <= getattr(self, what) <= 1.0:
+                raise ValueError(f"{what} of {self.name} must lie in [0, 1], got {getattr(self, what):g}")
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        late = self.severity * (self.seconds + self.jitter * moment.uniform(1)[:, 0])
+        return moment.past((late / moment.dt).round().long().minimum(moment.step))
+
+
+@dataclass(frozen=True)
+class Jitter(Latency):
+    """Readings arrive late by anything up to 0.3 s at severity 1, drawn anew for each."""
+
+    seconds: float = 0.0
+    jitter: float = 0.3
+
+    name: ClassVar[str] = "jitter"
+
+
+@dataclass(frozen=True)
+class Slow(Fault):
+    """A reduced rate: each reading is held, for 1 s at severity 1.
+
+    Attributes:
+        seconds: between deliveries at severity 1 [s], at most 2.
+    """
+
+    seconds: float = 1.0
+
+    name: ClassVar[str] = "slow"
+    history: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        """Times within what is remembered."""
+        super().__post_init__()
+        if not 0.0 < self.seconds <= 2.0:
+            raise ValueError(f"seconds of slow must lie in (0, 2], got {self.seconds:g}")
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        interval = max(1, round(self.severity * self.seconds / moment.dt))
+        return moment.past(moment.since % interval)
+
+
+@dataclass(frozen=True)
+class NotANumber(Fault):
+    """NaN in a share of the elements: all of them at severity 1, each drawn anew at every step."""
+
+    value: ClassVar[float] = float("nan")
+
+    name: ClassVar[str] = "nan"
+    kinds: ClassVar = ("vector", "window")
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        hit = moment.uniform(*reading.shape[1:]) <= self.severity
+        return reading.masked_fill(hit, self.value)
+
+
+@dataclass(frozen=True)
+class Infinite(NotANumber):
+    """Inf in a share of the elements: all of them at severity 1, each drawn anew at every step."""
+
+    value: ClassVar[float] = float("inf")
+
+    name: ClassVar[str] = "inf"
+
+
+@dataclass(frozen=True)
+class Stale(Fault):
+    """A driver that delivers another episode: the readings that this environment's last one had at the same step.
+
+    In the first episode of an environment there is no other, and the reading before the fault stays. At severity s it
+    befalls a share s of the episodes.
+    """
+
+    name: ClassVar[str] = "stale"
+    holds: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """See `Fault.apply`."""
+        hit = moment.uniform(1, fixed=True)[:, 0] <= self.severity
+        hit = hit.reshape(-1, *[1] * (reading.ndim - 1))
+        return select(hit, moment.other(), reading)
+
+
+def select(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """`torch.where`, of unsigned 16-bit numbers too."""
+    if first.dtype == torch.uint16:
+        return torch.where(chosen, first.view(torch.int16), second.view(torch.int16)).view(torch.uint16)
+    return torch.where(chosen, first, second)

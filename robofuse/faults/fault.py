@@ -1,0 +1,160 @@
+"""What a fault is: something that changes one sensor's readings, and a severity from 0 to 1."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.sensors import Kind, Sensor
+from robofuse.streams import Stream, bits, normal, shift, uniform
+
+_BANK = 1 << 20
+EVERY_KIND: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way in which a sensor breaks. A new one is a frozen dataclass with a name and `apply`.
+
+    Subclasses say in their docstring what severity 1 is, in physical units; what lies between is proportional unless
+    they say otherwise. Severity 0 never reaches `apply`: nothing happens.
+
+    Attributes:
+        severity: from 0, healthy, to 1, as bad as it gets.
+        name: what plans call it.
+        kinds: of the sensors that it can befall.
+        announced: whether `available` tells of it, unless a plan says otherwise.
+        silences: whether nothing is left of the reading, so that no other fault can befall it.
+        history: how many seconds `Moment.past` can look back.
+        holds: whether `apply` reads `Moment.before`.
+        recalls: whether `apply` reads `Moment.other`.
+    """
+
+    severity: float = 1.0
+
+    name: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Kind, ...]] = EVERY_KIND
+    announced: ClassVar[bool] = False
+    silences: ClassVar[bool] = False
+    history: ClassVar[float] = 0.0
+    holds: ClassVar[bool] = False
+    recalls: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Numbers are finite and severity lies in [0, 1]; ValueError."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+                raise ValueError(f"{field.name} of {self.name} must be a finite number, got {value!r}")
+        if not 0.0 <= self.severity <= 1.0:
+            raise ValueError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
+
+    def apply(self, reading: Tensor, moment: "Moment") -> Tensor:
+        """Broken readings.
+
+        Args:
+            reading: (n, …) healthy ones, in the sensor's dtype; may be changed in place.
+            moment: where and when; its random numbers and memory.
+
+        Returns:
+            The same shape and dtype.
+        """
+        raise NotImplementedError
+
+    def bursts(self) -> tuple[float, float] | None:
+        """Mean length of a burst and of the gap before the next one [control steps], if it comes in bursts by nature."""
+        return None
+
+
+class Moment:
+    """Where and when a fault strikes n readings of one sensor, and all that may depend on it.
+
+    Random numbers depend on (seed, episode, control step, sensor, fault) alone: not on n, other faults or the order of
+    the calls.
+
+    Attributes:
+        sensor: which.
+        since: int64 (n,), control steps since the fault set in; 0 at its first reading.
+        step: int64 (n,), control steps since the episode's start.
+        dt: seconds of a control step.
+        before: (n, …) of faults that hold: the last reading before it set in; the first one if there was none.
+    """
+
+    def __init__(
+        self,
+        sensor: Sensor,
+        since: Tensor,
+        step: Tensor,
+        dt: float,
+        before: Tensor,
+        past: Callable[[Tensor], Tensor],
+        other: Callable[[Tensor], Tensor],
+        beside: Callable[[str], Tensor | None],
+        seed: int,
+        episode: Tensor,
+        salt: int,
+    ) -> None:
+        """See the class; `past`, `other` and `beside` look readings up, `salt` tells faults apart."""
+        self.sensor, self.since, self.step, self.dt, self.before = sensor, since, step, dt, before
+        self._past, self._other, self._beside = past, other, beside
+        self._seed, self._episode, self._salt = seed, episode, salt
+
+    def beside(self, key: str) -> Tensor | None:
+        """(n, …) the healthy reading of another sensor at the same time; None if there is no such sensor."""
+        return self._beside(key)
+
+    def other(self) -> Tensor:
+        """(n, …) what the sensor read at this step in the environment's previous episode; without one, `before`."""
+        return self._other(self.before)
+
+    def past(self, age: Tensor | int) -> Tensor:
+        """(n, …) healthy readings of some control steps ago, at most `Fault.history`; never from before the episode.
+
+        Args:
+            age: int64 (n,) or one number, in control steps; 0 is the present reading.
+        """
+        return self._past(torch.as_tensor(age, device=self.step.device).expand(len(self.step)))
+
+    def uniform(self, *shape: int, fixed: bool = False) -> Tensor:
+        """float32 (n, *shape), uniform in (0, 1); new at every step, or `fixed` for the episode."""
+        return self._draw(uniform, shape, fixed)
+
+    def normal(self, *shape: int, fixed: bool = False) -> Tensor:
+        """float32 (n, *shape), standard normal; new at every step, or `fixed` for the episode."""
+        return self._draw(normal, shape, fixed)
+
+    def grain(self, *shape: int, fixed: bool = False) -> Tensor:
+        """As `normal`, for whole images: stretches of a bank of a million numbers, as hashing each would take long."""
+        length = int(np.prod(shape))
+        if length > _BANK // 2:
+            raise ValueError(f"readings of {length:,} numbers are too large for the bank of noise")
+        place = shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)[:, 0]
+        starts = _BANK - length
+        rows = _bank().as_strided((starts, length), (1, 1)).index_select(0, (place % starts).cpu())
+        return rows.to(self.step.device).reshape(-1, *shape)
+
+    def _draw(self, draw: Callable[..., Tensor], shape: Sequence[int], fixed: bool) -> Tensor:
+        salt = self._salt + (1 if draw is normal else 0)
+        numbers = draw(self._seed, Stream.FAULTS, self._episode, self._when(fixed), int(np.prod(shape)), salt)
+        return numbers.float().reshape(-1, *shape)
+
+    def _when(self, fixed: bool) -> Tensor | int:
+        return (1 << 40) if fixed else self.step  # a step that no episode comes to
+
+
+def salt_of(sensor: str, name: str, index: int) -> int:
+    """Tells the random numbers of faults apart; `index` counts those of the same name on the same sensor."""
+    return (zlib.crc32(f"{sensor}:{name}:{index}".encode()) << 2) + (1 << 40)
+
+
+_cache: list[Tensor] = []
+
+
+def _bank() -> Tensor:
+    if not _cache:
+        _cache.append(torch.randn(_BANK, generator=torch.Generator().manual_seed(0xFA017)))
+    return _cache[0]

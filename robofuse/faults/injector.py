@@ -1,0 +1,243 @@
+"""Breaks the sensors of N environments: one implementation for World and wrappers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from robofuse.faults.fault import Moment, salt_of
+from robofuse.faults.plan import Plan, Strike
+from robofuse.sensors import Sensor
+from robofuse.streams import Stream, check_seed, uniform
+
+_NEVER = torch.iinfo(torch.int64).max
+_RECALLED = 256  # steps of an episode that `Moment.other` can recall; beyond them the last one stays
+
+
+class Injector:
+    """Faults in N environments, a function of (seed, episode, control step) and the readings.
+
+    Attributes:
+        plan: what breaks; strikes of severity 0 are left out.
+        keys: the M sensors, in the order of `available`.
+        seed: of the faults; to change it, set it and start an episode in every environment.
+    """
+
+    def __init__(
+        self, plan: Plan, sensors: Sequence[Sensor], num: int, seed: int, dt: float, phases: Sequence[str] = ()
+    ) -> None:
+        """Everything is healthy until an episode starts.
+
+        Args:
+            plan: what breaks.
+            sensors: what there is.
+            num: N.
+            seed: of the faults.
+            dt: seconds of a control step.
+            phases: of the task, if it has any.
+
+        Raises:
+            ValueError: the plan does not fit the sensors.
+        """
+        plan.check(sensors, phases)
+        self.plan = replace(plan, strikes=tuple(strike for strike in plan if strike.fault.severity))
+        self.keys, self.seed, self._dt, self._phases = [s.key for s in sensors], check_seed(seed), dt, list(phases)
+        self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        by_key, count = {sensor.key: sensor for sensor in sensors}, {}
+        self._running: list[_Running] = []
+        for strike in self.plan:
+            named = (strike.sensor, strike.fault.name)
+            count[named] = count.get(named, -1) + 1
+            self._running.append(_Running(strike, by_key[strike.sensor], num, salt_of(*named, count[named])))
+        self._memory: dict[str, _Memory] = {}
+        for key in {strike.sensor for strike in self.plan}:
+            faults = [strike.fault for strike in self.plan if strike.sensor == key]
+            back = max(round(fault.history / dt) for fault in faults)
+            if back or any(fault.recalls for fault in faults):
+                recalls = any(fault.recalls for fault in faults)
+                self._memory[key] = _Memory(num, max(back, _RECALLED if recalls else 0) + 1, recalls)
+
+    def start(self, rows: Tensor, episode: Tensor) -> None:
+        """Begin episodes; `rows` int64 (n,) environments, `episode` int64 (n,) numbers."""
+        if not self._running or not len(rows):
+            return
+        self._episode[rows], self._step[rows] = episode, 0
+        for running in self._running:
+            running.start(rows, self.seed, episode)
+        for memory in self._memory.values():
+            memory.start(rows)
+
+    def step(self) -> None:
+        """Every environment has advanced by a control step."""
+        self._step += 1
+
+    def apply(
+        self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
+        phase: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+        """What arrives of healthy readings; call it once for every control step of an environment.
+
+        Args:
+            readings: key → (n, …); not changed.
+            rows: int64 (n,) the environments they come from; all by default.
+            live: bool (n, M), sensors that deliver at all; faults change nothing of others.
+            phase: int64 (n,), which of the phases the task is in.
+
+        Returns:
+            The same keys, with fresh tensors where anything broke; int8 (n, M), 0 where an announced fault is.
+        """
+        rows = torch.arange(len(self._step)) if rows is None else rows
+        arrived, told = dict(readings), torch.ones(len(rows), len(self.keys), dtype=torch.int8)
+        for key, memory in self._memory.items():
+            memory.push(_bits(readings[key]), rows, self._step[rows])
+        for running in self._running:
+            strike, column = running.strike, self.keys.index(running.strike.sensor)
+            reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
+            since = running.follow(rows, self._step[rows], reached, self.seed, self._episode[rows])
+            active = since >= 0
+            reading = arrived[strike.sensor]
+            if strike.fault.holds:
+                running.hold(_bits(reading), rows, ~active)
+            hit = active if live is None else active & live[:, column]
+            struck = hit.nonzero()[:, 0]
+            if not len(struck):
+                continue
+            if strike.told:
+                told[struck, column] = 0
+            broken = strike.fault.apply(_rows(reading, struck), self._moment(running, readings, rows, struck, since))
+            arrived[strike.sensor] = _put(reading, struck, broken)
+        return arrived, told
+
+    def _moment(
+        self, running: "_Running", readings: Mapping[str, Tensor], rows: Tensor, struck: Tensor, since: Tensor
+    ) -> Moment:
+        worlds, key = rows[struck], running.strike.sensor
+        step, dtype = self._step[worlds], readings[key].dtype
+        memory, present = self._memory.get(key), readings[key]
+        before = _unbits(running.held[worlds], dtype) if running.held is not None else _rows(present, struck)
+
+        def past(age: Tensor) -> Tensor:
+            return _rows(present, struck) if memory is None else _unbits(memory.look(worlds, step, age), dtype)
+
+        def other(otherwise: Tensor) -> Tensor:
+            if memory is None:
+                return otherwise
+            return _unbits(memory.recall(worlds, step, _bits(otherwise)), dtype)
+
+        def beside(name: str) -> Tensor | None:
+            return _rows(readings[name], struck) if name in readings else None
+
+        return Moment(
+            running.sensor, since[struck], step, self._dt, before, past, other, beside, self.seed,
+            self._episode[worlds], running.salt,
+        )  # fmt: skip
+
+
+@dataclass
+class _Running:
+    """One strike in N environments."""
+
+    strike: Strike
+    sensor: Sensor
+    num: int
+    salt: int
+
+    def __post_init__(self) -> None:
+        self.held: Tensor | None = None
+        self._wait = torch.zeros(self.num, dtype=torch.int64)  # steps after the phase, or the episode's start
+        self._first = torch.full((self.num,), _NEVER)  # the first step of the fault, once it is known
+        self._began = torch.full((self.num,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
+        self._fresh = torch.ones(self.num, dtype=torch.bool)
+        self._draw = partial(uniform, stream=Stream.FAULTS, count=1, salt=self.salt + 3)
+
+    def start(self, rows: Tensor, seed: int, episode: Tensor) -> None:
+        strike, wait = self.strike, torch.full_like(rows, self.strike.step)
+        if strike.until is not None:
+            drawn = self._draw(seed=seed, episode=episode, step=1 << 40)[:, 0]
+            wait = strike.step + (drawn * (strike.until - strike.step + 1)).long()
+        self._wait[rows], self._began[rows], self._fresh[rows] = wait, -1, True
+        self._first[rows] = wait if strike.phase is None else _NEVER
+
+    def follow(self, rows: Tensor, step: Tensor, reached: Tensor | None, seed: int, episode: Tensor) -> Tensor:
+        """Control steps since the fault set in, int64 (n,), −1 where it is not there."""
+        if reached is not None:
+            now = reached & (self._first[rows] == _NEVER)
+            self._first[rows] = torch.where(now, step + self._wait[rows], self._first[rows])
+        first = self._first[rows]
+        there = step >= first
+        if self.strike.lasts is not None:
+            there &= step - first < self.strike.lasts
+        bursts = self.strike.bursts or self.strike.fault.bursts()
+        if bursts is None:
+            return torch.where(there, step - first, -1)
+        on, gap = bursts
+        drawn, began = self._draw(seed=seed, episode=episode, step=step)[:, 0], self._began[rows]
+        stays = drawn >= 1.0 / on
+        # at its first step the process is where it is in the long run
+        comes = drawn < torch.where(step == first, on / (on + gap), 1.0 / gap)
+        burst = there & torch.where(began >= 0, stays, comes)
+        began = torch.where(burst, torch.where(began >= 0, began, step), -1)
+        self._began[rows] = began
+        return torch.where(burst, step - began, -1)
+
+    def hold(self, reading: Tensor, rows: Tensor, healthy: Tensor) -> None:
+        """Remember the last reading before the fault; of an episode that begins with it, the first one."""
+        if self.held is None:
+            self.held = reading.new_zeros(self.num, *reading.shape[1:])
+        keep = (healthy | self._fresh[rows]).nonzero()[:, 0]
+        self.held[rows[keep]] = reading[keep]
+        self._fresh[rows] = False
+
+
+class _Memory:
+    """The last readings of one sensor in N environments, and those of the episode before."""
+
+    def __init__(self, num: int, length: int, recalls: bool) -> None:
+        self._num, self._length, self._recalls = num, length, recalls
+        self._ring: Tensor | None = None
+        self._old: Tensor | None = None
+        self._count = torch.zeros(num, dtype=torch.int64)  # readings of this episode, and of the one before
+        self._old_count = torch.zeros(num, dtype=torch.int64)
+
+    def start(self, rows: Tensor) -> None:
+        if self._recalls and self._ring is not None and self._old is not None:
+            self._old[rows], self._old_count[rows] = self._ring[rows], self._count[rows]
+        self._count[rows] = 0
+
+    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
+        if self._ring is None:
+            self._ring = reading.new_zeros(self._num, self._length, *reading.shape[1:])
+            self._old = torch.zeros_like(self._ring) if self._recalls else None
+        self._ring[rows, step % self._length] = reading
+        self._count[rows] = step + 1
+
+    def look(self, rows: Tensor, step: Tensor, age: Tensor) -> Tensor:
+        assert self._ring is not None
+        age = age.clamp(min=0, max=self._length - 1).minimum(step)
+        return self._ring[rows, (step - age) % self._length]
+
+    def recall(self, rows: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
+        assert self._old is not None
+        count = self._old_count[rows]
+        found = self._old[rows, step.minimum((count - 1).clamp(min=0)) % self._length]
+        return torch.where((count > 0).reshape(-1, *[1] * (found.ndim - 1)), found, otherwise)
+
+
+def _bits(x: Tensor) -> Tensor:
+    """torch cannot index unsigned 16-bit numbers, but the same bits as signed ones."""
+    return x.view(torch.int16) if x.dtype == torch.uint16 else x
+
+
+def _unbits(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.view(torch.uint16) if dtype == torch.uint16 else x
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    return _unbits(_bits(x).index_select(0, rows), x.dtype)
+
+
+def _put(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """A copy of x with other rows."""
+    return _unbits(_bits(x).index_copy(0, rows, _bits(values.to(x.dtype).contiguous())), x.dtype)

@@ -1,0 +1,302 @@
+"""Faults of colour cameras. Lengths are shares of the image, so that they mean the same at every size."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robofuse.faults.fault import Fault, Moment
+from robofuse.sensors import Kind, Sensor, channels_last
+
+_RGB: tuple[Kind, ...] = ("rgb",)
+
+
+def planes_last(reading: Tensor, sensor: Sensor) -> Tensor:
+    """A view (n, H, W, C) of images of either order."""
+    return reading if channels_last(sensor.shape) else reading.permute(0, 2, 3, 1)
+
+
+def planes_back(images: Tensor, sensor: Sensor) -> Tensor:
+    """The sensor's own order again."""
+    return images if channels_last(sensor.shape) else images.permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class ColourFault(Fault):
+    """A fault of colours in [0, 1]; subclasses write `colours`."""
+
+    kinds: ClassVar = _RGB
+
+    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+        """Colours out of the sensor's dtype and back, rounded and clipped."""
+        top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(moment.sensor)
+        colours = self.colours(planes_last(reading, moment.sensor).float() / top, moment).clamp(0.0, 1.0) * top
+        return planes_back(colours if reading.is_floating_point() else colours.round().to(reading.dtype), moment.sensor)
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """Float images (n, H, W, C) in [0, 1], and what becomes of them; values beyond are clipped."""
+        raise NotImplementedError
+
+
+def _top(sensor: Sensor) -> float:
+    return float(sensor.scale) if isinstance(sensor.scale, int | float) else 1.0
+
+
+@dataclass(frozen=True)
+class Gaussian(ColourFault):
+    """White noise.
+
+    Attributes:
+        deviation: standard deviation at severity 1, of the full range.
+    """
+
+    deviation: float = 0.3
+
+    name: ClassVar[str] = "noise"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        return image + self.severity * self.deviation * moment.grain(*image.shape[1:])
+
+
+@dataclass(frozen=True)
+class Shot(ColourFault):
+    """Photon noise: its variance grows with brightness (the normal limit of Poisson's law).
+
+    Attributes:
+        photons: that make full brightness at severity 1; 1/s² times as many at severity s.
+    """
+
+    photons: float = 8.0
+
+    name: ClassVar[str] = "shot"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        return image + self.severity * (image / self.photons).sqrt() * moment.grain(*image.shape[1:])
+
+
+@dataclass(frozen=True)
+class MotionBlur(ColourFault):
+    """The camera shakes: each picture is smeared along a line, whose direction is drawn anew for each.
+
+    Attributes:
+        length: of the line at severity 1, in image heights.
+    """
+
+    length: float = 0.3
+
+    name: ClassVar[str] = "motionblur"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        n, height, width, _ = image.shape
+        angle = math.pi * moment.uniform(1)[:, 0]
+        reach = torch.linspace(-0.5, 0.5, 2 * max(1, round(self.severity * self.length * height / 2)) + 1)
+        total = torch.zeros_like(image)
+        planes = image.permute(0, 3, 1, 2)
+        for t in reach.tolist():
+            shift = 2.0 * t * self.severity * self.length * height
+            theta = torch.eye(2, 3, device=image.device).repeat(n, 1, 1)
+            theta[:, 0, 2], theta[:, 1, 2] = shift * angle.cos() / width, shift * angle.sin() / height
+            grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
+            total += functional.grid_sample(planes, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+        return total / len(reach)
+
+
+@dataclass(frozen=True)
+class Defocus(ColourFault):
+    """Out of focus: a Gaussian blur.
+
+    Attributes:
+        width: standard deviation at severity 1, in image heights.
+    """
+
+    width: float = 0.1
+
+    name: ClassVar[str] = "defocus"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        sigma = self.severity * self.width * image.shape[1]
+        radius = max(1, math.ceil(3.0 * sigma))
+        x = torch.arange(-radius, radius + 1, device=image.device)
+        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+        kernel = kernel / kernel.sum()
+        planes = image.permute(0, 3, 1, 2)
+        channels = planes.shape[1]
+        for shape, pad in (((1, 1, -1, 1), (0, 0, radius, radius)), ((1, 1, 1, -1), (radius, radius, 0, 0))):
+            padded = functional.pad(planes, pad, mode="replicate")
+            planes = functional.conv2d(padded, kernel.view(shape).repeat(channels, 1, 1, 1), groups=channels)
+        return planes.permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Exposure(ColourFault):
+    """Too bright; colours are multiplied by 2 to the number of stops.
+
+    Attributes:
+        stops: at severity 1; negative ones darken.
+    """
+
+    stops: float = 3.0
+
+    name: ClassVar[str] = "overexposure"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        return image * 2.0 ** (self.severity * self.stops)
+
+
+@dataclass(frozen=True)
+class Underexposure(Exposure):
+    """Too dark; colours are multiplied by 2 to the (negative) number of stops."""
+
+    stops: float = -5.0
+
+    name: ClassVar[str] = "underexposure"
+
+
+@dataclass(frozen=True)
+class Glare(ColourFault):
+    """A lamp shines into the lens: a white spot, at a place drawn per episode, that fades outwards.
+
+    Attributes:
+        radius: standard deviation of the spot at severity 1, in image heights; its middle has brightness 2.
+    """
+
+    radius: float = 0.4
+
+    name: ClassVar[str] = "glare"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        x, y = _axes(image)
+        place = moment.uniform(2, fixed=True)
+        x, y = x - place[:, :1, None] * image.shape[2] / image.shape[1], y - place[:, 1:, None]
+        spot = torch.exp(-0.5 * (x.square() + y.square()) / (self.severity * self.radius) ** 2)
+        return image + 2.0 * self.severity * spot[..., None]
+
+
+@dataclass(frozen=True)
+class Occlusion(ColourFault):
+    """Something sticks to the lens: a dark square, at a place drawn per episode.
+
+    Attributes:
+        size: of its sides at severity 1, in image heights.
+        speed: at which it moves, in image heights per second; it comes in again on the other side.
+    """
+
+    size: float = 0.7
+    speed: float = 0.0
+
+    name: ClassVar[str] = "occlusion"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        x, y = _axes(image)
+        aspect = image.shape[2] / image.shape[1]
+        drawn = moment.uniform(3, fixed=True)
+        way = self.speed * moment.dt * moment.since
+        angle = 2.0 * math.pi * drawn[:, 2]
+        left = (drawn[:, 0] * aspect + way * angle.cos()).remainder(aspect)[:, None, None]
+        upper = (drawn[:, 1] + way * angle.sin()).remainder(1.0)[:, None, None]
+        # measured around the image's edges, so that the share that is covered never depends on the place
+        inside = ((x - left).remainder(aspect) < self.severity * self.size) & (
+            (y - upper).remainder(1.0) < self.severity * self.size
+        )
+        return torch.where(inside[..., None], 0.05, image)
+
+
+@dataclass(frozen=True)
+class MovingOcclusion(Occlusion):
+    """Somebody's arm, a cable: a dark square that moves through the picture."""
+
+    speed: float = 0.5
+
+    name: ClassVar[str] = "movingocclusion"
+
+
+@dataclass(frozen=True)
+class DeadPixels(ColourFault):
+    """Pixels that are black or white for good, at places drawn per episode.
+
+    Attributes:
+        share: of the pixels at severity 1.
+    """
+
+    share: float = 0.3
+
+    name: ClassVar[str] = "deadpixels"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        drawn = moment.grain(*image.shape[1:3], fixed=True)
+        edge = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(1.0 - self.severity * self.share)))
+        return torch.where(drawn[..., None].abs() > edge, (drawn > 0.0).float()[..., None], image)
+
+
+@dataclass(frozen=True)
+class DeadLines(ColourFault):
+    """Lines of pixels that are black for good, drawn per episode.
+
+    Attributes:
+        share: of the lines at severity 1.
+    """
+
+    share: float = 0.5
+
+    name: ClassVar[str] = "deadlines"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        dead = moment.uniform(image.shape[1], fixed=True) < self.severity * self.share
+        return image.masked_fill(dead[:, :, None, None], 0.0)
+
+
+@dataclass(frozen=True)
+class ColourCast(ColourFault):
+    """A wrong white balance: red and blue are multiplied by factors drawn per episode.
+
+    Attributes:
+        stops: standard deviation of a factor's logarithm to base 2 at severity 1.
+    """
+
+    stops: float = 1.0
+
+    name: ClassVar[str] = "colourcast"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        factors = 2.0 ** (self.severity * self.stops * moment.normal(image.shape[3], fixed=True))
+        factors[:, 1 : image.shape[3] - 1] = 1.0
+        return image * factors[:, None, None, :]
+
+
+@dataclass(frozen=True)
+class Compression(ColourFault):
+    """JPEG at a low quality: 100 at severity 0, 1 at severity 1."""
+
+    name: ClassVar[str] = "compression"
+
+    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+        """See `ColourFault.colours`."""
+        import cv2
+
+        quality = [cv2.IMWRITE_JPEG_QUALITY, max(1, round(100 - 99 * self.severity))]
+        pictures = (image * 255.0).round().to(torch.uint8).cpu().numpy()
+        for picture in pictures:
+            _, packed = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), quality)
+            picture[:] = cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+        return torch.from_numpy(pictures).to(image.device).float() / 255.0
+
+
+def _axes(image: Tensor) -> tuple[Tensor, Tensor]:
+    """x (1, 1, W) and y (1, H, 1) of pixels, in image heights."""
+    height, width = image.shape[1:3]
+    x = (torch.arange(width, device=image.device) + 0.5) / height
+    return x[None, None, :], ((torch.arange(height, device=image.device) + 0.5) / height)[None, :, None]
