@@ -86,7 +86,7 @@ class Strike:
 
 _WHEN = {field.name for field in fields(Strike)[2:]}
 _ITEM = re.compile(
-    r"""\s*(?P<sensors>[^:+@!?()]*?)\s*(?P<colon>:)?\s*(?P<fault>[^+@!?()\s]*)\s*
+    r"""\s*(?P<sensors>[^:+@!?()]*)(?P<colon>:)?\s*(?P<fault>[^+@!?()\s]*)\s*
     (?P<call>\((?P<given>[^()]*)\))?\s*(?P<at>@(?P<when>[^+!?]*))?\s*(?P<told>[!?])?\s*""",
     re.VERBOSE,
 )

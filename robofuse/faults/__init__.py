@@ -1,0 +1,47 @@
+"""How sensors break: fault models, plans that say what breaks when, and injectors that do it to any environment.
+
+Start at `fault.py`; `plan.py` is the language.
+"""
+
+from typing import TYPE_CHECKING
+
+from robofuse.lazy import lazy
+
+if TYPE_CHECKING:
+    from robofuse.faults.blackouts import NEVER, Blackout, dead_from, parse_disable
+    from robofuse.faults.catalogue import faults_for, find_fault, register
+    from robofuse.faults.fault import Fault, Moment
+    from robofuse.faults.injector import Injector
+    from robofuse.faults.plan import Plan, Strike
+
+_HOME = {
+    "NEVER": "blackouts",
+    "Blackout": "blackouts",
+    "dead_from": "blackouts",
+    "parse_disable": "blackouts",
+    "Fault": "fault",
+    "Injector": "injector",
+    "Moment": "fault",
+    "Plan": "plan",
+    "Strike": "plan",
+    "faults_for": "catalogue",
+    "find_fault": "catalogue",
+    "register": "catalogue",
+}
+
+__all__ = [
+    "NEVER",
+    "Blackout",
+    "Fault",
+    "Injector",
+    "Moment",
+    "Plan",
+    "Strike",
+    "dead_from",
+    "faults_for",
+    "find_fault",
+    "parse_disable",
+    "register",
+]
+
+__getattr__ = lazy(__name__, _HOME)

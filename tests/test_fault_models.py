@@ -1,0 +1,106 @@
+"""Every fault of the catalogue, through the injector."""
+
+import numpy as np
+import pytest
+import torch
+
+from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.sensors import Sensor
+
+SENSORS = (
+    Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),
+    Sensor("force", "window", (10, 8), "float32", "N", (10.0,) * 3 + (1.0,) * 3 + (20.0,) * 2, 20.0, 0.0, 200.0),
+    Sensor("proprio", "vector", (6,), "float32", "rad", (1.0, 2.0, 0.5, 1.0, 1.0, 1.0), 20.0),
+    Sensor("rgb", "rgb", (24, 28, 3), "uint8", "", 255.0, 20.0),
+)
+BY_KIND = {sensor.kind: sensor for sensor in SENSORS}
+EVERY = [(kind, name) for kind in BY_KIND for name in faults_for(kind)]
+STEPS = 12
+
+
+def readings(step, n, first=0):
+    """What n healthy sensors read at a step; each environment its own."""
+    out = {sensor.key: [] for sensor in SENSORS}
+    for world in range(first, first + n):
+        rng = np.random.default_rng([step, world])
+        ramp = np.linspace(400, 900, 24)[:, None] + np.linspace(0, 60, 28)[None, :] + 8 * (step % 100)
+        ramp[8:14, 10:16] -= 60
+        out["depth"].append((ramp + rng.normal(size=ramp.shape)).astype(np.uint16)[..., None])
+        out["rgb"].append((rng.integers(60, 100, (24, 28, 3)) + 8 * (step % 100)).astype(np.uint8))
+        out["proprio"].append((0.5 * (step % 100) + rng.normal(size=6)).astype(np.float32))
+        out["force"].append((step % 100 + 3 * rng.normal(size=(10, 8))).astype(np.float32))
+    return {key: torch.from_numpy(np.stack(x)) for key, x in out.items()}
+
+
+def play(plan, n=5, seed=3, episodes=1, first=0):
+    """[(healthy, arrived, told)] by step, of every environment."""
+    injector, log = Injector(plan, SENSORS, n, seed, 0.05), []
+    for episode in range(episodes):
+        injector.start(torch.arange(n), torch.arange(first, first + n) + 100 * episode)
+        for step in range(STEPS):
+            if step:
+                injector.step()
+            healthy = readings(step + 1000 * episode, n, first)
+            kept = {key: x.clone() for key, x in healthy.items()}
+            arrived, told = injector.apply(healthy)
+            assert all(torch.equal(kept[key], x) for key, x in healthy.items())  # what came in is as it was
+            log.append((kept, arrived, told))
+    return log
+
+
+def one(kind, name, severity, **when):
+    return Plan((Strike(BY_KIND[kind].key, faults_for(kind)[name](severity), **when),))
+
+
+def apart(a, b):
+    x, y = a.double(), b.double()
+    return float(torch.where(x.isfinite() & y.isfinite(), (x - y).abs(), 1000.0).mean())
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_it_reaches_its_sensor_and_no_other(kind, name):
+    key, episodes = BY_KIND[kind].key, 2 if name == "stale" else 1
+    log, changed = play(one(kind, name, 1.0, step=4), episodes=episodes), 0.0
+    for index, (healthy, arrived, told) in enumerate(log):
+        step = index % STEPS
+        for other, x in arrived.items():
+            assert x.shape == healthy[other].shape and x.dtype == healthy[other].dtype
+            if other != key or step < 4:
+                assert torch.equal(x, healthy[other])
+        if step >= 4:
+            changed += apart(arrived[key], healthy[key])
+        silent = step >= 4 and name == "blackout"
+        assert bool((told[:, [s.key for s in SENSORS].index(key)] == 0).all()) == silent or name == "intermittent"
+        assert (told.sum(1) >= 3).all()
+    assert changed > 0.0
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_severity_zero_is_nothing_and_more_is_worse(kind, name):
+    key, means = BY_KIND[kind].key, []
+    for severity in (0.0, 0.25, 0.5, 1.0):
+        log = play(one(kind, name, severity), n=24, episodes=2 if name == "stale" else 1)[-STEPS:]
+        means.append(np.mean([apart(arrived[key], healthy[key]) for healthy, arrived, _ in log]))
+        if severity == 0.0:
+            assert all(torch.equal(arrived[key], healthy[key]) for healthy, arrived, _ in log)
+    assert means[0] == 0.0 and means[1] > 0.0
+    if name == "blackout" or (name == "freeze" and kind in ("rgb", "depth")):
+        assert means[1] == means[2] == means[3]
+    else:
+        assert means[1] <= means[2] * 1.02 and means[2] <= means[3] * 1.02 and means[3] > means[1] * 1.1, means
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_it_depends_on_seed_and_episode_alone(kind, name):
+    if name == "stale":
+        return
+    plan = one(kind, name, 0.7, step=2)
+    many, few, other = play(plan, n=5), play(plan, n=2, first=3), play(plan, n=5, seed=4)
+    key, differs = BY_KIND[kind].key, False
+    for (_, a, told), (_, b, told_b), (_, c, _) in zip(many, few, other, strict=True):
+        same = a[key][3:].double().nan_to_num(7.0), b[key].double().nan_to_num(7.0)
+        torch.testing.assert_close(*same, rtol=1e-6, atol=1e-6 if kind in ("vector", "window") else 1.0)
+        assert torch.equal(told[3:], told_b)
+        differs |= not torch.equal(a[key], c[key])
+    fixed = {"blackout", "freeze", "latency", "slow", "saturation", "quantisation", "cutoff", "compression", "defocus"}
+    assert differs != (name in fixed | {"overexposure", "underexposure"})

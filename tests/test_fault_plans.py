@@ -1,0 +1,182 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_fault_models import SENSORS, STEPS, play, readings
+
+from robofuse.faults import Injector, Plan, Strike, faults_for
+
+KINDS = {sensor.key: sensor.kind for sensor in SENSORS}
+
+
+def parse(text):
+    return Plan.parse(text, SENSORS)
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("rgb:blackout@20+force:drift(0.5)", None),
+        ("rgb:blackout@20 + force : drift( 0.5 ) ", "rgb:blackout@20+force:drift(0.5)"),
+        ("force:bias(1, force=0, torque=0.1)", "force:bias(force=0, torque=0.1)"),
+        ("rgb,depth:freeze@10..30 for 15 in 5~20?", "rgb:freeze@10..30 for 15 in 5~20?+depth:freeze@10..30 for 15 in 5~20?"),
+        ("depth:noise@0 for 5", None),
+        ("depth:noise@0", "depth:noise"),
+        ("rgb:noise(severity=0.25)@contact/3..9 for 2!", "rgb:noise(0.25)@contact/3..9 for 2!"),
+        ("proprio:nan@contact", None),
+        ("", ""),
+    ],
+)
+def test_text_goes_round(text, again):
+    plan = parse(text)
+    assert str(plan) == (text if again is None else again)
+    assert parse(str(plan)) == plan == Plan.of(plan.plain(), SENSORS)
+
+
+numbers = st.integers(0, 200)
+strikes = st.builds(
+    lambda key, pick, severity, step, until, phase, lasts, bursts, told: Strike(
+        key,
+        list(faults_for(KINDS[key]).values())[pick % len(faults_for(KINDS[key]))](severity),
+        step,
+        None if until is None else step + until,
+        phase,
+        lasts,
+        bursts,
+        told,
+    ),
+    st.sampled_from(sorted(KINDS)),
+    st.integers(0, 100),
+    st.sampled_from([0.125, 0.5, 1.0]),
+    numbers,
+    st.none() | numbers,
+    st.sampled_from([None, "contact", "in_hand"]),
+    st.none() | st.integers(1, 99),
+    st.none() | st.tuples(st.integers(1, 50).map(float), st.sampled_from([1.0, 2.5, 40.0])),
+    st.sampled_from([None, True, False]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(strikes, st.sampled_from(["rgb", "depth", "force"]))
+def test_any_plan_goes_round(strike, other):
+    plan = Plan((strike, *([Strike(other, faults_for(KINDS[other])["latency"](0.5))] if other != strike.sensor else [])))
+    assert parse(str(plan)) == plan == Plan.of(plan.plain(), SENSORS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "place"),
+    [
+        ("rgbb:blackout", "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb", 1),
+        ("rgb:blackout+", "expected another fault after the +", 13),
+        ("rgb", "expected : and a fault after rgb", 4),
+        ("rgb:explode", "unknown fault 'explode' for a sensor of kind rgb; faults: blackout, colourcast", 5),
+        ("force:motionblur", "unknown fault 'motionblur' for a sensor of kind window; faults: bias", 7),
+        ("rgb:noise(2)", "severity of noise must lie in [0, 1], got 2", 11),
+        ("rgb:noise(loud=2)", "noise has no 'loud'; it has severity, deviation", 11),
+        ("rgb:noise(x)", "expected a number, got 'x'", 11),
+        ("rgb:noise(1, 1)", "severity is given twice", 11),
+        ("rgb:noise@soon 5", "expected a step such as 20, 10..30, contact", 11),
+        ("rgb:noise@30..10", "must be an integer of at least 30, got 10", 11),
+        ("rgb:noise)", "expected + and another fault, or the end", 10),
+        ("rgb:blackout+rgb:noise", "rgb:noise has nothing left to change while rgb:blackout lasts (the other at character 1)", 14),
+        ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
+    ],
+)
+def test_mistakes_are_pointed_at(text, message, place):
+    with pytest.raises(ValueError) as error:
+        parse(text)
+    assert message in str(error.value) and f"at character {place}:" in str(error.value), str(error.value)
+    assert str(error.value).splitlines()[2].index("^") == place + 1
+
+
+def test_what_does_not_meet_does_not_contradict():
+    parse("rgb:blackout@0 for 5+rgb:noise@5")
+    parse("rgb:noise@0 for 5+rgb:noise(0.5)@5")
+    parse("rgb:blackout@0 in 5~5+rgb:noise")
+
+
+def struck(text, n=200, **options):
+    """Where a fault of proprio is, bool (steps, n)."""
+    log = play(parse(text), n=n, **options)
+    return torch.stack([(arrived["proprio"] != healthy["proprio"]).any(1) for healthy, arrived, _ in log])
+
+
+def test_when():
+    assert struck("proprio:offset").all()
+    hit = struck("proprio:offset@4 for 3")
+    assert hit[4:7].all() and not hit[:4].any() and not hit[7:].any()
+    first = struck("proprio:offset@2..5").float().argmax(0)
+    assert sorted(set(first.tolist())) == [2, 3, 4, 5]
+    assert all(30 < (first == step).sum() < 70 for step in (2, 3, 4, 5))
+
+
+def test_bursts_have_their_share_and_length():
+    hit = struck("proprio:offset@0 in 3~6", n=2000)
+    assert hit.float().mean() == pytest.approx(1 / 3, abs=0.03)
+    ends, inside = (hit[:-1] & ~hit[1:]).sum(), hit[:-1].sum()
+    assert float(inside / ends) == pytest.approx(3.0, abs=0.3)
+    share = torch.stack([told[:, 2] == 0 for _, _, told in play(parse("proprio:intermittent(0.5)"), n=2000)]).float()
+    assert share.mean() == pytest.approx(0.45, abs=0.03)
+
+
+def test_phases_are_waited_for():
+    injector = Injector(parse("proprio:offset@contact/2"), SENSORS, 3, 0, 0.05, ("reach", "contact"))
+    injector.start(torch.arange(3), torch.arange(3))
+    phases = [[0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    for step, phase in enumerate(phases):
+        if step:
+            injector.step()
+        healthy = readings(step, 3)
+        arrived, _ = injector.apply(healthy, phase=torch.tensor(phase))
+        hit = (arrived["proprio"] != healthy["proprio"]).any(1).tolist()
+        assert hit == [step >= 6, step >= 3, False]
+    with pytest.raises(ValueError, match="unknown phase 'contact'.*phases: none; a World"):
+        Injector(parse("proprio:offset@contact"), SENSORS, 3, 0, 0.05)
+
+
+@pytest.mark.parametrize("mark", ["!", "?", ""])
+@pytest.mark.parametrize(("fault", "usual"), [("blackout", True), ("noise", False)])
+def test_announced_or_not(fault, usual, mark):
+    log = play(parse(f"rgb:{fault}@3{mark}"))
+    expected = {"!": True, "?": False, "": usual}[mark]
+    assert [bool((told[:, 3] == 0).all()) for _, _, told in log] == [expected and step >= 3 for step in range(STEPS)]
+
+
+def test_what_is_hidden_already_is_left_alone():
+    injector = Injector(parse("proprio:offset"), SENSORS, 4, 0, 0.05)
+    injector.start(torch.arange(4), torch.arange(4))
+    healthy, live = readings(0, 4), torch.ones(4, 4, dtype=torch.bool)
+    live[1, 2] = False
+    arrived, _ = injector.apply(healthy, live=live)
+    assert (arrived["proprio"] != healthy["proprio"]).any(1).tolist() == [True, False, True, True]
+
+
+def test_units():
+    for healthy, arrived, _ in play(parse("force:bias(1, force=0, torque=0.1)")):
+        change = arrived["force"] - healthy["force"]
+        torch.testing.assert_close(change[..., 3:6].abs(), torch.full_like(change[..., 3:6], 0.1), atol=1e-5, rtol=0)
+        assert not change[..., :3].any() and not change[..., 6:].any()
+    for step, (healthy, arrived, _) in enumerate(play(parse("force:drift(0.5, force=2, torque=0)"))):
+        newest = (arrived["force"] - healthy["force"])[:, -1, :3].abs()
+        torch.testing.assert_close(newest, torch.full_like(newest, 0.5 * 2 * 0.05 * (step + 1)), atol=1e-4, rtol=0)
+    for step, (healthy, arrived, _) in enumerate(log := play(parse("proprio:latency(1, seconds=0.2)"))):
+        assert torch.equal(arrived["proprio"], log[max(step - 4, 0)][0]["proprio"])
+    for step, (healthy, arrived, _) in enumerate(log := play(parse("depth:slow(0.2, seconds=1)@2"))):
+        assert torch.equal(arrived["depth"], log[step if step < 2 else 2 + (step - 2) // 4 * 4][0]["depth"])
+    for step, (healthy, arrived, _) in enumerate(log := play(parse("rgb:freeze@3 for 4"))):
+        assert torch.equal(arrived["rgb"], log[2 if 3 <= step < 7 else step][0]["rgb"])
+    for healthy, arrived, _ in play(parse("rgb:overexposure(1, stops=1)")):
+        assert torch.equal(arrived["rgb"], (healthy["rgb"].int() * 2).clamp(max=255).to(torch.uint8))
+    for healthy, arrived, _ in play(parse("depth:scale(0.5, share=0.2)")):
+        ratio = arrived["depth"].float() / healthy["depth"].float()
+        assert ((ratio - 1).abs() - 0.1).abs().max() < 2e-3
+    spread = [(a["depth"].float() - h["depth"].float()) / h["depth"].float() ** 2 * 1e3 for h, a, _ in play(parse("depth:noise"))]
+    assert torch.stack(spread).std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_stale_is_the_episode_before():
+    log = play(parse("rgb:stale"), episodes=2)
+    for step in range(STEPS):
+        assert torch.equal(log[step][1]["rgb"], log[0][0]["rgb"])  # nothing else is known
+        assert torch.equal(log[STEPS + step][1]["rgb"], log[step][0]["rgb"])
