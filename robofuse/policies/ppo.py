@@ -53,7 +53,7 @@ class FusionPPO(PPO):
         aux_coef: float = 2.0,
         teacher: Teacher | None = None,
         teacher_coef: float = 3.0,
-        teacher_until: float = 0.4,
+        teacher_until: float = 0.6,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.

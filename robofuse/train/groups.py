@@ -72,7 +72,7 @@ class Network:
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
     hidden: tuple[int, ...] = (128,)
-    log_std_init: float = -0.9
+    log_std_init: float = -1.2
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Learning:
     teacher: str = "auto"
     teacher_steps: int = 600_000
     teacher_coef: float = 3.0
-    teacher_until: float = 0.4
+    teacher_until: float = 0.6
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None
