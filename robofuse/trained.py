@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from robofuse.envs import Camera, Noise, Timing, World
+from robofuse.envs import Noise, Timing, World
 from robofuse.envs.registration import RENDERERS
 from robofuse.sensors import Sensor
 
@@ -70,7 +70,7 @@ def load_trained(
     Args:
         name: of a policy in the package, or a path.
         device: of the network: auto, cpu or cuda.
-        renderer: instead of the one that it was trained on.
+        renderer: instead of the one that it was trained on; by default that one, or warp where it does not work.
         allow_mismatch: let the renderer differ.
 
     Raises:
@@ -81,6 +81,10 @@ def load_trained(
     policy = load(name, device=device)
     options = {key: value for key, value in policy.world.items() if key not in _OWN}
     trained = options.setdefault("renderer", next(iter(RENDERERS)))
+    if renderer is None and trained == "gl" and (problem := gl_problem(policy)):
+        # to a millimetre and a shade of colour they draw the same
+        note = f"pictures of warp, as gl, on which the policy was trained, does not work here ({problem})"
+        return Trained(policy, {**options, "renderer": "warp"}, note)
     if renderer is None or renderer == trained:
         return Trained(policy, options)
     if renderer not in RENDERERS:
@@ -93,6 +97,17 @@ def load_trained(
             raise
         note = f"pictures of {renderer}, trained on {trained}"
     return Trained(policy, {**options, "renderer": renderer}, note)
+
+
+def gl_problem(policy: Policy) -> str:
+    """Why the gl renderer cannot draw what a policy sees on this machine, or an empty string."""
+    if not any(sensor.kind in ("rgb", "depth") for sensor in policy.sensors):
+        return ""
+    try:
+        World("Reach", 1, renderer="gl", image_size=32).close()
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
 def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
@@ -113,14 +128,6 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
         world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
     except TypeError as error:
         raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
-    except RuntimeError as error:
-        if options.get("renderer") != "gl":
-            raise
-        raise RuntimeError(
-            f"the policy was trained on pictures of the gl renderer, which does not work on this machine ({error}); "
-            "make it work (robofuse doctor says how), or take pictures that look almost the same: "
-            "--renderer warp --allow-mismatch"
-        ) from None
     try:
         trained.policy.check(world.sensors)
     except ValueError:
@@ -144,9 +151,6 @@ def _revive(trained: Trained) -> dict[str, Any]:
     if not isinstance(timing, Mapping):
         raise ValueError(f"timing of {whose} must be given by sensor, got {timing!r}")
     options["timing"] = {key: _part(Timing, when, f"timing of {key} of {whose}") for key, when in timing.items()}
-    cameras = options.get("cameras")
-    if isinstance(cameras, Sequence) and not isinstance(cameras, str):
-        options["cameras"] = [_part(Camera, camera, f"a camera of {whose}") for camera in cameras]
     return options
 
 

@@ -59,7 +59,14 @@ class Baselines:
 
 def train(config: Train, folder: Path) -> None:
     """Begin or go on, to the end."""
-    status = run_train(recorded(folder) if (folder / CONFIG).exists() else config.but(out=folder))
+    if (folder / CONFIG).exists():
+        before = dict(recorded(folder).flat())
+        for name, value in config.flat():
+            if name in ("robot", "steps", "seed", "teacher_steps", "teacher", "sensors", "dropout", "hidden_as"):
+                if before[name] != value:
+                    raise ValueError(f"{folder} was trained with {name} {before[name]}, not {value}; another folder")
+        config = recorded(folder)
+    status = run_train(config.but(out=folder))
     if status:
         raise SystemExit(status)
 
@@ -95,7 +102,9 @@ def compare(results: Mapping[str, Episodes]) -> tuple[Table, str]:
                 continue
             rate, (low, high) = sum(theirs) / len(theirs), wilson(sum(theirs), len(theirs))
             apart = paired_difference(theirs, ours)
-            writer.writerow((condition, name, len(theirs), rate, low, high, *(apart if name != first else "   ")))
+            writer.writerow(
+                (condition, name, len(theirs), rate, low, high, *(apart if name != first else ("", "", "")))
+            )
             cells.append(f"{rate:.1%} ({low:.1%} to {high:.1%})")
             if name != first:
                 cells[-1] += f"\n{first} {apart.value:+.1%} ({apart.low:+.1%} to {apart.high:+.1%})"

@@ -50,7 +50,10 @@ if __name__ == "__main__":
         raise SystemExit(f"error: {ship.evaluation} is incomplete, or of another policy")
     table = _TABLE + "".join(_line(row) for row in record["conditions"])
     card = {**policy.card, "options": _without_paths(policy.card.get("options", {}))}
-    how = {key: card.get(key) for key in ("date", "steps", "seconds", "teacher", "machine", "versions", "options")}
+    how = {
+        key: card.get(key)
+        for key in ("date", "steps", "seconds", "validation_seconds", "teacher", "machine", "versions", "options")
+    }
     what = f"{policy.world['task']} with the {policy.world['robot']}, sensors {', '.join(policy.keys)}"
     head = f"# {ship.name}\n\n{what}.\n\n"
     scenes = f"{record['scenes']} scenes of seed {record['seed']}, the same in every row, deterministic actions:"

@@ -11,6 +11,8 @@ import torch
 from lab import Fake
 
 from robofuse import cli, policies, trained
+from robofuse.envs import World
+from robofuse.envs.cameras import resolve
 from robofuse.evaluate import Evaluate, command, run_evaluate
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.files import save
@@ -235,7 +237,7 @@ def test_a_world_such_as_the_file_describes():
         ({"noise": {"rgbd": 1.0}}, r"noise of .* is {'rgbd': 1.0}; what robofuse knows there: rgb, depth"),
         ({"timing": {"force": {"late": 1}}}, "timing of force of .*'late': 1}; .*: update_interval, delay"),
         ({"timing": [1]}, r"timing of .* must be given by sensor, got \[1\]"),
-        ({"cameras": [{"place": 1}]}, "a camera of .* is {'place': 1}; .*: name, position"),
+        ({"cameras": [{"place": 1}]}, "a camera is described by name, position.*{'place': 1}"),
         ({"sensors": 5}, "is described by something that is no world: 'int'"),
     ],
 )
@@ -281,3 +283,25 @@ def test_the_script_is_the_command(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "evaluate.py"), run_name="__main__")
     assert end.value.code == 0 and "--die-at" in capsys.readouterr().out
+
+
+def test_where_gl_does_not_work_warp_draws_and_it_is_told(monkeypatch):
+    def no_gl(task, num_worlds, **_):
+        raise RuntimeError("no library")
+
+    assert load_trained("grasp").options["renderer"] == "gl"
+    monkeypatch.setattr("robofuse.trained.World", no_gl)
+    trained = load_trained("grasp")
+    assert trained.options["renderer"] == "warp" and "does not work here (no library)" in trained.note
+
+
+def test_a_policy_files_options_make_its_world(tmp_path):
+    from robofuse.train import Train
+    from robofuse.train.build import world_options
+
+    told = json.loads(json.dumps(world_options(Train("Reach").but(robot="gripper", image_size=20, renderer="warp"))))
+    world = World(**told)
+    assert [vars(camera) for camera in world.cameras] == [vars(camera) for camera in resolve(("scene",), 20)]
+    world.close()
+    with pytest.raises(ValueError, match="a camera is described by name"):
+        World(**told | {"cameras": [{"name": "scene", "place": 1}]})

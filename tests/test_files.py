@@ -270,3 +270,46 @@ def test_any_tensor_survives(tmp_path):
     back, meta = read(write(tmp_path / "t.safetensors", tensors, {"kind": "test", "ü": [1, None, "x"]}))
     assert all(torch.equal(back[name], x) and back[name].dtype == x.dtype for name, x in tensors.items())
     assert json.dumps(meta) and meta["ü"] == [1, None, "x"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extractor": {"token_dim": 10**9, "fusion": "concat"}},
+        {"net_arch": [10**6, 10**6]},
+        {"privileged": 10**9},
+        {"sensors": [{**vars(PROPRIO), "shape": [10**10], "scale": 1.0}]},
+    ],
+)
+def test_a_small_file_cannot_ask_for_much_memory(path, tmp_path, change):
+    tensors, meta = read(path)
+    big = write(tmp_path / "big.safetensors", tensors, meta | change)
+    with pytest.raises(ValueError, match="a network larger than its [0-9,]+ weights"):
+        load(big)
+
+
+@pytest.mark.parametrize("change", [{"world": "x"}, {"card": [1]}])
+def test_world_and_card_are_dictionaries(path, tmp_path, change):
+    tensors, meta = read(path)
+    with pytest.raises(ValueError, match="does not describe a policy: its (world|card) is"):
+        load(write(tmp_path / "odd.safetensors", tensors, meta | change))
+
+
+def test_nested_too_deeply(path, tmp_path):
+    tensors, meta = read(path)
+    text = "[" * 100_000 + "]" * 100_000
+    save_file({name: x.contiguous() for name, x in tensors.items()}, tmp_path / "deep.safetensors", {"robofuse": text})
+    with pytest.raises(ValueError, match="robofuse did not write it"):
+        load(tmp_path / "deep.safetensors")
+
+
+def test_another_camera_is_refused(network):
+    from robofuse.envs import Camera
+    from robofuse.policies import Policy
+
+    told = {"name": "scene", "position": [0.5, 0.0, 0.4], "target": [0.0, 0.0, 0.1], "fovy": 40.0, "size": [24, 24]}
+    policy = Policy(network, "one", {**WORLD, "cameras": [{**told, "mount": "world"}]})
+    same = Camera("scene", (0.5, 0.0, 0.4), (0.0, 0.0, 0.1), size=(24, 24))
+    policy.check(SENSORS, cameras=[same])
+    with pytest.raises(ValueError, match="was trained with the camera .*'fovy': 40.0.*here it is .*'fovy': 41.0"):
+        policy.check(SENSORS, cameras=[replace(same, fovy=41.0)])

@@ -423,6 +423,19 @@ def test_nan_is_refused_before_it_reaches_the_weights():
     env.close()
 
 
+def test_actions_that_are_not_finite_move_nothing():
+    env = make_env()
+    model = FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", seed=0)
+    model.learn(48)
+    model._last_obs["proprio"][0] = np.nan
+    moved = []
+    env.step = lambda actions: moved.append(actions)
+    with pytest.raises(RuntimeError, match="'proprio' holds NaN or Inf where it is live"):
+        model.learn(48, reset_num_timesteps=False)
+    assert not moved
+    env.close()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"clip_range_vf": 0.2}, "clip_range_vf"), ({"use_sde": True}, "use_sde")],

@@ -282,6 +282,7 @@ def test_what_the_encoder_says_is_passed_on(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"disable": "rgbb"}, "unknown sensor 'rgbb' at character 1; sensors: depth, force, proprio, rgb"),
+        ({"disable": "rgb@500"}, "rgb never dies: episodes of Reach end at control step [0-9]+; .* than 500"),
         ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
         ({"episode": -1}, "episode must lie in"),
         ({"seed": -1}, "seed must lie in"),
@@ -361,7 +362,9 @@ def test_no_window_without_a_display(monkeypatch):
     assert "no display" in window.window_problem()
     with pytest.raises(RuntimeError, match="cannot show a window: there is no display"):
         run_replay(Replay("expert", show="yes"))
-    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("DISPLAY", ":98765")  # Qt aborts where nobody answers
+    assert window.window_problem().startswith("no window opens (")
+    monkeypatch.setattr(window, "_TRY", "")
     assert window.window_problem() == ""
     information = "  GUI:                           NONE\n"
     assert "opencv-python-headless" in window.window_problem()

@@ -10,9 +10,9 @@ from robofuse.envs import SB3VecEnv
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, recorded, run_train
+from robofuse.train.best import FINAL
 from robofuse.train.build import TEACHER, find_teacher, teacher_config
 from robofuse.train.display import Display
-from robofuse.train.loop import FINAL
 
 STUDENT = Train("Reach").but(
     robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
@@ -39,7 +39,9 @@ def test_a_run_trains_its_own_teacher_first(taught, capsys):
     teacher = load(taught / TEACHER)
     assert teacher.keys == ("truth",) and teacher.card["steps"] == 480
     assert load(taught).keys == ("force", "proprio")
-    assert load(taught).card["teacher"] == {"steps": 480, "seconds": teacher.card["seconds"]}
+    cost = load(taught / TEACHER / FINAL).card
+    told = {name: cost[name] for name in ("steps", "seconds", "validation_seconds")}
+    assert load(taught).card["teacher"] == told and told["steps"] == 480
     advised = [line.split(",") for line in (taught / "progress.csv").read_text().splitlines()]
     column = advised[0].index("train/teacher")
     assert float(advised[1][column]) > 0.0 and advised[-1][column] in (
@@ -67,6 +69,23 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
     for run in (folder / TEACHER, taught / TEACHER), (folder, taught):
         one, other = (weights(part) for part in run)
         assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+@pytest.mark.slow
+def test_asked_to_stop_when_the_teacher_is_done_the_student_does_not_begin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
+    monkeypatch.setattr("robofuse.train.loop.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_train(STUDENT.but(out=tmp_path / "run")) == 143
+    assert f"robofuse train --resume {tmp_path / 'run'}" in capsys.readouterr().out
+    assert (tmp_path / "run" / TEACHER / FINAL).exists() and not (tmp_path / "run" / "progress.csv").exists()
+
+
+@pytest.mark.parametrize("world", [{"task": "Grasp", "robot": "gripper"}, {"task": "Reach", "robot": "arm"}])
+def test_a_teacher_of_another_task_or_robot_is_refused(taught, world):
+    size = load(taught / TEACHER).sensors[0].shape[0]
+    with pytest.raises(ValueError, match="learned with the (task Reach|robot gripper); this one is"):
+        load_teacher(str(taught / TEACHER), size, "cpu", **world)
+    load_teacher(str(taught / TEACHER), size, "cpu", task="Reach", robot="gripper")
 
 
 def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from robofuse.sensors import MODALITIES
 from robofuse.train import Train, defaults_for, recorded, run_train
 from robofuse.train.best import keep_before, recover_best
 from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, settle, world_options
-from robofuse.train.checkpoint import left_behind
+from robofuse.train.checkpoint import alone_in, left_behind
 from robofuse.train.curve import draw_curve
 from robofuse.train.display import Display
 from robofuse.train.loop import Training
@@ -443,3 +443,23 @@ def test_pixels_resume_to_the_bit_too(tmp_path):
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(x, b[name]) for name, x in a.items())
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "killed")
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    folder = tmp_path / "run"
+    with alone_in(folder):
+        (folder / ".best.safetensors.123").touch()
+        (folder / "kept").touch()
+        with pytest.raises(ValueError, match="another training is at work in .*run; stop it"), alone_in(folder):
+            pass
+    with alone_in(folder):
+        assert [path.name for path in folder.iterdir()] == ["kept"]  # what a killed one was writing is swept away
+    with alone_in(tmp_path / "nothing"):
+        pass
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_older_runs_go_on_as_they_began():
+    plain = json.loads(json.dumps(SMALL.plain()))
+    del plain["learning"]["ent_final"]
+    assert Train.of(plain).learning.ent_final == 1.0 and Train.of(SMALL.plain()).learning.ent_final == 0.1

@@ -72,6 +72,14 @@ def test_it_trains():
     env.close()
 
 
+def test_where_not_every_sensor_can_be_hidden():
+    space = gym.spaces.Dict({**SPACE.spaces, "available": gym.spaces.MultiBinary(2)})
+    extractor = FusionExtractor(space, SENSORS, hidden_as="zeros", maskable=["rgb", "depth"])
+    observation = observe(5, available=np.ones((5, 4))) | {"available": torch.tensor([[0, 1]]).expand(5, -1)}
+    without = {**observation, "depth": torch.zeros_like(observation["depth"])}
+    assert torch.equal(extractor(observation), extractor(without))
+
+
 def test_no_third_way():
     with pytest.raises(ValueError, match="token, zeros"):
         FusionExtractor(SPACE, SENSORS, hidden_as="mean")

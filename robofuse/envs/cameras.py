@@ -1,7 +1,8 @@
 """Cameras by name, size and place."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -64,17 +65,19 @@ CAMERAS = {
 }
 
 
-def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) -> tuple[Camera, ...]:
+def resolve(
+    cameras: Sequence[str | Camera | Mapping[str, Any]], image_size: int | tuple[int, int]
+) -> tuple[Camera, ...]:
     """Cameras with their sizes filled in.
 
     Args:
-        cameras: names from `CAMERAS`, or `Camera` objects.
+        cameras: names from `CAMERAS`, or `Camera` objects, also in the plain form in which policy files tell them.
         image_size: pixels, one number for square images or (height, width), for cameras without a size of their own.
 
     Raises:
         ValueError: an unknown name, a name given twice, a bad size or mount; the message lists what exists.
     """
-    if isinstance(cameras, str | Camera):
+    if isinstance(cameras, str | Camera | Mapping):
         cameras = (cameras,)
     default = _size(image_size, "image_size")
     resolved = []
@@ -85,6 +88,8 @@ def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) 
                     f"unknown camera {camera!r}; cameras: {', '.join(CAMERAS)}; or give a robofuse.envs.Camera"
                 )
             camera = CAMERAS[camera]
+        if isinstance(camera, Mapping):
+            camera = _revived(camera)
         if not isinstance(camera, Camera):
             raise ValueError(f"a camera is a name or a robofuse.envs.Camera, got {camera!r}")
         if camera.name == OVERVIEW.name:
@@ -99,6 +104,15 @@ def resolve(cameras: Sequence[str | Camera], image_size: int | tuple[int, int]) 
     if len(set(names)) < len(names):
         raise ValueError(f"every camera needs a name of its own, got {', '.join(names)}")
     return tuple(resolved)
+
+
+def _revived(plain: Mapping[str, Any]) -> Camera:
+    given: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in plain.items()}
+    try:
+        return Camera(**given)
+    except TypeError:
+        known = ", ".join(field.name for field in fields(Camera))
+        raise ValueError(f"a camera is described by {known}; got {dict(plain)}") from None
 
 
 def _size(size: int | tuple[int, int], what: str) -> tuple[int, int]:

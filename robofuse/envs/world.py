@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -41,6 +42,7 @@ class World:
     Attributes:
         num_worlds: N.
         sensors: the sensors, in the order of `available`.
+        cameras: the cameras that they look through.
         privileged_names: what each entry of `privileged` is: the task's truth, then the robot's proprioception, exact.
         observation_space: Dict space of one world.
         action_space: Box (5,) in [−1, 1]: x, y, z, yaw, gripper (see `Robot`).
@@ -58,7 +60,7 @@ class World:
         *,
         robot: str | RobotModel = "arm",
         sensors: Sequence[str] = MODALITIES,
-        cameras: Sequence[str | Camera] = ("scene",),
+        cameras: Sequence[str | Camera | Mapping[str, Any]] = ("scene",),
         image_size: int | tuple[int, int] = 64,
         renderer: str = "warp",
         noise: bool | Noise = True,
@@ -78,7 +80,8 @@ class World:
             robot: a name of `robofuse.envs.ROBOTS`, or a `RobotModel`.
             sensors: which of rgb, depth, proprio and force to deliver; and `truth`, the privileged vector, which no
                 robot has, for teachers and upper bounds.
-            cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects; each gives its own rgb and depth.
+            cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects, also in the plain form of policy files; each
+                gives its own rgb and depth.
             image_size: pixels, one number or (height, width).
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
             noise: nominal sensor noise: the default `Noise()`, none (False), or your own.
@@ -109,7 +112,7 @@ class World:
             sensors = (sensors,)
         if not sensors:
             raise ValueError(f"sensors must be different names out of {', '.join((*MODALITIES, TRUTH))}; got none")
-        shots = resolve(cameras, image_size)
+        shots = self.cameras = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from robofuse import __version__
 from robofuse.checks import whole
@@ -83,7 +84,7 @@ def run_evaluate(config: Evaluate) -> int:
     left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     console = Console(highlight=False, soft_wrap=True)
     count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
-    console.print(f"[bold]{config.name}[/]: {count}, seed {config.seed}")
+    console.print(f"[bold]{escape(config.name)}[/]: {count}, seed {config.seed}")
     if trained.note:
         console.print(f"note: {trained.note}", style="yellow")
     if config.seed < TRAINING_SEEDS:
@@ -91,7 +92,7 @@ def run_evaluate(config: Evaluate) -> int:
             f"note: seeds below {TRAINING_SEEDS} are for training; the policy may know these scenes", style="yellow"
         )
     if done:
-        console.print(f"{done:,} episodes are already in {config.folder}")
+        console.print(f"{done:,} episodes are already in {config.folder}", markup=False)
     complete = _play(run, trained, config, left)
     _report(console, run, trained, config)
     if complete:
@@ -168,7 +169,7 @@ def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> 
         console.width = max(console.width, 100)  # a narrow table would hide its figures
         console.print("", condition_table(rows), "", sep="\n")
     files = [RECORD, EPISODES, CONDITIONS] + ([HEATMAP] if picture is not None else [])
-    console.print(f"wrote {run.folder}/: {', '.join(files)}")
+    console.print(f"wrote {run.folder}/: {', '.join(files)}", markup=False)
     errors = [result for result in run.results if result.error]
     if errors:
         first = f"episode {errors[0].episode} under {errors[0].condition}: {errors[0].error}"

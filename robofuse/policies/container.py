@@ -80,7 +80,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         meta = json.loads(header[_JSON])
         number = int(meta["format"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
         raise ValueError(f"{path} holds tensors, but robofuse did not write it") from None
     if number > FORMAT:
         raise UnreadableHere(f"{path} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")

@@ -91,7 +91,7 @@ def millimetres(x: Tensor) -> Tensor:
     if x.dtype != torch.uint16:
         return x.to(torch.float32, copy=True)
     x = x.view(torch.int16).float()
-    return x.add_((x < 0) * 65536.0) if bool((x < 0).any()) else x
+    return x.add_((x < 0) * 65536.0) if x.is_cuda or bool((x < 0).any()) else x  # a GPU would have to be waited for
 
 
 def slopes(depth: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def slopes(depth: Tensor) -> Tensor:
     planes = torch.zeros(*depth.shape, 3, device=depth.device)
     dx, dy = depth[:, :, 1:] - depth[:, :, :-1], depth[:, 1:] - depth[:, :-1]
     valid = depth > 0
-    if not bool(valid.all()):
+    if depth.is_cuda or not bool(valid.all()):
         dx, dy = dx * (valid[:, :, 1:] & valid[:, :, :-1]), dy * (valid[:, 1:] & valid[:, :-1])
     planes[..., 0] = depth
     planes[:, :, 1:, 1] = dx.mul_(_SLOPE).clamp_(-1.0, 1.0)

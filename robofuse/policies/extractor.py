@@ -56,7 +56,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         encoders: Mapping[str, Encoder] | None = None,
         maskable: Sequence[str] | None = None,
         dropout: float = 0.0,
-        mixed_precision: bool | None = None,
+        mixed_precision: bool = False,
         live_rows_only: bool = True,
         hidden_as: HiddenAs = "token",
     ) -> None:
@@ -74,7 +74,8 @@ class FusionExtractor(BaseFeaturesExtractor):
             dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
                 did. Those hide sensors on the environment's side, see `robofuse.dropout`.
-            mixed_precision: encode images in bfloat16; by default on CUDA only.
+            mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
+                PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
             hidden_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
                 and the fusion take that for a reading, and nothing tells that it is hidden.
@@ -137,7 +138,8 @@ class FusionExtractor(BaseFeaturesExtractor):
         return Fused(features, stacked, available)
 
     def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
-        readings, keys = dict(observations), [sensor.key for sensor in self.sensors]
+        keys = [sensor.key for sensor in self.sensors]
+        readings = {key: observations[key] for key in keys if key in observations}
         for sensor in self.sensors:
             if sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
                 shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
@@ -162,8 +164,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         return mask.index_copy(0, rows, self._encode(key, take(x, padded))[: len(rows)])
 
     def _encode(self, key: str, x: Tensor) -> Tensor:
-        mixed = x.is_cuda if self.mixed_precision is None else self.mixed_precision
-        if not (mixed and x.ndim == 4):
+        if not (self.mixed_precision and x.ndim == 4):
             return self.encoders[key](x)
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.encoders[key](x).float()

@@ -56,6 +56,9 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
     """
     path = _find(str(name))
     tensors, meta = read(path)
+    for what in ("world", "card"):
+        if not isinstance(meta.get(what) or {}, Mapping):
+            raise ValueError(f"{path} does not describe a policy: its {what} is {meta[what]!r}")
     network = unpack(path, tensors, meta)
     return Policy(
         network.to(_device(device)), str(name) if path.parent == ZOO else path.stem, meta.get("world"), meta.get("card")
@@ -88,10 +91,19 @@ def _find(name: str) -> Path:
 def _device(device: str | torch.device) -> torch.device:
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return check_device(device)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """A device that torch can use here; ValueError says what there is."""
     try:
         chosen = torch.device(device)
     except RuntimeError:
         raise ValueError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch sees no CUDA device here; use device cpu or auto")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
     return chosen

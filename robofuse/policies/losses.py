@@ -34,7 +34,7 @@ def losses(model: "FusionPPO", batch: Batch, clip: float) -> tuple[Tensor, Tenso
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     fused = policy.features_extractor.fuse(obs)
     if not bool(fused.features.isfinite().all()):
-        raise RuntimeError(not_finite(policy, batch, {"features": fused.features.sum()}))
+        raise RuntimeError(not_finite(policy, obs, {"features": fused.features.sum()}))
     distribution = policy.distribution(fused)
     actions = batch.actions
     if isinstance(model.action_space, spaces.Discrete):
@@ -65,11 +65,11 @@ def losses(model: "FusionPPO", batch: Batch, clip: float) -> tuple[Tensor, Tenso
     return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
 
 
-def not_finite(policy: FusionActorCriticPolicy, batch: Batch, parts: dict[str, Tensor]) -> str:
-    """What to tell people of a loss or gradient that is NaN or Inf."""
+def not_finite(policy: FusionActorCriticPolicy, obs: dict[str, Tensor], parts: dict[str, Tensor]) -> str:
+    """What to tell people of a loss, gradient or action that is NaN or Inf."""
     extractor = policy.features_extractor
-    for sensor, live in zip(extractor.sensors, extractor.available(batch.observations).unbind(1), strict=True):
-        x = batch.observations[sensor.key]
+    for sensor, live in zip(extractor.sensors, extractor.available(obs).unbind(1), strict=True):
+        x = obs[sensor.key]
         if x.is_floating_point() and not bool(torch.isfinite(x[live]).all()):
             return (
                 f"observation {sensor.key!r} holds NaN or Inf where it is live; look at the environment (weights "
@@ -77,6 +77,6 @@ def not_finite(policy: FusionActorCriticPolicy, batch: Batch, parts: dict[str, T
             )
     broken = [name for name, part in parts.items() if not bool(torch.isfinite(part))] or ["the gradient"]
     return (
-        f"{', '.join(broken)} became NaN or Inf; the weights are as before this minibatch. Try a lower learning rate, "
+        f"{', '.join(broken)} became NaN or Inf; the weights were not touched. Try a lower learning rate, "
         "a smaller clip range, or target_kl"
     )

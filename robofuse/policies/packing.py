@@ -1,5 +1,6 @@
 """A network as tensors and plain JSON, and back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     if meta.get("kind") not in ("policy", "checkpoint"):
         raise ValueError(f"{path} is not a policy but {meta.get('kind')!r}")
     try:
+        _check_size(tensors, meta)
         with torch.random.fork_rng(devices=[]):
             network = _build(meta)
         expected = {name for name in network.state_dict() if not name.startswith(_ALIASES)}
@@ -76,6 +78,18 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         raise ValueError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
     network.set_training_mode(False)
     return network
+
+
+def _check_size(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Refuses sizes that the weights in the file do not have, before memory is taken for them."""
+    weights = sum(x.numel() for x in tensors.values())
+    widths = [int(width) for width in meta["net_arch"]]
+    sizes = [int(meta["extractor"]["token_dim"]), int(meta["privileged"]), len(meta["sensors"]), *widths]
+    sizes += [a * b for a, b in zip(widths, widths[1:], strict=False)]
+    # a pixel has less than a weight: convolutions share theirs, and 64 pixels end as 8 of the last layer's inputs
+    sizes += [math.prod(int(n) for n in sensor["shape"]) // 100 for sensor in meta["sensors"]]
+    if any(not 0 <= size <= weights for size in sizes):
+        raise ValueError(f"it speaks of a network larger than its {weights:,} weights")
 
 
 def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:

@@ -1,6 +1,8 @@
 """A policy that was loaded: it acts, and knows what it was trained for."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium as gym
@@ -73,13 +75,20 @@ class Policy:
             action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
         return action.to(came_from)
 
-    def check(self, sensors: Sequence[Sensor], renderer: str | None = None, allow_mismatch: bool = False) -> None:
+    def check(
+        self,
+        sensors: Sequence[Sensor],
+        renderer: str | None = None,
+        allow_mismatch: bool = False,
+        cameras: Sequence[Any] | None = None,
+    ) -> None:
         """Whether a world delivers what the policy was trained with.
 
         Args:
             sensors: the world's.
             renderer: the world's, None if unknown.
             allow_mismatch: let the renderer differ.
+            cameras: the world's (`World.cameras`), None if unknown.
 
         Raises:
             ValueError: names the first thing that differs.
@@ -99,6 +108,11 @@ class Policy:
                         f"policy {self.name!r} was trained with a sensor {ours.key!r} of {what} {before}; in this "
                         f"world it is {now}"
                     )
+        known = [camera for camera in self.world.get("cameras") or () if isinstance(camera, Mapping)]
+        for before, now in zip(known, cameras or (), strict=False):
+            here = json.loads(json.dumps(asdict(now)))
+            if dict(before) != here:
+                raise ValueError(f"policy {self.name!r} was trained with the camera {dict(before)}; here it is {here}")
         trained = self.world.get("renderer")
         pictures = any(sensor.kind in ("rgb", "depth") for sensor in self.sensors)
         if pictures and renderer is not None and trained is not None and renderer != trained and not allow_mismatch:

@@ -53,7 +53,7 @@ class FusionPPO(PPO):
         aux_coef: float = 2.0,
         teacher: Teacher | None = None,
         teacher_coef: float = 3.0,
-        teacher_until: float = 0.4,
+        teacher_until: float = 0.6,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -109,9 +109,12 @@ class FusionPPO(PPO):
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
             began = time.perf_counter()
+            observed = _tensors(self._last_obs, self.device)
             with torch.no_grad():
-                actions, values, log_probs = self.policy(_tensors(self._last_obs, self.device))
+                actions, values, log_probs = self.policy(observed)
                 executed = self.policy.execute(actions).cpu().numpy()
+            if not np.isfinite(executed).all():  # before it moves anything
+                raise RuntimeError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
             acted = time.perf_counter()
             new_obs, rewards, dones, infos = env.step(executed)
             stepped = time.perf_counter()
@@ -128,7 +131,7 @@ class FusionPPO(PPO):
                     beyond = self.policy.predict_values(_tensors(batch, self.device)).flatten()
                 rewards = rewards.copy()
                 rewards[late] += self.gamma * beyond.cpu().numpy()
-            rollout_buffer.add(self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
+            rollout_buffer.add(observed, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
             self._last_obs, self._last_episode_starts = new_obs, dones  # pyright: ignore
             self.seconds["simulate"] += stepped - acted
             self.seconds["act"] += acted - began + time.perf_counter() - stepped
@@ -170,7 +173,7 @@ class FusionPPO(PPO):
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    raise RuntimeError(not_finite(self.policy, batch, parts))
+                    raise RuntimeError(not_finite(self.policy, batch.observations, parts))
                 self.policy.optimizer.step()
                 parts["grad_norm"] = norm
                 count += 1
@@ -218,6 +221,8 @@ class FusionPPO(PPO):
         super()._setup_model()
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
         if self.teacher is not None and (
             self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box)
         ):
@@ -236,7 +241,7 @@ class FusionPPO(PPO):
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401
-        """SB3's `load`, for files you made yourself.
+        """SB3's `load`, for files you made yourself. A teacher is not in them: to go on with it, pass `teacher=...`.
 
         Args:
             path: a file written by `save`.

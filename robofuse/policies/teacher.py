@@ -32,18 +32,23 @@ class Teacher(nn.Module):
         return self.network.act({TRUTH: privileged, AVAILABLE: live})
 
 
-def load_teacher(path: str, truth: int, device: str | torch.device) -> Teacher:
+def load_teacher(path: str, truth: int, device: str | torch.device, **world: str) -> Teacher:
     """A teacher from a policy file or run folder.
 
     Args:
         path: of the file, or of the folder of its training.
         truth: length of the privileged vector it will be given.
         device: where it runs.
+        **world: `task` and `robot` of the world that it is to teach in.
 
     Raises:
         ValueError: not a teacher, or one for another task or robot.
     """
-    teacher = Teacher(load(path, device))
+    policy = load(path, device)
+    teacher = Teacher(policy)
+    for what, name in world.items():
+        if policy.world.get(what, name) != name:
+            raise ValueError(f"the teacher {path} learned with the {what} {policy.world[what]}; this one is {name}")
     if teacher.size != truth:
         raise ValueError(
             f"the teacher {path} reads {teacher.size} numbers of truth, but this task and robot have {truth}; it must "

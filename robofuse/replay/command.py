@@ -84,6 +84,12 @@ def run_replay(config: Replay) -> list[Moment]:
     with ExitStack() as stack:
         stack.callback(world.close)
         blackouts = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
+        for blackout in blackouts:
+            if blackout.step >= world.max_steps:
+                raise ValueError(
+                    f"{blackout.sensor} never dies: episodes of {world.task.name} end at control step "
+                    f"{world.max_steps}; give an earlier step than {blackout.step}"
+                )
         dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), blackouts)
         stop = stack.enter_context(Interrupt())
         out = config.out or default_name(name, blackouts)
@@ -178,4 +184,5 @@ def _summary(console: Console, config: Replay, ends: list[Moment], video: Mp4) -
     console.print(f"{good} of {len(ends)} episodes succeeded{mean}")
     if video.frames:
         seconds = video.frames / config.fps
-        console.print(f"wrote {video.path}: {video.frames} pictures, {seconds:.1f} s", soft_wrap=True, highlight=False)
+        wrote = f"wrote {video.path}: {video.frames} pictures, {seconds:.1f} s"
+        console.print(wrote, soft_wrap=True, highlight=False, markup=False)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 
 _TITLE = "robofuse replay"
+_TRY = "import cv2; cv2.namedWindow('robofuse'); cv2.waitKey(1); cv2.destroyAllWindows()"
 _QUIT = (ord("q"), 27)  # 27 is Escape
 
 
@@ -22,7 +24,11 @@ def window_problem() -> str:
         )
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
-    return ""
+    try:  # in a process of its own: where the display does not answer, Qt ends the process
+        tried = subprocess.run([sys.executable, "-c", _TRY], capture_output=True, text=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired:
+        return "the display does not answer"
+    return "" if tried.returncode == 0 else f"no window opens ({(tried.stderr.strip().splitlines() or ['?'])[-1]})"
 
 
 class Window:

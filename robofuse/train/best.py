@@ -6,7 +6,7 @@ from robofuse.evaluate.folder import write_safely
 from robofuse.policies.container import UnreadableHere, read
 from robofuse.train.checkpoint import set_aside
 
-BEST = "best.safetensors"
+BEST, FINAL = "best.safetensors", "final.safetensors"
 _BEFORE = ".best-before.safetensors"  # the best as of the last checkpoint, while a better one is newer than that
 
 

@@ -26,7 +26,9 @@ from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
 from robofuse.evaluate.conditions import standard
 from robofuse.policies import FusionPPO
+from robofuse.policies.files import check_device, read
 from robofuse.policies.teacher import Teacher, load_teacher
+from robofuse.train.best import BEST, FINAL
 from robofuse.train.groups import Hiding
 from robofuse.train.options import Train, preset
 
@@ -103,7 +105,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
         n_epochs=learning.epochs,
         gamma=learning.gamma,
         gae_lambda=learning.gae_lambda,
-        clip_range=learning.clip,
+        clip_range=partial(_ramp, learning.clip, learning.clip * learning.clip_final),
         ent_coef=partial(_ramp, learning.ent_coef, learning.ent_coef * learning.ent_final),
         aux_coef=learning.aux_coef,
         teacher=find_teacher(config, folder, len(env.world.privileged_names)),
@@ -123,6 +125,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
                 "hidden_as": network.hidden_as,
+                "mixed_precision": network.mixed_precision,
             },
             "visible": env.world.task.visible(),
         },
@@ -134,7 +137,18 @@ def find_teacher(config: Train, folder: Path, truth: int) -> Teacher | None:
     asked = config.learning.teacher
     if not wants_teacher(config):
         return None
-    return load_teacher(str(folder / TEACHER) if asked == "auto" else asked, truth, config.device)
+    path = str(folder / TEACHER) if asked == "auto" else asked
+    return load_teacher(path, truth, config.device, task=config.task, robot=config.robot)
+
+
+def teacher_cost(config: Train, folder: Path) -> dict[str, Any] | None:
+    """What its training took, to the end, if that is known: steps and seconds."""
+    if not wants_teacher(config):
+        return None
+    path = folder / TEACHER if config.learning.teacher == "auto" else Path(config.learning.teacher)
+    file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
+    card = read(file)[1].get("card") or {}
+    return {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}
 
 
 def wants_teacher(config: Train) -> bool:
@@ -227,8 +241,5 @@ def settle(config: Train) -> tuple[Train, str]:
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {device!r}; devices: auto, cpu, cuda")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device here; use --device cpu or auto")
+    check_device(device)
     return config.but(renderer=renderer, device=device), note

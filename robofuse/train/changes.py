@@ -6,7 +6,7 @@ from typing import Any
 from robofuse.train.options import Train
 
 # What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
-_LEARNING = "lr lr_schedule lr_final clip epochs ent_coef ent_final aux_coef vf_coef max_grad_norm target_kl"
+_LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final aux_coef vf_coef max_grad_norm target_kl"
 TUNABLE = tuple(_LEARNING.split())
 FREE = ("device", "threads", "validate_every")
 _PLACES = ("out", "resume", "preset")

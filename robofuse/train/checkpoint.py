@@ -1,6 +1,9 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +95,29 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
 def set_aside(path: Path) -> None:
     """Rename a file that cannot be read, for people to look at."""
     os.replace(path, path.with_name(f"{path.name}.broken"))
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Makes a folder, keeps other trainings out of it, and sweeps away what a killed one was writing.
+
+    Raises:
+        ValueError: another training is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it goes with the process, however that ends
+        except OSError:
+            raise ValueError(f"another training is at work in {folder}; stop it, or give another --out") from None
+        for partial in folder.glob(".*.safetensors.*"):
+            partial.unlink()
+        yield
+    finally:
+        os.close(held)
+        with suppress(OSError):
+            folder.rmdir()  # nothing came of it
 
 
 def left_behind(folder: Path) -> str:

@@ -11,19 +11,20 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from robofuse import __version__
 from robofuse.envs.cores import usable_cores
 from robofuse.evaluate.folder import write_safely
 from robofuse.machine import describe_machine, package_versions
 from robofuse.policies import FUSIONS
-from robofuse.train.best import BEST
+from robofuse.train.best import BEST, FINAL
 from robofuse.train.build import TEACHER, make_dropout, settle, teacher_config, try_out, wants_teacher
 from robofuse.train.changes import changes
-from robofuse.train.checkpoint import left_behind
+from robofuse.train.checkpoint import alone_in, left_behind
 from robofuse.train.curve import CURVE
 from robofuse.train.display import Display, Stop, validation_table
-from robofuse.train.loop import FINAL, Training, closing
+from robofuse.train.loop import Training, closing
 from robofuse.train.options import Train, preset, spoken
 
 CONFIG, RUN = "config.json", "run.json"
@@ -78,7 +79,7 @@ def run_train(config: Train) -> int:
         changed = changes(recorded(config.resume), config)
         folder = config.resume
         if (folder / FINAL).exists():
-            console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
+            console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True, markup=False)
             _commands(console, folder)
             return 0
     else:
@@ -114,10 +115,11 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
     resume = f"robofuse train --resume {shlex.quote(str(run or folder))}"
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine() | ({"gpu": torch.cuda.get_device_name()} if config.device != "cpu" else {}),
+        "machine": describe_machine()
+        | ({"gpu": torch.cuda.get_device_name(config.device)} if config.device != "cpu" else {}),
         "versions": {"robofuse": __version__, **package_versions()},
     }
-    with Stop(console) as stop, closing(Training(config, folder, machine)) as training:
+    with alone_in(folder), Stop(console) as stop, closing(Training(config, folder, machine)) as training:
         write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
         record = _start_record(folder, config, machine, training.place.step)
         for note in [*notes, *training.notes]:
@@ -127,7 +129,8 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
             try:
                 finished = training.run(display.show, stop)
             except KeyboardInterrupt:  # the second one
-                console.print(f"stopped at once; what the last checkpoint holds: {resume}", soft_wrap=True)
+                last = f"stopped at once; what the last checkpoint holds: {resume}"
+                console.print(last, soft_wrap=True, markup=False)
                 return 130
         place = training.place
         record["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
@@ -138,6 +141,7 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
                 f"  {resume}",
                 sep="\n",
                 soft_wrap=True,
+                markup=False,
             )
             return stop.status
         last = training.last_validation()
@@ -149,10 +153,14 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
             f"trained {place.step:,} steps in {place.seconds:,.0f} s ({speed:,.0f} steps/s), validated for "
             f"{place.validation_seconds:,.0f} s; curve: {folder / CURVE}",
             soft_wrap=True,
+            markup=False,
         )
     if run is None:
         _commands(console, folder)
-    return 0
+        return 0
+    if stop.status:  # asked when there was nothing left to stop here; the student is not to begin
+        console.print("stopped; to go on:", f"  {resume}", sep="\n", soft_wrap=True, markup=False)
+    return stop.status
 
 
 def _headline(config: Train, training: Training, folder: Path) -> str:
@@ -165,14 +173,14 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
         f"[bold]{config.task} with the {config.robot}[/]{since}: {config.steps:,} steps in {scenes.worlds} worlds, "
         f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
         f"dropout {config.hiding.dropout}; {weights:,} weights on {config.device}, "
-        f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"
+        f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {escape(str(folder))}"
     )
 
 
 def _commands(console: Console, folder: Path) -> None:
     file = folder / (BEST if (folder / BEST).exists() else FINAL)
     commands = (f"  robofuse {command} {shlex.quote(str(file))}" for command in ("evaluate", "replay"))
-    console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True)
+    console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True, markup=False)
 
 
 def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: int) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Network:
         token_dim: Width of a sensor's token.
         hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
             tells that it is hidden.
+        mixed_precision: Encode pictures in bfloat16, for GPUs.
         hidden: Widths of the hidden layers of actor and critic.
         log_std_init: Logarithm of the first standard deviation of actions; with a teacher little needs to be tried out.
     """
@@ -71,8 +72,9 @@ class Network:
     fusion: str = "concat"
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
+    mixed_precision: bool = False
     hidden: tuple[int, ...] = (128,)
-    log_std_init: float = -0.9
+    log_std_init: float = -1.2
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Learning:
         lr: Learning rate of Adam at the start.
         lr_schedule: constant, or linear down to --lr-final.
         lr_final: Share of the learning rate that is left at the end.
-        clip: PPO's clip range.
+        clip: PPO's clip range at the start.
+        clip_final: Share of it that is left at the end, falling linearly.
         n_steps: Control steps of each world between updates.
         batch_size: Rows of a minibatch.
         epochs: Passes over a rollout.
@@ -106,6 +109,7 @@ class Learning:
     lr_schedule: Literal["constant", "linear"] = "linear"
     lr_final: float = 0.05
     clip: float = 0.2
+    clip_final: float = 1.0
     n_steps: int = 25
     batch_size: int = 400
     epochs: int = 3
@@ -117,7 +121,7 @@ class Learning:
     teacher: str = "auto"
     teacher_steps: int = 600_000
     teacher_coef: float = 3.0
-    teacher_until: float = 0.4
+    teacher_until: float = 0.6
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None

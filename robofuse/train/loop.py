@@ -12,8 +12,8 @@ from stable_baselines3.common.logger import Logger
 
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import save
-from robofuse.train.best import BEST, forget_before, keep_before, recover_best
-from robofuse.train.build import make_env, make_model, world_options
+from robofuse.train.best import BEST, FINAL, forget_before, keep_before, recover_best
+from robofuse.train.build import make_env, make_model, teacher_cost, world_options
 from robofuse.train.changes import check_origin
 from robofuse.train.checkpoint import Place, find_checkpoint, restore, write_checkpoint
 from robofuse.train.curve import draw_curve
@@ -22,7 +22,7 @@ from robofuse.train.tables import VALIDATION, Progress, Table
 from robofuse.train.updates import log_update, not_finite, recent_success
 from robofuse.train.validation import Interrupted, Validator, doubt, score
 
-LATEST, FINAL = "latest.safetensors", "final.safetensors"
+LATEST = "latest.safetensors"
 
 
 class News(NamedTuple):
@@ -62,7 +62,7 @@ class Training:
             record: versions and hardware, for policy files.
         """
         self.config, self.folder, self._record = config, folder, record
-        self._world, self.notes = world_options(config), list[str]()
+        self._world, self.notes, self._teacher = world_options(config), list[str](), teacher_cost(config, folder)
         found = find_checkpoint(folder)
         if found:
             check_origin(found[1], config, self._world)
@@ -177,13 +177,13 @@ class Training:
         total = score(conditions, success)
         highest = max((float(row["score"]) for row in self._validations.rows), default=0.0)
         best = self._best_row() is None or total >= highest - doubt(conditions, success, self.validator.episodes)
-        self._validations.add({"step": self.place.step, "score": total, **success})
-        self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.place.step)
-        if best:
+        if best:  # first: what the table tells has been done
             if self._best is not None and self._best <= self._kept < self.place.step:
                 keep_before(self.folder)
-            self._save(BEST)
+            self._save(BEST, success)
             self._best = self.place.step
+        self._validations.add({"step": self.place.step, "score": total, **success})
+        self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.place.step)
         draw_curve(self.folder, conditions)
         tell(self._news()._replace(validation=success, best=best))
 
@@ -200,21 +200,21 @@ class Training:
         self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
         self.model._last_episode_starts = np.ones(worlds, dtype=bool)
 
-    def _save(self, name: str) -> None:
-        save(self.model.policy, self.folder / name, self._world, self._card())
+    def _save(self, name: str, validation: dict[str, float] | None = None) -> None:
+        save(self.model.policy, self.folder / name, self._world, self._card(validation))
 
-    def _card(self) -> dict[str, Any]:
-        teacher = self.model.teacher
+    def _card(self, validation: dict[str, float] | None = None) -> dict[str, Any]:
+        """`validation` is that of the present policy, if it is not in the table yet."""
         return {
             **self._record,
             "steps": self.place.step,
             "updates": self.place.updates,
             "seconds": round(self.place.seconds, 1),
             "validation_seconds": round(self.place.validation_seconds, 1),
-            "validation": self.last_validation(),
-            "validation_step": self._validated() or None,
+            "validation": validation or self.last_validation(),
+            "validation_step": self.place.step if validation else self._validated() or None,
             "validation_episodes": self.config.records.validation_episodes,
-            "teacher": None if teacher is None else {name: teacher.card.get(name) for name in ("steps", "seconds")},
+            "teacher": self._teacher,
             "options": self.config.plain(),
         }
 

@@ -73,7 +73,7 @@ class Train:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Self:
         """From what `plain` gave and JSON made of it; options that are missing have their defaults."""
-        flat: dict[str, Any] = {}
+        flat: dict[str, Any] = {"ent_final": 1.0}  # what trainings did before they could be told
         for name, value in plain.items():
             flat |= value if isinstance(value, Mapping) else {name: value}
         tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
@@ -105,7 +105,9 @@ class Train:
 
 _SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
 _RANGES = {
-    **dict.fromkeys(("lr", "lr_final", "ent_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE),
+    **dict.fromkeys(
+        ("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE
+    ),
     **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
     "clip": (0.0, 10.0, "["),
     "teacher_until": (0.0, 1.0, "("),

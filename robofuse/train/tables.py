@@ -71,7 +71,7 @@ class Progress(KVWriter):
     def __init__(self, folder: Path, until: int) -> None:
         """Opens both; what an interrupted run recorded after step `until` is dropped."""
         self.table = Table(folder / PROGRESS, until)
-        self._events = SummaryWriter(str(folder), purge_step=until + 1 if until else None)
+        self._events = SummaryWriter(str(folder), purge_step=until + 1)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """See SB3."""

@@ -1,5 +1,6 @@
 """What is said of an update: a row of numbers, or why it failed."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,8 +48,11 @@ def not_finite(problem: str, config: Train, place: Place, folder: Path) -> str:
     where = f"stopped in the update after step {place.step:,}: {problem}."
     if not found:
         return f"{where} There is no checkpoint yet; start again with such a change"
+    after = ""
+    if (folder.parent / "config.json").exists():  # it is the teacher of that run
+        after = f", and then robofuse train --resume {shlex.quote(str(folder.parent))}"
     step, lr = int(found[-1].stem.partition("-")[2]), config.learning.lr / 2
     return (
         f"{where} The last checkpoint is of step {step:,}; unchanged, it would end here again. More carefully: "
-        f"robofuse train --resume {folder} --lr {lr:g} --target-kl 0.02"
+        f"robofuse train --resume {shlex.quote(str(folder))} --lr {lr:g} --target-kl 0.02{after}"
     )
