@@ -9,6 +9,7 @@ from robofuse.dropout import Dropout, Law, Masker, hide
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
+from robofuse.faults import Injector, Plan
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
 
 
@@ -16,20 +17,21 @@ class Truth:
     """The privileged vector: the task's truth, then the robot's proprioception, exact.
 
     Attributes:
+        task: the task.
         names: of its entries.
         sensor: as a sensor, for teachers and upper bounds.
     """
 
     def __init__(self, task: Task, robot: Robot, control_dt: float) -> None:
         """For a task that is bound to the robot; `control_dt` in seconds."""
-        self._task, self._robot = task, robot
+        self.task, self._robot = task, robot
         self.names = (*task.privileged_names, *robot.proprio_names)
         scale = (*task.privileged_scale, *robot.proprio_scale)
         self.sensor = Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, 1.0 / control_dt)
 
     def read(self, ids: Tensor | None) -> Tensor:
         """float32 (n, K) of the given worlds, or of all."""
-        truth = self._task.privileged()
+        truth = self.task.privileged()
         rows = slice(None) if ids is None else ids
         count = len(truth) if ids is None else len(ids)
         silence = torch.zeros(count, self._robot.num_encoders, dtype=torch.float64, device=truth.device)
@@ -42,6 +44,7 @@ class Observer:
     Attributes:
         sensors: in the order of `available`.
         masker: says which of them are hidden.
+        injector: breaks the others.
     """
 
     def __init__(
@@ -52,12 +55,27 @@ class Observer:
         sensed: bool,
         privileged: bool,
         dropout: Dropout | Law | float | None,
+        faults: Plan | str | None,
+        control_dt: float,
         seed: int,
     ) -> None:
         """Truth is a sensor if `sensed`, and told beside the sensors if `privileged`; the rest is as for `World`."""
         self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
+        plan = Plan.parse(faults, self.sensors) if isinstance(faults, str) else faults or Plan()
+        self.injector = Injector(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
+
+    def start(self, seed: int, ids: Tensor, episode: Tensor) -> None:
+        """Worlds int64 (n,) begin episodes int64 (n,)."""
+        for drawn in (self.masker, self.injector):
+            drawn.seed = seed
+            drawn.start(ids, episode)
+
+    def step(self) -> None:
+        """Every world has advanced by a control step."""
+        self.masker.step()
+        self.injector.step()
 
     def expose(
         self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None
@@ -67,10 +85,16 @@ class Observer:
 
         def observe() -> dict[str, Tensor]:
             available, readings = self.masker.available, read()
+            available = available if ids is None else available[ids]
             truth = self._truth.read(ids) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth
-            observation = hide(readings, available if ids is None else available[ids], self.masker.keys)
+            if len(self.injector.plan):
+                phase = self._truth.task.phase() if self._truth.task.phases else None
+                phase = phase if phase is None or ids is None else phase[ids]
+                readings, told = self.injector.apply(readings, ids, available > 0, phase)
+                available = available & told
+            observation = hide(readings, available, self.masker.keys)
             if self._privileged and truth is not None:
                 observation[PRIVILEGED] = truth.clone() if self._sensed else truth
             return observation

@@ -26,6 +26,7 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
+from robofuse.faults import Plan
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
@@ -68,6 +69,7 @@ class World:
         force_window: int = 10,
         privileged: bool = False,
         dropout: Dropout | Law | float | None = None,
+        faults: Plan | str | None = None,
         auto_reset: bool = True,
         seed: int = 0,
         num_threads: int | None = None,
@@ -90,6 +92,8 @@ class World:
             privileged: add simulator truth under `privileged`.
             dropout: sensors to hide while training: a `robofuse.dropout.Dropout`, or just a probability, to hide each
                 sensor for a whole episode. `available` tells, and what is hidden reads zero.
+            faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`. Announced
+                ones show in `available`.
             auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
                 on being simulated until `reset` or `restart`, and what they report means nothing.
             seed: of all random streams.
@@ -133,7 +137,9 @@ class World:
         )
         self._renderer, self._picture = renderer, None
         truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
-        self._observer = Observer(self.num_worlds, self._rig, truth, TRUTH in sensors, privileged, dropout, seed)
+        self._observer = Observer(
+            self.num_worlds, self._rig, truth, TRUTH in sensors, privileged, dropout, faults, 1.0 / CONTROL_RATE, seed
+        )
         self.sensors: tuple[Sensor, ...] = self._observer.sensors
         self.privileged_names = truth.names
         self.observation_space = observation_space(self.sensors, len(truth.names) if privileged else 0)
@@ -222,7 +228,7 @@ class World:
         self._refused = {}
         self.robot.update()
         self.elapsed = self.elapsed + 1
-        self._observer.masker.step()
+        self._observer.step()
         observe = self._read()  # the cameras draw while the rest is computed
         self.task.update()
 
@@ -295,8 +301,7 @@ class World:
     def _start(self, ids: Tensor) -> None:
         self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
         self.elapsed = self.elapsed.index_fill(0, ids, 0)
-        self._observer.masker.seed = self._seed
-        self._observer.masker.start(ids, self.episode[ids])
+        self._observer.start(self._seed, ids, self.episode[ids])
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from robofuse.faults.fault import Fault, Moment
     from robofuse.faults.injector import Injector
     from robofuse.faults.plan import Plan, Strike
+    from robofuse.faults.wrapper import SensorFaults
+    from robofuse.faults.wrapper_sb3 import VecSensorFaults
 
 _HOME = {
     "NEVER": "blackouts",
     "Blackout": "blackouts",
+    "SensorFaults": "wrapper",
+    "VecSensorFaults": "wrapper_sb3",
     "dead_from": "blackouts",
     "parse_disable": "blackouts",
     "Fault": "fault",
@@ -36,7 +40,9 @@ __all__ = [
     "Injector",
     "Moment",
     "Plan",
+    "SensorFaults",
     "Strike",
+    "VecSensorFaults",
     "dead_from",
     "faults_for",
     "find_fault",

@@ -50,6 +50,7 @@ class Grasp(Task):
         *(1.0, 1.0),
         *(0.1, 1.0, 1.0, 1.0, 1.0),
     )
+    phases = ("reach", "contact", "lift")
     visible_names = (
         *("block_x", "block_y", "yaw_cos4", "yaw_sin4"),
         *("block_dx", "block_dy", "block_dz", "turn_cos4", "turn_sin4"),
@@ -141,6 +142,12 @@ class Grasp(Task):
     def success(self) -> Tensor:
         """See `Task.success`."""
         return self._held >= _HOLD
+
+    def phase(self) -> Tensor:
+        """See `Task.phase`: contact with a fingertip touching, lift with the block off the table."""
+        left, right, table = self._touching()
+        touched = left | right
+        return touched.long() + (touched & ~table).long()
 
     def privileged(self) -> Tensor:
         """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1.

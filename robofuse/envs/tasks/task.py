@@ -26,6 +26,7 @@ class Task(ABC):
         draws: uniform numbers that `place` needs per episode.
         privileged_names: what each entry of `privileged` is.
         privileged_scale: typical magnitude of each.
+        phases: parts of the task in their order, for faults that wait for one; see `phase`.
         visible_names: those of them that sensors can tell, which auxiliary losses ask for; none means all.
     """
 
@@ -36,6 +37,7 @@ class Task(ABC):
     privileged_names: ClassVar[tuple[str, ...]]
     privileged_scale: ClassVar[tuple[float, ...]]
     visible_names: ClassVar[tuple[str, ...]] = ()
+    phases: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
@@ -75,6 +77,10 @@ class Task(ABC):
     @abstractmethod
     def success(self) -> Tensor:
         """Bool (N,): the task is done, and the episode ends."""
+
+    def phase(self) -> Tensor:
+        """int64 (N,): which of `phases` each world is in."""
+        raise NotImplementedError
 
     @abstractmethod
     def privileged(self) -> Tensor:

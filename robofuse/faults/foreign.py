@@ -1,0 +1,77 @@
+"""Somebody else's Dict observations: which keys are sensors that can break, and arrays to tensors and back."""
+
+from collections.abc import Mapping, Sequence
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.dropout.spaces import sensed
+from robofuse.faults.injector import Injector
+from robofuse.faults.plan import Plan
+from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors
+
+_DT = 0.05  # seconds, of robofuse's own environments
+
+
+class Breaker:
+    """An `Injector` for arrays.
+
+    Attributes:
+        sensed: the space with `available`, and its keys.
+        struck: keys of the sensors that the plan strikes.
+        injector: says when.
+    """
+
+    def __init__(
+        self,
+        space: gym.Space,
+        plan: Plan | str,
+        kinds: Mapping[str, Kind] | None,
+        sensors: Sequence[Sensor] | None,
+        dt: float | None,
+        num: int,
+        seed: int,
+    ) -> None:
+        """Arguments as of the wrappers."""
+        self.sensed = sensed(space, None, "keep")
+        sensors = tuple(sensors or _sensors(self.sensed.space, self.sensed.keys, kinds or {}))
+        plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
+        self.injector = Injector(plan, sensors, num, seed, dt or _DT)
+        self.struck = frozenset(strike.sensor for strike in self.injector.plan)
+        self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]
+
+    def apply(
+        self, observation: Mapping[str, np.ndarray], rows: Tensor | None = None
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Observations (n, …), broken, and what `available` tells of the faults, int8 (n, M)."""
+        count = len(next(iter(observation.values())))
+        told = np.ones((count, len(self.sensed.keys)), np.int8)
+        if not self.struck:
+            return dict(observation), told
+        readings = {key: torch.from_numpy(np.ascontiguousarray(observation[key])) for key in self.injector.keys}
+        live = None
+        if AVAILABLE in observation:
+            live = torch.from_numpy(np.asarray(observation[AVAILABLE]) > 0)[:, self._columns]
+        broken, announced = self.injector.apply(readings, rows, live)
+        told[:, self._columns] = announced.numpy()
+        return {**observation, **{key: broken[key].numpy() for key in self.struck}}, told
+
+
+def _sensors(space: gym.spaces.Dict, keys: tuple[str, ...], kinds: Mapping[str, Kind]) -> tuple[Sensor, ...]:
+    """The sensors that can break: numbers of a kind that can be told."""
+    unknown = [key for key in kinds if key not in keys]
+    if unknown:
+        raise ValueError(f"kinds names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
+    found: list[Sensor] = []
+    for key in keys:
+        part = space[key]
+        if not isinstance(part, gym.spaces.Box) or (len(part.shape) < 3 and part.dtype.kind != "f"):
+            continue
+        try:
+            found += infer_sensors(gym.spaces.Dict({key: part}), {key: kinds[key]} if key in kinds else None)
+        except ValueError:
+            if key in kinds:
+                raise
+    return tuple(found)

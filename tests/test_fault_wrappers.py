@@ -1,0 +1,177 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from robofuse.envs import SB3VecEnv, World
+from robofuse.faults import Fault, Plan, SensorFaults, VecSensorFaults, register
+
+OPTIONS = {"robot": "gripper", "image_size": 16, "renderer": "warp"}
+PLAN = (
+    "rgb:noise(0.5)@2+depth:holes(0.3)+depth:blackout@40+proprio:drift(0.5)@5..20+force:latency(0.4)+force:bias@9 for 8"
+    "+rgb:intermittent(0.6)@30"
+)
+N, STEPS = 3, 130  # an episode of Reach ends within
+
+
+def actions(step):
+    return np.random.default_rng(step).uniform(-1, 1, (N, 5)).astype(np.float32)
+
+
+def log_world():
+    world, log = World("Reach", N, seed=4, faults=PLAN, **OPTIONS), []
+    log.append(world.reset())
+    for step in range(STEPS):
+        result = world.step(actions(step))
+        log.append(result.observation)
+        log += [result.final_observation] if len(result.ended) else []
+    world.close()
+    return [{key: x.numpy() for key, x in one.items()} for one in log]
+
+
+def test_the_world_and_both_wrappers_give_the_same_arrays():
+    expected = log_world()
+    venv = VecSensorFaults(SB3VecEnv("Reach", N, seed=4, **OPTIONS), PLAN, seed=4)
+    log = [venv.reset()]
+    for step in range(STEPS):
+        observation, _, dones, infos = venv.step(actions(step))
+        log.append(observation)
+        if dones.any():
+            final = [infos[i]["terminal_observation"] for i in np.flatnonzero(dones)]
+            log.append({key: np.stack([one[key] for one in final]) for key in final[0]})
+    venv.close()
+    assert len(log) == len(expected) > STEPS + 1
+    for ours, theirs in zip(log, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    broken = np.stack([one["available"] for one in expected[:60]])
+    assert set(np.unique(broken[..., 3])) == {0, 1} and broken[41:, :, 0].max() == 0 and broken[:, :, 2].min() == 1
+
+
+def test_one_environment_too():
+    expected = World("Reach", 1, seed=4, faults=PLAN, auto_reset=False, **OPTIONS)
+    env = SensorFaults(gym.make("robofuse/Reach-v0", **OPTIONS), PLAN)
+    for episode in range(2):
+        ours, _ = env.reset(seed=4) if not episode else env.reset()
+        theirs = expected.reset()
+        for step in range(40):
+            assert all(np.array_equal(x, theirs[key][0].numpy()) for key, x in ours.items())
+            ours, _, terminated, truncated, _ = env.step(actions(step)[0])
+            theirs = expected.step(actions(step)[:1]).observation
+            if terminated or truncated:
+                break
+    env.close()
+    expected.close()
+
+
+def test_faults_leave_scenes_other_sensors_and_noise_alone():
+    logs = []
+    for faults in (None, "rgb:glare+proprio:blackout@3"):
+        world = World("Grasp", N, seed=1, faults=faults, privileged=True, **OPTIONS)
+        log = [world.reset()]
+        for step in range(6):
+            log.append(world.step(actions(step)).observation)
+        logs.append(log)
+        world.close()
+    for step, (healthy, broken) in enumerate(zip(*logs, strict=True)):
+        for key in ("depth", "force", "privileged"):
+            assert torch.equal(healthy[key], broken[key])
+        assert not torch.equal(healthy["rgb"], broken["rgb"])
+        assert torch.equal(healthy["proprio"], broken["proprio"]) == (step < 3)
+        assert broken["available"][:, 2].tolist() == [int(step < 3)] * N
+
+
+def test_a_fault_waits_for_a_phase_of_the_task():
+    world = World("Grasp", 4, seed=1, faults="force:blackout@contact", auto_reset=False, **OPTIONS)
+    world.reset()
+    touched, dead = torch.zeros(4, dtype=torch.bool), []
+    for _ in range(60):
+        observation = world.step(world.expert()).observation
+        touched |= world.task.phase() >= 1
+        dead.append(observation["available"][:, 1] == 0)
+        assert torch.equal(dead[-1], touched)
+    assert touched.all() and not dead[0].any()
+    world.close()
+
+
+class Foreign(gym.Env):
+    """Not ours: channels first, depth in metres, a number."""
+
+    observation_space = gym.spaces.Dict(
+        camera=gym.spaces.Box(0, 255, (3, 20, 24), np.uint8),
+        depth=gym.spaces.Box(0, 10, (20, 24, 1), np.float32),
+        joints=gym.spaces.Box(-4, 4, (7,), np.float32),
+        tick=gym.spaces.Discrete(1000),
+    )
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def _observe(self):
+        image = np.full((3, 20, 24), 100, np.uint8)
+        depth = np.linspace(0.5, 2.0, 480, dtype=np.float32).reshape(20, 24, 1)
+        return {"camera": image, "depth": depth, "joints": np.ones(7, np.float32), "tick": np.int64(self.t)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self._observe(), 0.0, self.t >= 8, False, {}
+
+
+@register
+class Swap(Fault):
+    """A fault of one's own: the wires of the first two joints are swapped."""
+
+    name = "swap"
+    kinds = ("vector",)
+
+    def apply(self, reading, moment):
+        reading[:, :2] = reading[:, :2].flip(1) * 2
+        return reading
+
+
+def test_somebody_elses_environment_and_a_fault_of_ones_own():
+    plan = "camera:deadpixels@2+depth:noise(0.5)+joints:swap@3?+depth:blackout@6"
+    env = SensorFaults(Foreign(), plan, dt=0.1, seed=0)
+    observation, _ = env.reset()
+    for step in range(8):
+        assert observation["camera"].shape == (3, 20, 24) and observation["camera"].dtype == np.uint8
+        changed = (observation["camera"] != 100).any(0).mean()
+        assert (0.2 < changed < 0.4) if step >= 2 else changed == 0.0
+        assert observation["joints"].tolist() == ([2.0, 2.0] if step >= 3 else [1.0, 1.0]) + [1.0] * 5
+        assert observation["available"].tolist() == [1, int(step < 6), 1, 1] and observation["tick"] == step
+        assert observation["depth"].any() == (step < 6)
+        observation, *_ = env.step(np.zeros(2, np.float32))
+    venv = VecSensorFaults(DummyVecEnv([Foreign] * 2), plan, dt=0.1, seed=0)
+    venv.reset()
+    for step in range(1, 9):
+        observation, _, dones, infos = venv.step(np.zeros((2, 2), np.float32))
+    assert dones.all() and observation["available"].all() and (observation["camera"] == 100).all()
+    final = infos[0]["terminal_observation"]
+    assert final["available"].tolist() == [1, 0, 1, 1] and final["joints"][0] == 2.0 and not final["depth"].any()
+
+
+def test_gymnasiums_checker():
+    check_env(SensorFaults(Foreign(), "camera:glare+joints:stuck", seed=0), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ("tick:noise", "unknown sensor 'tick'; sensors: camera, depth, joints"),
+        ("camera:blackout@contact", "unknown phase 'contact'"),
+        ("joints:glare", "unknown fault 'glare' for a sensor of kind vector"),
+    ],
+)
+def test_plans_that_do_not_fit(plan, message):
+    with pytest.raises(ValueError, match=message):
+        SensorFaults(Foreign(), plan)
+
+
+def test_nothing_planned_is_nothing_done():
+    env = SensorFaults(Foreign(), Plan())
+    assert env.reset()[0]["available"].all() and (env.reset()[0]["camera"] == 100).all()
