@@ -130,7 +130,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "teacher": "none",
     },
     "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003, "ent_final": 1.0},
-    "quick": {"robot": "gripper", "steps": 300_000, "teacher_steps": 200_000, "validation_episodes": 16},
+    "quick": {
+        "robot": "gripper",
+        "steps": 300_000,
+        "teacher_steps": 200_000,
+        "validation_episodes": 16,
+        # as for `alone`: with those of the default it had learned less by step 200,000, 69 % of 16 scenes and not 88
+        "log_std_init": -0.7,
+        "ent_coef": 0.003,
+        "ent_final": 1.0,
+    },
 }
 
 
