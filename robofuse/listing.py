@@ -23,8 +23,20 @@ def _glossary(title: str, entries: Mapping[str, str]) -> Table:
     return _table(title, ("name", "what it is"), entries.items())
 
 
+def _faults() -> list[tuple[str, str, str]]:
+    """Rows (name, kinds of sensors, the first sentence about it)."""
+    from robofuse.faults.catalogue import everything  # brings torch
+    from robofuse.faults.fault import EVERY_KIND
+
+    rows = []
+    for fault in everything():
+        kinds = "any" if fault.kinds == EVERY_KIND else ", ".join(fault.kinds)
+        rows.append((fault.name, kinds, " ".join((fault.__doc__ or "").partition("\n\n")[0].split())))
+    return rows
+
+
 def print_listing(console: Console | None = None) -> None:
-    """Prints tasks, robots, sensors, cameras and renderers.
+    """Prints tasks, robots, sensors, cameras, renderers and faults.
 
     Args:
         console: Where to print; by default standard output.
@@ -36,6 +48,7 @@ def print_listing(console: Console | None = None) -> None:
         _table("Sensors", ("key", "kind", "shape", "dtype", "unit"), sensors.describe()),
         _glossary("Cameras", registration.CAMERAS),
         _glossary("Renderers", registration.RENDERERS),
+        _table("Faults", ("name", "of", "what happens"), _faults()),
     )
     for table in tables:
         console.print(table)

@@ -14,7 +14,7 @@ from robofuse.envs.registration import RENDERERS
 from robofuse.sensors import Sensor
 
 # what a training chooses for itself, and says nothing about what the policy sees
-_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "num_threads")
+_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
 
 
 class Policy(Protocol):
@@ -110,7 +110,9 @@ def gl_problem(policy: Policy) -> str:
     return ""
 
 
-def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
+def make_world(
+    trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False, faults: str | None = None
+) -> World:
     """Worlds such as the policy was trained in.
 
     Args:
@@ -118,6 +120,7 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
         num_worlds: N.
         seed: of the scenes.
         auto_reset: as in `World`.
+        faults: as in `World`.
 
     Raises:
         ValueError: options that World does not know, or other sensors than the policy's.
@@ -125,7 +128,7 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
     """
     options = _revive(trained)
     try:
-        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
+        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, faults=faults, **options)
     except TypeError as error:
         raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
     try:

@@ -19,7 +19,10 @@ def parse(text):
         ("rgb:blackout@20+force:drift(0.5)", None),
         ("rgb:blackout@20 + force : drift( 0.5 ) ", "rgb:blackout@20+force:drift(0.5)"),
         ("force:bias(1, force=0, torque=0.1)", "force:bias(force=0, torque=0.1)"),
-        ("rgb,depth:freeze@10..30 for 15 in 5~20?", "rgb:freeze@10..30 for 15 in 5~20?+depth:freeze@10..30 for 15 in 5~20?"),
+        (
+            "rgb,depth:freeze@10..30 for 15 in 5~20?",
+            "rgb:freeze@10..30 for 15 in 5~20?+depth:freeze@10..30 for 15 in 5~20?",
+        ),
         ("depth:noise@0 for 5", None),
         ("depth:noise@0", "depth:noise"),
         ("rgb:noise(severity=0.25)@contact/3..9 for 2!", "rgb:noise(0.25)@contact/3..9 for 2!"),
@@ -60,7 +63,9 @@ strikes = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(strikes, st.sampled_from(["rgb", "depth", "force"]))
 def test_any_plan_goes_round(strike, other):
-    plan = Plan((strike, *([Strike(other, faults_for(KINDS[other])["latency"](0.5))] if other != strike.sensor else [])))
+    plan = Plan(
+        (strike, *([Strike(other, faults_for(KINDS[other])["latency"](0.5))] if other != strike.sensor else []))
+    )
     assert parse(str(plan)) == plan == Plan.of(plan.plain(), SENSORS)
 
 
@@ -79,7 +84,11 @@ def test_any_plan_goes_round(strike, other):
         ("rgb:noise@soon 5", "expected a step such as 20, 10..30, contact", 11),
         ("rgb:noise@30..10", "must be an integer of at least 30, got 10", 11),
         ("rgb:noise)", "expected + and another fault, or the end", 10),
-        ("rgb:blackout+rgb:noise", "rgb:noise has nothing left to change while rgb:blackout lasts (the other at character 1)", 14),
+        (
+            "rgb:blackout+rgb:noise",
+            "rgb:noise has nothing left to change while rgb:blackout lasts (the other at character 1)",
+            14,
+        ),
         ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
     ],
 )
@@ -171,7 +180,10 @@ def test_units():
     for healthy, arrived, _ in play(parse("depth:scale(0.5, share=0.2)")):
         ratio = arrived["depth"].float() / healthy["depth"].float()
         assert ((ratio - 1).abs() - 0.1).abs().max() < 2e-3
-    spread = [(a["depth"].float() - h["depth"].float()) / h["depth"].float() ** 2 * 1e3 for h, a, _ in play(parse("depth:noise"))]
+    spread = [
+        (a["depth"].float() - h["depth"].float()) / h["depth"].float() ** 2 * 1e3
+        for h, a, _ in play(parse("depth:noise"))
+    ]
     assert torch.stack(spread).std() == pytest.approx(0.1, rel=0.03)
 
 

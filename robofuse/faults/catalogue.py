@@ -21,9 +21,16 @@ def register(fault: F) -> F:
     for kind in fault.kinds:
         known = _CATALOGUE.get((fault.name, kind), fault)
         if kind not in EVERY_KIND or (known.__module__, known.__qualname__) != (fault.__module__, fault.__qualname__):
-            raise ValueError(f"{fault.name!r} for {kind} is already {known.__name__}, or there is no such kind of sensor")
+            raise ValueError(
+                f"{fault.name!r} for {kind} is already {known.__name__}, or there is no such kind of sensor"
+            )
     _CATALOGUE.update({(fault.name, kind): fault for kind in fault.kinds})
     return fault
+
+
+def everything() -> list[type[Fault]]:
+    """All faults, each once, in the order in which they were made known."""
+    return list(dict.fromkeys(_CATALOGUE.values()))
 
 
 def faults_for(kind: Kind) -> dict[str, type[Fault]]:

@@ -61,7 +61,9 @@ class Holes(RangeFault):
         """See `RangeFault.metres`."""
         limit = 0.3 * (0.001 / 0.3) ** self.severity
         blotch = functional.avg_pool2d(moment.grain(*depth.shape[1:])[:, None], 5, 1, 2, count_include_pad=False)[:, 0]
-        edge = -math.sqrt(2.0) * float(torch.erfinv(torch.tensor(1.0 - 2.0 * min(self.severity * self.blotches, 0.999))))
+        edge = -math.sqrt(2.0) * float(
+            torch.erfinv(torch.tensor(1.0 - 2.0 * min(self.severity * self.blotches, 0.999)))
+        )
         gone = (slope(depth) > limit * depth) | (blotch * 5.0 < edge)
         colours = moment.beside(moment.sensor.key.replace("depth", "rgb"))
         if colours is not None and colours.dtype == torch.uint8 and colours.shape[1:3] == depth.shape[1:]:

@@ -226,7 +226,7 @@ class _Memory:
 
 
 def _bits(x: Tensor) -> Tensor:
-    """torch cannot index unsigned 16-bit numbers, but the same bits as signed ones."""
+    """Torch cannot index unsigned 16-bit numbers, but the same bits as signed ones."""
     return x.view(torch.int16) if x.dtype == torch.uint16 else x
 
 

@@ -76,7 +76,9 @@ class Strike:
     def plain(self) -> dict[str, Any]:
         """As plain data, without what is default."""
         found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
-        found |= {f.name: getattr(self.fault, f.name) for f in fields(self.fault) if f.default != getattr(self.fault, f.name)}
+        found |= {
+            f.name: getattr(self.fault, f.name) for f in fields(self.fault) if f.default != getattr(self.fault, f.name)
+        }
         for field in fields(self)[2:]:
             value = getattr(self, field.name)
             if value != field.default:

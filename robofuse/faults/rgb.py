@@ -104,7 +104,9 @@ class MotionBlur(ColourFault):
             theta = torch.eye(2, 3, device=image.device).repeat(n, 1, 1)
             theta[:, 0, 2], theta[:, 1, 2] = shift * angle.cos() / width, shift * angle.sin() / height
             grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
-            total += functional.grid_sample(planes, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+            total += functional.grid_sample(planes, grid, padding_mode="border", align_corners=False).permute(
+                0, 2, 3, 1
+            )
         return total / len(reach)
 
 
@@ -296,7 +298,7 @@ class Compression(ColourFault):
 
 
 def _axes(image: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1, 1, W) and y (1, H, 1) of pixels, in image heights."""
+    """X (1, 1, W) and y (1, H, 1) of pixels, in image heights."""
     height, width = image.shape[1:3]
     x = (torch.arange(width, device=image.device) + 0.5) / height
     return x[None, None, :], ((torch.arange(height, device=image.device) + 0.5) / height)[None, :, None]

@@ -33,6 +33,7 @@ class Replay:
     Attributes:
         policy: A policy of the package, the path of one, or expert, zero or random, which need no training.
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
+        faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`; `robofuse list` shows what there is.
         episodes: How many.
         episode: Number of the first; with the seed it tells the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
@@ -50,6 +51,7 @@ class Replay:
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = "grasp"
     disable: str = ""
+    faults: str = ""
     episodes: int = 3
     episode: int = 0
     seed: int = 1_000_000
@@ -92,7 +94,7 @@ def run_replay(config: Replay) -> list[Moment]:
                 )
         dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), blackouts)
         stop = stack.enter_context(Interrupt())
-        out = config.out or default_name(name, blackouts)
+        out = config.out or default_name(name, blackouts, config.faults)
         video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
         window = Window(config.fps) if config.show != "no" and not window_problem() else None
         if window is not None:
@@ -122,11 +124,15 @@ def _episodes(config: Replay, world: World, actor: Actor, blackouts: Sequence[Bl
         yield from play(world, actor, blackouts, config.episode + number)
 
 
-def default_name(policy: str, blackouts: Sequence[Blackout]) -> Path:
-    """A file name that tells the policy and what is disabled, such as `replay-grasp-without-rgb-depth@20.mp4`."""
-    stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in policy)
+def default_name(policy: str, blackouts: Sequence[Blackout], faults: str = "") -> Path:
+    """A file name that tells the policy and what is wrong, such as `replay-grasp-without-rgb-depth@20.mp4`."""
     parts = [blackout.sensor + (f"@{blackout.step}" if blackout.step else "") for blackout in blackouts]
-    return Path("-".join(["replay", stem, *(["without", *parts] if parts else [])]) + ".mp4")
+    words = ["replay", policy, *(["without", *parts] if parts else []), *(["with", faults] if faults else [])]
+    return Path("-".join(_plain(word) for word in words) + ".mp4")
+
+
+def _plain(word: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_.@" else "-" for letter in word).strip("-")
 
 
 def _check(config: Replay) -> None:
@@ -154,6 +160,7 @@ def _open(config: Replay) -> Stage:
             renderer=config.renderer,
             allow_mismatch=config.allow_mismatch,
             device=config.device,
+            faults=config.faults or None,
         )
     return open_script(
         config.policy,
@@ -163,14 +170,14 @@ def _open(config: Replay) -> Stage:
         cameras=config.cameras,
         image_size=config.image_size,
         renderer=config.renderer,
+        faults=config.faults or None,
     )
 
 
 def _about(config: Replay, world: World, note: str) -> str:
     speed = "" if config.fps == CONTROL_RATE else f"{config.fps / CONTROL_RATE:g} x real time"
-    return ", ".join(
-        filter(None, (f"robofuse replay: {world.task.name} with the {world.robot.model.name}", note, speed))
-    )
+    what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
+    return ", ".join(filter(None, (what, config.faults, note, speed)))
 
 
 def _line(moment: Moment) -> str:

@@ -12,6 +12,7 @@ from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.faults import Blackout, dead_from
+from robofuse.sensors import AVAILABLE
 
 
 class Actor(Protocol):
@@ -31,7 +32,7 @@ class Moment:
         step: control steps since its start.
         observation: what is delivered, key → array of one world; a sensor that is hidden holds zeros.
         alive: sensor → whether it delivers.
-        dead_since: sensor → control step of its blackout, for those that do not.
+        dead_since: sensor → control step from which on it has been silent, for those that do not.
         terms: weighted reward terms of the step that led here; zeros at the start.
         total: sum of the rewards so far.
         outcome: empty while it goes on, then `success`, or what went wrong.
@@ -74,16 +75,17 @@ def play(world: World, actor: Actor, blackouts: Sequence[Blackout], episode: int
     keys = tuple(sensor.key for sensor in world.sensors)
     until = dead_from(blackouts, keys)
     observation, terms, total, outcome = world.reset(episode=episode), dict.fromkeys(world.task.weights, 0.0), 0.0, ""
-    number = 0
+    number, since = 0, dict[str, int]()
     while True:
-        alive = number < until
+        alive = (number < until) & (observation[AVAILABLE][0] > 0)
+        since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
         delivered = hide(observation, alive.to(torch.int8)[None], keys)
         yield Moment(
             episode,
             number,
             {key: value[0].numpy() for key, value in delivered.items()},
             dict(zip(keys, alive.tolist(), strict=True)),
-            {key: int(since) for key, since, works in zip(keys, until, alive, strict=True) if not works},
+            since,
             terms,
             total,
             outcome,
