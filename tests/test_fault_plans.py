@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -169,11 +171,11 @@ def test_units():
     for step, (healthy, arrived, _) in enumerate(play(parse("force:drift(0.5, force=2, torque=0)"))):
         newest = (arrived["force"] - healthy["force"])[:, -1, :3].abs()
         torch.testing.assert_close(newest, torch.full_like(newest, 0.5 * 2 * 0.05 * (step + 1)), atol=1e-4, rtol=0)
-    for step, (healthy, arrived, _) in enumerate(log := play(parse("proprio:latency(1, seconds=0.2)"))):
+    for step, (_, arrived, _) in enumerate(log := play(parse("proprio:latency(1, seconds=0.2)"))):
         assert torch.equal(arrived["proprio"], log[max(step - 4, 0)][0]["proprio"])
-    for step, (healthy, arrived, _) in enumerate(log := play(parse("depth:slow(0.2, seconds=1)@2"))):
+    for step, (_, arrived, _) in enumerate(log := play(parse("depth:slow(0.2, seconds=1)@2"))):
         assert torch.equal(arrived["depth"], log[step if step < 2 else 2 + (step - 2) // 4 * 4][0]["depth"])
-    for step, (healthy, arrived, _) in enumerate(log := play(parse("rgb:freeze@3 for 4"))):
+    for step, (_, arrived, _) in enumerate(log := play(parse("rgb:freeze@3 for 4"))):
         assert torch.equal(arrived["rgb"], log[2 if 3 <= step < 7 else step][0]["rgb"])
     for healthy, arrived, _ in play(parse("rgb:overexposure(1, stops=1)")):
         assert torch.equal(arrived["rgb"], (healthy["rgb"].int() * 2).clamp(max=255).to(torch.uint8))
@@ -192,3 +194,19 @@ def test_stale_is_the_episode_before():
     for step in range(STEPS):
         assert torch.equal(log[step][1]["rgb"], log[0][0]["rgb"])  # nothing else is known
         assert torch.equal(log[STEPS + step][1]["rgb"], log[step][0]["rgb"])
+
+
+def test_yaml(monkeypatch):
+    plan = parse("rgb:blackout@20!+force:bias(0.5, torque=2)@3..9 for 5 in 2~4")
+    assert Plan.from_yaml(plan.yaml(), SENSORS) == plan
+    for text, message in (
+        ("a: 1", "a plan is a list of entries"),
+        ("- fault: blackout", "entry 1 of the plan has no 'sensor'"),
+        ("- {sensor: rgb, fault: noise}\n- {sensor: rgb, fault: noise, loud: 1}", "entry 2 .*noise has no 'loud'"),
+        ("[", "this is not YAML"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Plan.from_yaml(text, SENSORS)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ValueError, match=r"pip install 'robofuse\[yaml\]'"):
+        plan.yaml()

@@ -148,7 +148,7 @@ def test_somebody_elses_environment_and_a_fault_of_ones_own():
         observation, *_ = env.step(np.zeros(2, np.float32))
     venv = VecSensorFaults(DummyVecEnv([Foreign] * 2), plan, dt=0.1, seed=0)
     venv.reset()
-    for step in range(1, 9):
+    for _ in range(8):
         observation, _, dones, infos = venv.step(np.zeros((2, 2), np.float32))
     assert dones.all() and observation["available"].all() and (observation["camera"] == 100).all()
     final = infos[0]["terminal_observation"]

@@ -66,7 +66,7 @@ class Fault:
         raise NotImplementedError
 
     def bursts(self) -> tuple[float, float] | None:
-        """Mean length of a burst and of the gap before the next one [control steps], if it comes in bursts by nature."""
+        """Mean length of a burst and of the gap after it [control steps], if it comes in bursts by nature."""
         return None
 
 

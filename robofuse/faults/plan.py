@@ -210,15 +210,12 @@ class Plan:
 
     def yaml(self) -> str:
         """As a YAML file."""
-        import yaml  # tyro brings it
-
-        return yaml.safe_dump(self.plain(), sort_keys=False)
+        return _yaml().safe_dump(self.plain(), sort_keys=False)
 
     @classmethod
     def from_yaml(cls, text: str, sensors: Sequence[Sensor]) -> Self:
         """From a YAML file's text; ValueError names what is wrong."""
-        import yaml
-
+        yaml = _yaml()
         try:
             plain = yaml.safe_load(text) or []
         except yaml.YAMLError as error:
@@ -226,6 +223,14 @@ class Plan:
         if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
             raise ValueError("a plan is a list of entries with sensor, fault and more")
         return cls.of(plain, sensors)
+
+
+def _yaml() -> Any:  # noqa: ANN401
+    try:
+        import yaml
+    except ImportError:
+        raise ValueError("plans in YAML need PyYAML: pip install 'robofuse[yaml]'") from None
+    return yaml
 
 
 class _Misread(ValueError):
