@@ -1,5 +1,6 @@
 """Faults that any sensor can have."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ class Intermittent(Blackout):
 
     Attributes:
         severity: share of the time in which nothing arrives is 0.9 of it.
-        steps: mean length of an outage [control steps].
+        steps: mean length of an outage [control steps]; longer where gaps would be shorter than a step.
     """
 
     steps: float = 5.0
@@ -44,7 +45,10 @@ class Intermittent(Blackout):
     def bursts(self) -> tuple[float, float]:
         """See `Fault.bursts`."""
         share = 0.9 * self.severity
-        return self.steps, max(self.steps * (1.0 - share) / share, 1.0)
+        if not share:
+            return self.steps, math.inf
+        gap = self.steps * (1.0 - share) / share
+        return (self.steps, gap) if gap >= 1.0 else (share / (1.0 - share), 1.0)  # no gap is shorter than a step
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Slow(Fault):
     seconds: float = 1.0
 
     name: ClassVar[str] = "slow"
+    positive: ClassVar[tuple[str, ...]] = ("seconds",)
     history: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
@@ -157,8 +162,9 @@ class Infinite(NotANumber):
 class Stale(Fault):
     """A driver that delivers another episode: the readings that this environment's last one had at the same step.
 
-    In the first episode of an environment there is no other, and the reading before the fault stays. At severity s it
-    befalls a share s of the episodes.
+    In the first episode of an environment there is no other, and the reading before the fault stays; of an episode
+    longer than 128 steps, the first 128 are known, and the last of them stays. At severity s it befalls a share s of
+    the episodes. What it shows depends on what the environment played before, so it is no fault for paired comparisons.
     """
 
     name: ClassVar[str] = "stale"

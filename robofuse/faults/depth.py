@@ -99,6 +99,7 @@ class Coarse(RangeFault):
     step: float = 0.1
 
     name: ClassVar[str] = "quantisation"
+    positive: ClassVar[tuple[str, ...]] = ("step",)
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
@@ -108,22 +109,22 @@ class Coarse(RangeFault):
 
 @dataclass(frozen=True)
 class CutOff(RangeFault):
-    """No return from beyond a distance: the share of pixels that are lost grows with severity, the farthest first.
+    """No return from beyond a distance, which falls by powers from `far` at severity 0+ to `near` at severity 1.
 
-    At severity s, everything beyond the (1 − s) quantile of the picture's distances is gone.
+    Attributes:
+        far: [m].
+        near: [m].
     """
 
+    far: float = 1.5
+    near: float = 0.3
+
     name: ClassVar[str] = "cutoff"
+    positive: ClassVar[tuple[str, ...]] = ("far", "near")
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
-        flat = depth.flatten(1)
-        order = flat.sort(dim=1).values
-        some = (flat > 0.0).sum(dim=1)
-        kept = ((1.0 - self.severity) * some).long()
-        last = (flat.shape[1] - some + kept - 1).clamp(min=0, max=flat.shape[1] - 1)
-        limit = torch.where(kept > 0, order.gather(1, last[:, None])[:, 0], 0.0)
-        return depth.masked_fill(depth > limit[:, None, None], 0.0)
+        return depth.masked_fill(depth > self.far * (self.near / self.far) ** self.severity, 0.0)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Fault:
         kinds: of the sensors that it can befall.
         announced: whether `available` tells of it, unless a plan says otherwise.
         silences: whether nothing is left of the reading, so that no other fault can befall it.
+        positive: its numbers that must be larger than 0.
         history: how many seconds `Moment.past` can look back.
         holds: whether `apply` reads `Moment.before`.
         recalls: whether `apply` reads `Moment.other`.
@@ -41,6 +42,7 @@ class Fault:
     announced: ClassVar[bool] = False
     silences: ClassVar[bool] = False
     history: ClassVar[float] = 0.0
+    positive: ClassVar[tuple[str, ...]] = ()
     holds: ClassVar[bool] = False
     recalls: ClassVar[bool] = False
 
@@ -50,8 +52,12 @@ class Fault:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
                 raise ValueError(f"{field.name} of {self.name} must be a finite number, got {value!r}")
+            object.__setattr__(self, field.name, float(value))
         if not 0.0 <= self.severity <= 1.0:
             raise ValueError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
+        for name in self.positive:
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"{name} of {self.name} must be larger than 0, got {getattr(self, name):g}")
 
     def apply(self, reading: Tensor, moment: "Moment") -> Tensor:
         """Broken readings.
@@ -129,12 +135,12 @@ class Moment:
 
     def grain(self, *shape: int, fixed: bool = False) -> Tensor:
         """As `normal`, for whole images: stretches of a bank of a million numbers, as hashing each would take long."""
-        length = int(np.prod(shape))
-        if length > _BANK // 2:
-            raise ValueError(f"readings of {length:,} numbers are too large for the bank of noise")
-        place = shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)[:, 0]
+        place = shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)
+        lines = shape[0] if np.prod(shape) > _BANK // 8 else 1  # large images line by line, far from each other
+        length = int(np.prod(shape)) // lines
         starts = _BANK - length
-        rows = _bank().as_strided((starts, length), (1, 1)).index_select(0, (place % starts).cpu())
+        spread = (place + torch.arange(lines, device=place.device) * 610_839_793) & (2**62 - 1)
+        rows = _bank().as_strided((starts, length), (1, 1)).index_select(0, (spread % starts).flatten().cpu())
         return rows.to(self.step.device).reshape(-1, *shape)
 
     def _draw(self, draw: Callable[..., Tensor], shape: Sequence[int], fixed: bool) -> Tensor:

@@ -123,6 +123,7 @@ class CrossTalk(Fault):
     lever: float = 0.1
 
     name: ClassVar[str] = "crosstalk"
+    positive: ClassVar[tuple[str, ...]] = ("lever",)
     kinds: ClassVar = _WINDOW
 
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:

@@ -1,6 +1,7 @@
 """Somebody else's Dict observations: which keys are sensors that can break, and arrays to tensors and back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -36,7 +37,10 @@ class Breaker:
     ) -> None:
         """Arguments as of the wrappers."""
         self.sensed = sensed(space, None, "keep")
-        sensors = tuple(sensors or _sensors(self.sensed.space, self.sensed.keys, kinds or {}))
+        found = _sensors(self.sensed.space, self.sensed.keys, kinds or {})
+        known = {sensor.key: sensor for sensor in sensors or ()}
+        # a wrapper in between may have left keys out, or moved the channels
+        sensors = tuple(replace(known.get(one.key, one), shape=one.shape, dtype=one.dtype) for one in found)
         plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
         self.injector = Injector(plan, sensors, num, seed, dt or _DT)
         self.struck = frozenset(strike.sensor for strike in self.injector.plan)
@@ -67,10 +71,13 @@ def _sensors(space: gym.spaces.Dict, keys: tuple[str, ...], kinds: Mapping[str, 
     found: list[Sensor] = []
     for key in keys:
         part = space[key]
-        if not isinstance(part, gym.spaces.Box) or (len(part.shape) < 3 and part.dtype.kind != "f"):
+        if not isinstance(part, gym.spaces.Box) or not part.shape or (len(part.shape) < 3 and part.dtype.kind != "f"):
             continue
         try:
-            found += infer_sensors(gym.spaces.Dict({key: part}), {key: kinds[key]} if key in kinds else None)
+            (sensor,) = infer_sensors(gym.spaces.Dict({key: part}), {key: kinds[key]} if key in kinds else None)
+            if sensor.kind == "rgb" and part.dtype.kind == "f" and np.isfinite(part.high).all():
+                sensor = replace(sensor, scale=float(part.high.max()))
+            found.append(sensor)
         except ValueError:
             if key in kinds:
                 raise

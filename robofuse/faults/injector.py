@@ -13,7 +13,7 @@ from robofuse.sensors import Sensor
 from robofuse.streams import Stream, check_seed, uniform
 
 _NEVER = torch.iinfo(torch.int64).max
-_RECALLED = 256  # steps of an episode that `Moment.other` can recall; beyond them the last one stays
+_RECALLED = 128  # steps of an episode that `Moment.other` can recall; beyond them the last one stays
 
 
 class Injector:
@@ -50,14 +50,8 @@ class Injector:
         for strike in self.plan:
             named = (strike.sensor, strike.fault.name)
             count[named] = count.get(named, -1) + 1
-            self._running.append(_Running(strike, by_key[strike.sensor], num, salt_of(*named, count[named])))
-        self._memory: dict[str, _Memory] = {}
-        for key in {strike.sensor for strike in self.plan}:
-            faults = [strike.fault for strike in self.plan if strike.sensor == key]
-            back = max(round(fault.history / dt) for fault in faults)
-            if back or any(fault.recalls for fault in faults):
-                recalls = any(fault.recalls for fault in faults)
-                self._memory[key] = _Memory(num, max(back, _RECALLED if recalls else 0) + 1, recalls)
+            back = round(strike.fault.history / dt)
+            self._running.append(_Running(strike, by_key[strike.sensor], num, salt_of(*named, count[named]), back))
 
     def start(self, rows: Tensor, episode: Tensor) -> None:
         """Begin episodes; `rows` int64 (n,) environments, `episode` int64 (n,) numbers."""
@@ -66,8 +60,6 @@ class Injector:
         self._episode[rows], self._step[rows] = episode, 0
         for running in self._running:
             running.start(rows, self.seed, episode)
-        for memory in self._memory.values():
-            memory.start(rows)
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
@@ -90,44 +82,55 @@ class Injector:
         """
         rows = torch.arange(len(self._step)) if rows is None else rows
         arrived, told = dict(readings), torch.ones(len(rows), len(self.keys), dtype=torch.int8)
-        for key, memory in self._memory.items():
-            memory.push(_bits(readings[key]), rows, self._step[rows])
         for running in self._running:
             strike, column = running.strike, self.keys.index(running.strike.sensor)
             reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
             since = running.follow(rows, self._step[rows], reached, self.seed, self._episode[rows])
             active = since >= 0
             reading = arrived[strike.sensor]
+            # what a fault remembers is what it was given, after the faults before it in the plan
             if strike.fault.holds:
                 running.hold(_bits(reading), rows, ~active)
+            for memory in (running.past, running.recalled):
+                if memory is not None:
+                    memory.push(_bits(reading), rows, self._step[rows])
             hit = active if live is None else active & live[:, column]
             struck = hit.nonzero()[:, 0]
             if not len(struck):
                 continue
             if strike.told:
                 told[struck, column] = 0
-            broken = strike.fault.apply(_rows(reading, struck), self._moment(running, readings, rows, struck, since))
+            broken = strike.fault.apply(
+                _rows(reading, struck), self._moment(running, reading, readings, rows, struck, since)
+            )
             arrived[strike.sensor] = _put(reading, struck, broken)
         return arrived, told
 
     def _moment(
-        self, running: "_Running", readings: Mapping[str, Tensor], rows: Tensor, struck: Tensor, since: Tensor
+        self,
+        running: "_Running",
+        reading: Tensor,
+        readings: Mapping[str, Tensor],
+        rows: Tensor,
+        struck: Tensor,
+        since: Tensor,
     ) -> Moment:
-        worlds, key = rows[struck], running.strike.sensor
-        step, dtype = self._step[worlds], readings[key].dtype
-        memory, present = self._memory.get(key), readings[key]
-        before = _unbits(running.held[worlds], dtype) if running.held is not None else _rows(present, struck)
+        worlds, dtype = rows[struck], reading.dtype
+        step = self._step[worlds]
+        before = _unbits(running.held[worlds], dtype) if running.held is not None else _rows(reading, struck)
 
         def past(age: Tensor) -> Tensor:
-            return _rows(present, struck) if memory is None else _unbits(memory.look(worlds, step, age), dtype)
+            if running.past is None:
+                return _rows(reading, struck)
+            return _unbits(running.past.look(worlds, step, age), dtype)
 
         def other(otherwise: Tensor) -> Tensor:
-            if memory is None:
+            if running.recalled is None:
                 return otherwise
-            return _unbits(memory.recall(worlds, step, _bits(otherwise)), dtype)
+            return _unbits(running.recalled.recall(worlds, step, _bits(otherwise)), dtype)
 
         def beside(name: str) -> Tensor | None:
-            return _rows(readings[name], struck) if name in readings else None
+            return _rows(readings[name], struck) if name in readings and name != running.sensor.key else None
 
         return Moment(
             running.sensor, since[struck], step, self._dt, before, past, other, beside, self.seed,
@@ -143,9 +146,12 @@ class _Running:
     sensor: Sensor
     num: int
     salt: int
+    back: int  # control steps that it looks back
 
     def __post_init__(self) -> None:
         self.held: Tensor | None = None
+        self.past = _Ring(self.num, self.back + 1) if self.back else None
+        self.recalled = _Recall(self.num) if self.strike.fault.recalls else None
         self._wait = torch.zeros(self.num, dtype=torch.int64)  # steps after the phase, or the episode's start
         self._first = torch.full((self.num,), _NEVER)  # the first step of the fault, once it is known
         self._began = torch.full((self.num,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
@@ -158,6 +164,8 @@ class _Running:
             drawn = self._draw(seed=seed, episode=episode, step=1 << 40)[:, 0]
             wait = strike.step + (drawn * (strike.until - strike.step + 1)).long()
         self._wait[rows], self._began[rows], self._fresh[rows] = wait, -1, True
+        if self.recalled is not None:
+            self.recalled.start(rows)
         self._first[rows] = wait if strike.phase is None else _NEVER
 
     def follow(self, rows: Tensor, step: Tensor, reached: Tensor | None, seed: int, episode: Tensor) -> Tensor:
@@ -191,37 +199,47 @@ class _Running:
         self._fresh[rows] = False
 
 
-class _Memory:
-    """The last readings of one sensor in N environments, and those of the episode before."""
+class _Ring:
+    """The last readings of one sensor in N environments."""
 
-    def __init__(self, num: int, length: int, recalls: bool) -> None:
-        self._num, self._length, self._recalls = num, length, recalls
-        self._ring: Tensor | None = None
-        self._old: Tensor | None = None
-        self._count = torch.zeros(num, dtype=torch.int64)  # readings of this episode, and of the one before
-        self._old_count = torch.zeros(num, dtype=torch.int64)
-
-    def start(self, rows: Tensor) -> None:
-        if self._recalls and self._ring is not None and self._old is not None:
-            self._old[rows], self._old_count[rows] = self._ring[rows], self._count[rows]
-        self._count[rows] = 0
+    def __init__(self, num: int, length: int) -> None:
+        self._num, self._length, self._ring = num, length, None
 
     def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
         if self._ring is None:
             self._ring = reading.new_zeros(self._num, self._length, *reading.shape[1:])
-            self._old = torch.zeros_like(self._ring) if self._recalls else None
         self._ring[rows, step % self._length] = reading
-        self._count[rows] = step + 1
 
     def look(self, rows: Tensor, step: Tensor, age: Tensor) -> Tensor:
         assert self._ring is not None
         age = age.clamp(min=0, max=self._length - 1).minimum(step)
         return self._ring[rows, (step - age) % self._length]
 
+
+class _Recall:
+    """The first readings of the present episode and of the one before, in N environments."""
+
+    def __init__(self, num: int) -> None:
+        self._num, self._new, self._old = num, None, None
+        self._count, self._old_count = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+
+    def start(self, rows: Tensor) -> None:
+        if self._new is not None and self._old is not None:
+            self._old[rows], self._old_count[rows] = self._new[rows], self._count[rows]
+        self._count[rows] = 0
+
+    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
+        if self._new is None:
+            self._new = reading.new_zeros(self._num, _RECALLED, *reading.shape[1:])
+            self._old = torch.zeros_like(self._new)
+        fits = (step < _RECALLED).nonzero()[:, 0]
+        self._new[rows[fits], step[fits]] = reading[fits]
+        self._count[rows] = (step + 1).clamp(max=_RECALLED)
+
     def recall(self, rows: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
         assert self._old is not None
         count = self._old_count[rows]
-        found = self._old[rows, step.minimum((count - 1).clamp(min=0)) % self._length]
+        found = self._old[rows, step.minimum((count - 1).clamp(min=0))]
         return torch.where((count > 0).reshape(-1, *[1] * (found.ndim - 1)), found, otherwise)
 
 

@@ -46,8 +46,20 @@ class Strike:
             whole(self.until, f"last first step {what}", self.step)
         if self.lasts is not None:
             whole(self.lasts, f"duration {what}", 1)
-        if self.bursts is not None and not all(1.0 <= length < float("inf") for length in self.bursts):
-            raise ValueError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
+        if self.phase is not None and not isinstance(self.phase, str):
+            raise ValueError(f"phase {what} must be a name, got {self.phase!r}")
+        if self.announced not in (None, True, False):
+            raise ValueError(f"announced {what} must be true or false, got {self.announced!r}")
+        if self.bursts is not None:
+            if self.fault.bursts() is not None:
+                raise ValueError(f"{self.fault.name} comes in bursts of its own; leave those {what} out")
+            try:
+                on, gap = (float(length) for length in self.bursts)
+            except (TypeError, ValueError):
+                raise ValueError(f"bursts {what} are two lengths, of bursts and of gaps, got {self.bursts!r}") from None
+            if not (1.0 <= on < float("inf") and 1.0 <= gap < float("inf")):
+                raise ValueError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
+            object.__setattr__(self, "bursts", (on, gap))
 
     @property
     def told(self) -> bool:
@@ -56,10 +68,10 @@ class Strike:
 
     def __str__(self) -> str:
         """As `Plan.parse` reads it."""
-        given = [f"{self.fault.severity:g}"] if self.fault.severity != 1.0 else []
+        given = [_number(self.fault.severity)] if self.fault.severity != 1.0 else []
         defaults = {field.name: field.default for field in fields(self.fault)}
         given += [
-            f"{name}={getattr(self.fault, name):g}"
+            f"{name}={_number(getattr(self.fault, name))}"
             for name, default in defaults.items()
             if name != "severity" and getattr(self.fault, name) != default
         ]
@@ -69,7 +81,7 @@ class Strike:
         if self.lasts is not None:
             when += f" for {self.lasts}"
         if self.bursts is not None:
-            when += f" in {self.bursts[0]:g}~{self.bursts[1]:g}"
+            when += f" in {_number(self.bursts[0])}~{_number(self.bursts[1])}"
         text += f"@{when}" if when != "0" else ""
         return text + ("" if self.announced is None else "!" if self.announced else "?")
 
@@ -93,8 +105,8 @@ _ITEM = re.compile(
     re.VERBOSE,
 )
 _START = re.compile(
-    r"""\s*(?:(?P<phase>[a-z_]+)(?:\s*/\s*(?P<after>\d{1,9}))?|(?P<step>\d{1,9}))\s*(?:\.\.\s*(?P<until>\d{1,9})\s*)?
-    (?:\bfor\s+(?P<lasts>\d{1,9})\s*)?(?:\bin\s+(?P<on>\d+(?:\.\d*)?)\s*~\s*(?P<off>\d+(?:\.\d*)?)\s*)?""",
+    r"""\s*(?:(?P<phase>[a-z_][a-z0-9_]*)(?:\s*/\s*(?P<after>\d{1,9}))?|(?P<step>\d{1,9}))\s*(?:\.\.\s*(?P<until>\d{1,9})\s*)?
+    (?:\bfor\s+(?P<lasts>\d{1,9})\s*)?(?:\bin\s+(?P<on>\d+(?:\.\d*)?(?:e\d+)?)\s*~\s*(?P<off>\d+(?:\.\d*)?(?:e\d+)?)\s*)?""",
     re.VERBOSE,
 )
 
@@ -225,6 +237,12 @@ class Plan:
         return cls.of(plain, sensors)
 
 
+def _number(value: float) -> str:
+    """The shortest text that is read as the same number."""
+    short = f"{value:g}".replace("e+", "e")
+    return short if float(short) == value else repr(value).replace("e+", "e")
+
+
 def _yaml() -> Any:  # noqa: ANN401
     try:
         import yaml
@@ -303,7 +321,9 @@ def _when(match: re.Match[str]) -> dict[str, Any]:
 
 def _contradiction(first: Strike, second: Strike) -> str:
     """Why two strikes cannot both be meant, or an empty string."""
-    if first.sensor != second.sensor or not _overlap(first, second):
+    if first.sensor != second.sensor or not first.fault.severity or not second.fault.severity:
+        return ""
+    if not _overlap(first, second):
         return ""
     if first.fault.name == second.fault.name:
         return f"{second} overlaps with {first}, the same fault of the same sensor"
@@ -314,9 +334,9 @@ def _contradiction(first: Strike, second: Strike) -> str:
 
 
 def _overlap(first: Strike, second: Strike) -> bool:
-    """Whether both can be there at the same step; phases begin nobody knows when."""
+    """Whether both must be there at the same step; phases begin nobody knows when."""
     if first.phase != second.phase:
-        return False
+        return any(strike.phase is None and strike.lasts is None for strike in (first, second))
     spans = []
     for strike in (first, second):
         last = strike.until if strike.until is not None else strike.step

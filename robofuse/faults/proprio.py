@@ -104,6 +104,7 @@ class Coarse(Fault):
     scales: float = 0.5
 
     name: ClassVar[str] = "quantisation"
+    positive: ClassVar[tuple[str, ...]] = ("scales",)
     kinds: ClassVar = _VECTOR
 
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:

@@ -34,8 +34,10 @@ class ColourFault(Fault):
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:
         """Colours out of the sensor's dtype and back, rounded and clipped."""
         top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(moment.sensor)
-        colours = self.colours(planes_last(reading, moment.sensor).float() / top, moment).clamp(0.0, 1.0) * top
-        return planes_back(colours if reading.is_floating_point() else colours.round().to(reading.dtype), moment.sensor)
+        image = planes_last(reading, moment.sensor).float() / top
+        image[..., :3] = self.colours(image[..., :3], moment).clamp(0.0, 1.0)  # and transparency as it is
+        image = image * top
+        return planes_back(image if reading.is_floating_point() else image.round().to(reading.dtype), moment.sensor)
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """Float images (n, H, W, C) in [0, 1], and what becomes of them; values beyond are clipped."""
@@ -74,6 +76,7 @@ class Shot(ColourFault):
     photons: float = 8.0
 
     name: ClassVar[str] = "shot"
+    positive: ClassVar[tuple[str, ...]] = ("photons",)
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
@@ -121,6 +124,7 @@ class Defocus(ColourFault):
     width: float = 0.1
 
     name: ClassVar[str] = "defocus"
+    positive: ClassVar[tuple[str, ...]] = ("width",)
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
@@ -174,6 +178,7 @@ class Glare(ColourFault):
     radius: float = 0.4
 
     name: ClassVar[str] = "glare"
+    positive: ClassVar[tuple[str, ...]] = ("radius",)
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""

@@ -41,7 +41,7 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
             kinds: key → kind of sensor, where it cannot be told from the space.
             sensors: what the keys are, with their typical scales; by default a robofuse environment's own, else they
                 are inferred from the space, with scale 1.
-            dt: seconds of a step; by default what the environment's sensors or its `render_fps` say.
+            dt: seconds of a step; by default what the environment's `render_fps` says, else 0.05.
             seed: of the faults until `reset` is given one; by default another in every run.
 
         Raises:
@@ -62,6 +62,8 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None:
             self._breaker.injector.seed, self._episode = check_seed(seed), torch.zeros_like(self._episode)
+        if "episode_number" in info:  # robofuse's own environments number their scenes
+            self._episode = torch.tensor([int(info["episode_number"])])
         self._breaker.injector.start(torch.zeros(1, dtype=torch.int64), self._episode)
         self._episode = self._episode + 1
         return self._break(observation), info

@@ -1,6 +1,7 @@
 """Faults for any Stable-Baselines3 `VecEnv` with Dict observations."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,14 +41,16 @@ class VecSensorFaults(VecEnvWrapper):
             kinds: key → kind of sensor, where it cannot be told from the space.
             sensors: what the keys are, with their typical scales; by default a robofuse environment's own, else they
                 are inferred from the space, with scale 1.
-            dt: seconds of a step; by default 0.05, that of robofuse's own environments.
+            dt: seconds of a step; by default what the environments' `render_fps` says, else 0.05, robofuse's own.
             seed: of the faults until `seed` is called, as algorithms with a seed do.
 
         Raises:
             ValueError: not a flat Dict, or a plan that does not fit; the message says what to do.
         """
-        if sensors is None and venv.has_attr("world"):
-            sensors = venv.get_attr("world", 0)[0].sensors
+        sensors, dt = (
+            sensors or _ask(venv, "sensors"),
+            dt or 1.0 / (_ask(venv, "metadata") or {}).get("render_fps", 20.0),
+        )
         self._breaker = Breaker(venv.observation_space, plan, kinds, sensors, dt, venv.num_envs, check_seed(seed))
         self._episode = torch.arange(venv.num_envs)
         super().__init__(venv, observation_space=self._breaker.sensed.space)
@@ -77,17 +80,17 @@ class VecSensorFaults(VecEnvWrapper):
         rows = {key: np.array(x) for key, x in observation.items()}
         last = {index: infos[index].get("terminal_observation") for index in ended.tolist()}
         for index, final in last.items():
-            for key in self._breaker.struck if final is not None else ():
-                rows[key][index] = final[key]
+            for key, x in (final or {}).items():
+                rows[key][index] = x
         broken, told = self._breaker.apply(rows)
-        shown = hide_arrays({**observation, **{key: broken[key] for key in broken}}, told, self._breaker.sensed.keys)
+        shown = hide_arrays(broken, told, self._breaker.sensed.keys)
         for index, final in last.items():
             if final is not None:
                 row = {key: broken[key][index] if key in self._breaker.struck else x for key, x in final.items()}
                 infos[index]["terminal_observation"] = hide_row(row, told[index], self._breaker.sensed.keys)
         self._start(torch.from_numpy(ended))
         begun, told = self._breaker.apply({key: x[ended] for key, x in observation.items()}, torch.from_numpy(ended))
-        first = hide_arrays({key: begun[key] for key in begun}, told, self._breaker.sensed.keys)
+        first = hide_arrays(begun, told, self._breaker.sensed.keys)
         for key, x in shown.items():
             shown[key] = np.array(x)
             shown[key][ended] = first[key]
@@ -105,3 +108,11 @@ class VecSensorFaults(VecEnvWrapper):
         assert isinstance(observation, dict)
         broken, told = self._breaker.apply(observation)
         return hide_arrays(broken, told, self._breaker.sensed.keys)
+
+
+def _ask(venv: VecEnv, name: str) -> Any:  # noqa: ANN401
+    """An attribute of the first environment, None if it has none."""
+    try:
+        return venv.get_attr(name, 0)[0]
+    except (AttributeError, EOFError):
+        return None

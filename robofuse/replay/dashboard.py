@@ -105,7 +105,7 @@ class Dashboard:
             taken = write(image, "disabled: ", _MARGIN, 47, 8.5, RED, bold=True)
             write(image, self._disabled, _MARGIN + taken + 4, 47, 8.5, RED, width=600 - taken)
         else:
-            write(image, "all sensors on", _MARGIN, 47, 8.5, DIM)
+            write(image, "no sensor disabled", _MARGIN, 47, 8.5, DIM)
 
     def _clock(self, image: np.ndarray, moment: Moment) -> None:
         write(image, f"{moment.time:.2f} s", _RIGHT.right, 30, 20.0, bold=True, align="right")

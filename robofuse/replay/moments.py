@@ -92,7 +92,11 @@ def play(world: World, actor: Actor, blackouts: Sequence[Blackout], episode: int
         )
         if outcome:
             return
-        step = world.step(actor.act(delivered).cpu())
+        action = actor.act(delivered).cpu()
+        if not bool(action.isfinite().all()):
+            outcome = "the policy's action is not finite"
+            continue
+        step = world.step(action)
         number += 1
         observation, total = step.observation, total + float(step.reward[0])
         terms = {name: float(term[0]) for name, term in step.terms.items()}

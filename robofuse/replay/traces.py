@@ -110,6 +110,10 @@ class Plot:
         else:
             age = np.zeros(1)
         values = np.stack([readings[:, list(columns)].sum(axis=1) for columns in self._curves.columns], axis=1)
+        sound = np.isfinite(values).all(axis=1)  # of a reading that is not a number there is nothing to draw
+        if not sound.any():
+            return
+        values, age = values[sound], age[sound]
         self._times.append(moment.time - sensor.latency - age)
         self._values.append(values)
         # the range only grows, so that the curves do not jump
