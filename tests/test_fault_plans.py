@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_fault_models import SENSORS, STEPS, play, readings
 
 from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.sensors import Sensor
 
 KINDS = {sensor.key: sensor.kind for sensor in SENSORS}
 
@@ -47,17 +48,17 @@ strikes = st.builds(
         None if until is None else step + until,
         phase,
         lasts,
-        bursts,
+        None if list(faults_for(KINDS[key]).values())[pick % len(faults_for(KINDS[key]))](1.0).bursts() else bursts,
         told,
     ),
     st.sampled_from(sorted(KINDS)),
     st.integers(0, 100),
-    st.sampled_from([0.125, 0.5, 1.0]),
+    st.sampled_from([0.125, 1.0]) | st.floats(0.0, 1.0),
     numbers,
     st.none() | numbers,
-    st.sampled_from([None, "contact", "in_hand"]),
+    st.sampled_from([None, "contact", "in_hand2"]),
     st.none() | st.integers(1, 99),
-    st.none() | st.tuples(st.integers(1, 50).map(float), st.sampled_from([1.0, 2.5, 40.0])),
+    st.none() | st.tuples(st.floats(1.0, 1e9), st.sampled_from([1.0, 2.5, 1234567.0])),
     st.sampled_from([None, True, False]),
 )
 
@@ -91,6 +92,9 @@ def test_any_plan_goes_round(strike, other):
             "rgb:noise has nothing left to change while rgb:blackout lasts (the other at character 1)",
             14,
         ),
+        ("rgb:blackout+rgb:noise@contact", "rgb:noise@contact has nothing left to change while rgb:blackout", 14),
+        ("rgb:intermittent@3 in 5~5", "intermittent comes in bursts of its own", 18),
+        ("proprio:quantisation(1, scales=0)", "scales of quantisation must be larger than 0, got 0", 22),
         ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
     ],
 )
@@ -105,6 +109,8 @@ def test_what_does_not_meet_does_not_contradict():
     parse("rgb:blackout@0 for 5+rgb:noise@5")
     parse("rgb:noise@0 for 5+rgb:noise(0.5)@5")
     parse("rgb:blackout@0 in 5~5+rgb:noise")
+    parse("rgb:blackout(0)+rgb:noise")
+    parse("rgb:blackout@contact+rgb:noise@lift")
 
 
 def struck(text, n=200, **options):
@@ -187,6 +193,35 @@ def test_units():
         for h, a, _ in play(parse("depth:noise"))
     ]
     assert torch.stack(spread).std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_faults_change_readings_in_the_order_of_the_plan():
+    log = play(parse("proprio:offset+proprio:latency(1, seconds=0.1)"))
+    for step, (_, arrived, _) in enumerate(log):
+        late = max(step - 2, 0)
+        moved = [x["proprio"] - log[t][0]["proprio"] for x, t in ((arrived, late), (log[0][1], 0))]
+        torch.testing.assert_close(moved[0], moved[1], atol=1e-5, rtol=0)
+        assert moved[0].abs().amin(1).max() > 0.01
+    log = play(parse("rgb:freeze@5+rgb:latency(0.2, seconds=0.5)"))
+    assert torch.equal(log[-1][1]["rgb"], log[4][0]["rgb"])  # a frozen camera does not thaw
+
+
+def test_intermittent_reaches_its_share():
+    told = torch.stack([told[:, 2] == 0 for _, _, told in play(parse("proprio:intermittent"), n=2000)])
+    assert told.float().mean() == pytest.approx(0.9, abs=0.02)
+    assert not play(parse("proprio:intermittent(0)+proprio:noise(0)"))[0][2].eq(0).any()
+
+
+def test_large_images():
+    sensor = Sensor("rgb", "rgb", (600, 600, 3), "uint8", "", 255.0, 20.0)
+    injector = Injector(Plan.parse("rgb:noise(0.3)", (sensor,)), (sensor,), 2, 0, 0.05)
+    injector.start(torch.arange(2), torch.arange(2))
+    grey = torch.full((2, 600, 600, 3), 128, dtype=torch.uint8)
+    spread = (injector.apply({"rgb": grey})[0]["rgb"].float() - 128.0).flatten(1)
+    assert spread.std() == pytest.approx(0.09 * 255, rel=0.02)
+    lines = spread.reshape(1200, -1)
+    alike = torch.corrcoef(lines[::7])
+    assert alike.fill_diagonal_(0).abs().max() < 0.2
 
 
 def test_stale_is_the_episode_before():

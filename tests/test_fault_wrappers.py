@@ -1,18 +1,24 @@
+from typing import get_args
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
+from robofuse.dropout import Dropout, Independent
 from robofuse.envs import SB3VecEnv, World
-from robofuse.faults import Fault, Plan, SensorFaults, VecSensorFaults, register
+from robofuse.faults import Fault, Plan, SensorFaults, VecSensorFaults, faults_for, register
+from robofuse.sensors import Kind
 
 OPTIONS = {"robot": "gripper", "image_size": 16, "renderer": "warp"}
+DROPOUT = Dropout(Independent(0.4), every="step")
 PLAN = (
     "rgb:noise(0.5)@2+depth:holes(0.3)+depth:blackout@40+proprio:drift(0.5)@5..20+force:latency(0.4)+force:bias@9 for 8"
     "+rgb:intermittent(0.6)@30"
 )
+KEYS = {"depth": "depth", "force": "window", "proprio": "vector", "rgb": "rgb"}
 N, STEPS = 3, 130  # an episode of Reach ends within
 
 
@@ -48,6 +54,58 @@ def test_the_world_and_both_wrappers_give_the_same_arrays():
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
     broken = np.stack([one["available"] for one in expected[:60]])
     assert set(np.unique(broken[..., 3])) == {0, 1} and broken[41:, :, 0].max() == 0 and broken[:, :, 2].min() == 1
+
+
+@pytest.mark.parametrize("fault", sorted({name for kind in get_args(Kind) for name in faults_for(kind)}))
+def test_every_fault_through_every_wrapper(fault):
+    key = next(key for key, kind in KEYS.items() if fault in faults_for(kind))
+    plan, options = f"{key}:{fault}(0.8)@2", {"image_size": 24, "robot": "gripper", "renderer": "warp"}
+    world = World("Reach", 2, seed=6, faults=plan, **options)
+    venv = VecSensorFaults(SB3VecEnv("Reach", 2, seed=6, **options), plan, seed=6)
+    env = SensorFaults(gym.make("robofuse/Reach-v0", **options), plan)
+    healthy = World("Reach", 2, seed=6, **options)
+    seen = [(world.reset(), venv.reset(), env.reset(seed=6)[0], healthy.reset())]
+    for step in range(5):
+        action = actions(step)[:2]
+        alike = env.step(action[0])[0]
+        seen.append((world.step(action).observation, venv.step(action)[0], alike, healthy.step(action).observation))
+    changed = False
+    for step, (ours, theirs, single, clean) in enumerate(seen):
+        for other in ours:
+            assert np.array_equal(ours[other].numpy(), theirs[other], equal_nan=ours[other].is_floating_point())
+            assert np.array_equal(ours[other][0].numpy(), single[other], equal_nan=ours[other].is_floating_point())
+            same = np.array_equal(ours[other].numpy(), clean[other].numpy())
+            assert same or (other in (key, "available") and step >= 2)
+            changed |= other == key and not same
+    assert changed or fault == "intermittent"
+    for one in (world, venv, env, healthy):
+        one.close()
+
+
+def test_terminal_observations_have_the_dropout_and_the_pictures_of_their_episode():
+    options = OPTIONS | {"dropout": DROPOUT}
+    plan = "depth:holes(0.6)+proprio:offset"
+    world = World("Reach", N, seed=4, faults=plan, **options)
+    venv = VecSensorFaults(SB3VecEnv("Reach", N, seed=4, **options), plan, seed=4)
+    world.reset(), venv.reset()
+    ends = 0
+    for step in range(STEPS):
+        result, (observation, _, dones, infos) = world.step(actions(step)), venv.step(actions(step))
+        for row, index in enumerate(result.ended.tolist()):
+            ends += 1
+            final = infos[index]["terminal_observation"]
+            assert all(np.array_equal(x[row].numpy(), final[key]) for key, x in result.final_observation.items())
+        assert all(np.array_equal(x.numpy(), observation[key]) for key, x in result.observation.items())
+    assert ends >= N
+    world.close(), venv.close()
+
+
+def test_channels_that_were_moved_to_the_front():
+    inner = SB3VecEnv("Reach", N, seed=4, **OPTIONS)
+    plain = VecSensorFaults(SB3VecEnv("Reach", N, seed=4, **OPTIONS), "rgb:deadlines", seed=4)
+    moved = VecSensorFaults(VecTransposeImage(inner, skip=False), "rgb:deadlines", seed=4)
+    assert np.array_equal(moved.reset()["rgb"], plain.reset()["rgb"].transpose(0, 3, 1, 2))
+    moved.close(), plain.close()
 
 
 def test_one_environment_too():

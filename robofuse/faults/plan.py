@@ -8,7 +8,7 @@ from typing import Any, Self
 from robofuse.checks import whole
 from robofuse.faults.catalogue import faults_for, find_fault
 from robofuse.faults.fault import Fault
-from robofuse.sensors import Sensor
+from robofuse.sensors import Kind, Sensor
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,8 @@ class Plan:
     @classmethod
     def of(cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor]) -> Self:
         """From what `plain` gave; ValueError names the entry that is wrong."""
-        kinds, strikes = {sensor.key: sensor.kind for sensor in sensors}, []
+        kinds: dict[str, Kind] = {sensor.key: sensor.kind for sensor in sensors}
+        strikes: list[Strike] = []
         for number, entry in enumerate(plain, start=1):
             try:
                 given = dict(entry)
@@ -258,7 +259,7 @@ class _Misread(ValueError):
 
 def _strikes(text: str, match: re.Match[str], sensors: Sequence[Sensor]) -> Iterator[tuple[Strike, int]]:
     """The strikes of one item, and where each one's sensor is."""
-    kinds = {sensor.key: sensor.kind for sensor in sensors}
+    kinds: dict[str, Kind] = {sensor.key: sensor.kind for sensor in sensors}
     there = f"sensors: {', '.join(kinds)}"
     if not match["sensors"]:
         raise _Misread(text, match.start("sensors"), f"expected a sensor; {there}")

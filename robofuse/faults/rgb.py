@@ -298,7 +298,9 @@ class Compression(ColourFault):
         pictures = (image * 255.0).round().to(torch.uint8).cpu().numpy()
         for picture in pictures:
             _, packed = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), quality)
-            picture[:] = cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+            unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            assert unpacked is not None
+            picture[:] = unpacked[..., ::-1]
         return torch.from_numpy(pictures).to(image.device).float() / 255.0
 
 
