@@ -110,11 +110,7 @@ class FusionPPO(PPO):
         for _ in range(n_rollout_steps):
             began = time.perf_counter()
             observed = _tensors(self._last_obs, self.device)
-            with torch.no_grad():
-                actions, values, log_probs = self.policy(observed)
-                executed = self.policy.execute(actions).cpu().numpy()
-            if not np.isfinite(executed).all():  # before it moves anything
-                raise RuntimeError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
+            actions, executed, values, log_probs = self._choose(observed)
             acted = time.perf_counter()
             new_obs, rewards, dones, infos = env.step(executed)
             stepped = time.perf_counter()
@@ -141,6 +137,21 @@ class FusionPPO(PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    @torch.no_grad()
+    def _choose(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:
+        """Actions as stored and as executed, values, log probabilities; RuntimeError before NaN moves anything."""
+        try:
+            actions, values, log_probs = self.policy(observed)
+        except ValueError:  # torch refuses a distribution of NaN
+            features = self.policy.features_extractor(observed)
+            if bool(features.isfinite().all()):
+                raise
+            raise RuntimeError(not_finite(self.policy, observed, {"the features": features.sum()})) from None
+        executed = self.policy.execute(actions).cpu().numpy()
+        if not np.isfinite(executed).all():
+            raise RuntimeError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
+        return actions, executed, values, log_probs
 
     def train(self) -> None:
         """One update: `n_epochs` passes over the rollout.
