@@ -79,7 +79,7 @@ def test_it_reaches_its_sensor_and_no_other(kind, name):
 def test_severity_zero_is_nothing_and_more_is_worse(kind, name):
     key, means = BY_KIND[kind].key, []
     for severity in (0.0, 0.25, 0.5, 1.0):
-        log = play(one(kind, name, severity), n=24, episodes=2 if name == "stale" else 1)[-STEPS:]
+        log = play(one(kind, name, severity), n=12, episodes=2 if name == "stale" else 1)[-STEPS:]
         means.append(np.mean([apart(arrived[key], healthy[key]) for healthy, arrived, _ in log]))
         if severity == 0.0:
             assert all(torch.equal(arrived[key], healthy[key]) for healthy, arrived, _ in log)

@@ -57,7 +57,11 @@ def test_the_world_and_both_wrappers_give_the_same_arrays():
     assert set(np.unique(broken[..., 3])) == {0, 1} and broken[41:, :, 0].max() == 0 and broken[:, :, 2].min() == 1
 
 
-@pytest.mark.parametrize("fault", sorted({name for kind in get_args(Kind) for name in faults_for(kind)}))
+QUICK = ("bias", "freeze", "latency", "noise")
+EVERY = sorted({name for kind in get_args(Kind) for name in faults_for(kind)})
+
+
+@pytest.mark.parametrize("fault", [*QUICK, *(pytest.param(x, marks=pytest.mark.slow) for x in EVERY if x not in QUICK)])
 def test_every_fault_through_every_wrapper(fault):
     key = next(key for key, kind in KEYS.items() if fault in faults_for(kind))
     plan, options = f"{key}:{fault}(0.8)@2", {"image_size": 24, "robot": "gripper", "renderer": "warp"}
