@@ -70,6 +70,16 @@ def test_compiled_encoders_are_the_same_policy(network, path):
     assert set(loaded.network.state_dict()) == set(network.state_dict())
 
 
+def test_the_mean_is_what_sb3_would_predict_and_nan_shows_in_the_action(network):
+    observation = observe()
+    with torch.no_grad():
+        predicted = network.execute(network._predict(observation, deterministic=True))
+    assert torch.equal(network.act(observation), predicted)
+    observation["available"][:] = 1
+    observation["proprio"][2] = torch.nan
+    assert network.act(observation).isfinite().all(1).tolist() == [True, True, False, True, True]
+
+
 @pytest.mark.parametrize("strip_critic", [False, True])
 def test_acts_the_same_to_the_bit(network, tmp_path, strip_critic):
     file = save(network, tmp_path / "a.safetensors", WORLD, {"steps": 7}, strip_critic=strip_critic)

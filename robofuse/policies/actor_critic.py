@@ -141,6 +141,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     def act(self, obs: Mapping[str, Tensor], deterministic: bool = True) -> Tensor:
         """Observation to actions within the environment's bounds, (B, …)."""
         with torch.no_grad():
+            if deterministic and isinstance(self.action_space, gym.spaces.Box):
+                # the mean itself: torch makes no distribution of NaN, and says nothing of the sensor that has it
+                mean = cast(nn.Module, self.action_net)
+                return self.execute(mean(self.actor(self.features_extractor.fuse(obs).features)))
             return self.execute(self._predict(obs, deterministic))
 
     def execute(self, actions: Tensor) -> Tensor:
