@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from robofuse.faults.catalogue import faults_for, find_fault, register
     from robofuse.faults.fault import Fault, Moment
     from robofuse.faults.injector import Injector
-    from robofuse.faults.plan import Plan, Strike
+    from robofuse.faults.plan import Plan
+    from robofuse.faults.strike import Strike
     from robofuse.faults.wrapper import SensorFaults
     from robofuse.faults.wrapper_sb3 import VecSensorFaults
 
@@ -27,7 +28,7 @@ _HOME = {
     "Injector": "injector",
     "Moment": "fault",
     "Plan": "plan",
-    "Strike": "plan",
+    "Strike": "strike",
     "faults_for": "catalogue",
     "find_fault": "catalogue",
     "register": "catalogue",

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from robofuse.faults.fault import Moment, salt_of
-from robofuse.faults.plan import Plan, Strike
+from robofuse.faults.plan import Plan
+from robofuse.faults.strike import Strike
 from robofuse.sensors import Sensor
 from robofuse.streams import Stream, check_seed, uniform
 
