@@ -110,9 +110,7 @@ def gl_problem(policy: Policy) -> str:
     return ""
 
 
-def make_world(
-    trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False, faults: str | None = None
-) -> World:
+def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
     """Worlds such as the policy was trained in.
 
     Args:
@@ -120,7 +118,6 @@ def make_world(
         num_worlds: N.
         seed: of the scenes.
         auto_reset: as in `World`.
-        faults: as in `World`.
 
     Raises:
         ValueError: options that World does not know, or other sensors than the policy's.
@@ -128,7 +125,7 @@ def make_world(
     """
     options = _revive(trained)
     try:
-        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, faults=faults, **options)
+        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
     except TypeError as error:
         raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
     try:

@@ -5,21 +5,17 @@ python scripts/baselines.py runs/baselines --steps 500000 --specialists force+pr
 Started again with the same arguments it goes on where it stopped. Leaves comparison.csv beside the runs.
 """
 
-import csv
-import io
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from robofuse.evaluate import Evaluate, run_evaluate
+from robofuse.evaluate.compare import COMPARISON, Episodes, compare, read_successes
 from robofuse.evaluate.conditions import dead
-from robofuse.evaluate.folder import EPISODES, write_safely
-from robofuse.stats import paired_difference, wilson
+from robofuse.evaluate.folder import write_safely
 from robofuse.train import Train, run_train
 from robofuse.train.build import teacher_config
 from robofuse.train.command import CONFIG, recorded
@@ -29,7 +25,6 @@ VARIANTS = {
     "no dropout": {"dropout": "none"},  # untrained mask tokens stand for what is missing
     "zero-filling": {"hidden_as": "zeros"},  # the same dropout, but hidden sensors read zero and nothing tells
 }
-Episodes = Mapping[str, list[bool]]  # condition → success by scene
 
 
 @dataclass(frozen=True)
@@ -76,40 +71,7 @@ def evaluate(run: Path, out: Path, episodes: int, conditions: tuple[str, ...]) -
     status = run_evaluate(Evaluate(str(run), episodes=episodes, conditions=conditions, out=out))
     if status:
         raise SystemExit(status)
-    found: dict[str, list[bool]] = {}
-    with (out / EPISODES).open(newline="") as lines:
-        for row in csv.DictReader(lines):
-            found.setdefault(row["condition"], []).append(row["success"] == "1")
-    return found
-
-
-def compare(results: Mapping[str, Episodes]) -> tuple[Table, str]:
-    """Success of each in per cent with its interval, and by how much the first differs, scene by scene."""
-    first, *others = results
-    table, text = Table(), io.StringIO()
-    table.add_column("condition")
-    for name in results:
-        table.add_column(name, justify="right")
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ("success", "success_low", "success_high", "difference", "difference_low", "difference_high")
-    writer.writerow(("condition", "policy", "n", *columns))
-    for condition, ours in results[first].items():
-        cells = []
-        for name in results:
-            theirs = results[name].get(condition)
-            if theirs is None:
-                cells.append("")
-                continue
-            rate, (low, high) = sum(theirs) / len(theirs), wilson(sum(theirs), len(theirs))
-            apart = paired_difference(theirs, ours)
-            writer.writerow(
-                (condition, name, len(theirs), rate, low, high, *(apart if name != first else ("", "", "")))
-            )
-            cells.append(f"{rate:.1%} ({low:.1%} to {high:.1%})")
-            if name != first:
-                cells[-1] += f"\n{first} {apart.value:+.1%} ({apart.low:+.1%} to {apart.high:+.1%})"
-        table.add_row(condition, *cells)
-    return table, text.getvalue()
+    return read_successes(out)
 
 
 def main(asked: Baselines) -> None:
@@ -136,7 +98,7 @@ def main(asked: Baselines) -> None:
     if specialists:
         results["specialist"] = specialists
     table, text = compare(results)
-    write_safely(asked.folder / "comparison.csv", text)
+    write_safely(asked.folder / COMPARISON, text)
     console = Console(highlight=False)
     console.width = max(console.width, 40 * len(results) + 20)
     console.print(table)

@@ -9,7 +9,7 @@ from robofuse.envs import World
 from robofuse.evaluate import Condition, Job, Result, midway, parse, rollout, schedule, standard, subsets, validate
 from robofuse.evaluate.heatmap import draw_heatmap, split_keys
 from robofuse.evaluate.summary import finished_scenes, summarise
-from robofuse.faults import NEVER, Blackout
+from robofuse.faults import Plan, blackout
 
 FOUR = ("depth", "force", "proprio", "rgb")
 
@@ -37,9 +37,8 @@ def test_standard_is_all_each_removed_each_alone():
 
 def test_conditions_say_from_when_a_sensor_is_dead():
     (condition,) = parse(["no-rgb+depth@20"], FOUR, 15)
-    assert condition == Condition("no-depth+rgb@20", FOUR, (Blackout("depth", 20), Blackout("rgb", 20)))
-    assert condition.dead_from.tolist() == [20, NEVER, NEVER, 20]
-    assert condition.live == ("force", "proprio") and not condition.from_the_start
+    assert condition == Condition("no-depth+rgb@20", FOUR, Plan((blackout("depth", 20), blackout("rgb", 20))))
+    assert condition.live == ("force", "proprio") and (condition.group, condition.onset) == ("dying", 20)
     assert names(midway(FOUR, 7)) == [f"no-{key}@7" for key in FOUR]
     assert parse(["none"], FOUR, 15)[0].live == ()
 
@@ -105,7 +104,8 @@ def test_a_policy_fails_where_its_sensor_is_missing(played):
 
 def test_what_is_hidden_and_when(played):
     """Every moment of the trace belongs to one of the conditions, and each was seen."""
-    limits, seen = {tuple(condition.dead_from.tolist()) for condition in subsets(KEYS) + midway(KEYS, 4)}, set()
+    plans = [{strike.sensor: strike.step for strike in c.plan} for c in subsets(KEYS) + midway(KEYS, 4)]
+    limits, seen = {tuple(plan.get(key, 1000) for key in KEYS) for plan in plans}, set()
     for _, elapsed, _, observation in played[1].trace:
         for step, live, force, proprio in zip(
             elapsed.tolist(),

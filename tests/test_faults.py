@@ -1,9 +1,8 @@
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robofuse.faults import NEVER, Blackout, dead_from, parse_disable
+from robofuse.faults import blackout, parse_disable
 
 KEYS = ("depth", "force", "proprio", "rgb")
 
@@ -13,15 +12,15 @@ KEYS = ("depth", "force", "proprio", "rgb")
     [
         ("", ()),
         ("  ", ()),
-        ("rgb", (Blackout("rgb"),)),
-        ("rgb,depth@20", (Blackout("rgb"), Blackout("depth", 20))),
-        (" rgb @ 3 , force ", (Blackout("rgb", 3), Blackout("force"))),
-        ("rgb@0", (Blackout("rgb", 0),)),
-        ("depth,force,proprio,rgb", tuple(Blackout(key) for key in KEYS)),
+        ("rgb", (blackout("rgb"),)),
+        ("rgb,depth@20", (blackout("rgb"), blackout("depth", 20))),
+        (" rgb @ 3 , force ", (blackout("rgb", 3), blackout("force"))),
+        ("rgb@0", (blackout("rgb", 0),)),
+        ("depth,force,proprio,rgb", tuple(blackout(key) for key in KEYS)),
     ],
 )
 def test_text_is_read(text, expected):
-    assert parse_disable(text, KEYS) == expected
+    assert parse_disable(text, KEYS).strikes == expected
 
 
 @pytest.mark.parametrize(
@@ -51,25 +50,18 @@ def test_error_points_at_the_place(text, message):
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 999)), unique_by=lambda pair: pair[0]))
 def test_what_is_written_is_read_back(pairs):
     text = ", ".join(f"{sensor}@{step}" for sensor, step in pairs)
-    assert parse_disable(text, KEYS) == tuple(Blackout(*pair) for pair in pairs)
+    assert parse_disable(text, KEYS) .strikes == tuple(blackout(*pair) for pair in pairs)
 
 
 @given(st.text(alphabet="rgbdepth@,0 9\n²-", max_size=12))
 def test_any_text_is_read_or_refused(text):
     try:
-        assert all(blackout.sensor in KEYS for blackout in parse_disable(text, KEYS))
+        assert all(strike.sensor in KEYS for strike in parse_disable(text, KEYS))
     except ValueError as error:
         assert "character" in str(error)
 
 
-def test_dead_from_in_the_order_of_the_keys():
-    steps = dead_from((Blackout("rgb"), Blackout("force", 20), Blackout("rgb", 7)), KEYS)
-    assert steps.dtype == torch.int64
-    assert steps.tolist() == [NEVER, 20, NEVER, 0]
-
-
 def test_blackouts_are_checked():
-    with pytest.raises(ValueError, match="step of the blackout of 'rgb' must be an integer of at least 0, got -1"):
-        Blackout("rgb", -1)
-    with pytest.raises(ValueError, match="unknown sensor 'lidar'; sensors: depth, force, proprio, rgb"):
-        dead_from((Blackout("lidar"),), KEYS)
+    with pytest.raises(ValueError, match="step of rgb:blackout must be an integer of at least 0, got -1"):
+        blackout("rgb", -1)
+    assert blackout("rgb").told and str(blackout("rgb", 3)) == "rgb:blackout@3"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robofuse.envs import World
-from robofuse.faults import Blackout
+from robofuse.faults import Plan, blackout
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.files import save
 from robofuse.replay import canvas, command, stage, video, window
@@ -45,15 +45,15 @@ class Witness:
         return self.world.expert()
 
 
-def reached(world, blackouts):
+def reached(world, plan):
     witness = Witness(world)
-    moments = list(play(world, witness, blackouts, 3))
+    moments = list(play(world, witness, plan, 3))
     return witness.seen, moments
 
 
 def test_disabling_reaches_the_policy_from_exactly_that_step(world):
     whole, _ = reached(world, ())
-    seen, moments = reached(world, (Blackout("proprio"), Blackout("depth", 3)))
+    seen, moments = reached(world, Plan((blackout("proprio"), blackout("depth", 3))))
     assert len(moments) == len(seen) + 1 == len(whole) + 1 > 4
     for step, (given_, full) in enumerate(zip(seen, whole, strict=True)):
         assert given_["available"].tolist() == [[int(step < 3), 1, 0, 1]]  # depth, force, proprio, rgb
@@ -63,7 +63,7 @@ def test_disabling_reaches_the_policy_from_exactly_that_step(world):
 
 
 def test_moments_tell_what_the_policy_was_given_and_what_came_of_it(world):
-    seen, moments = reached(world, (Blackout("depth", 2),))
+    seen, moments = reached(world, Plan((blackout("depth", 2),)))
     assert [moment.step for moment in moments] == list(range(len(moments)))
     assert [moment.outcome for moment in moments] == [""] * (len(moments) - 1) + ["success"]
     for moment, observation in zip(moments, seen, strict=False):
@@ -137,7 +137,7 @@ def test_a_teacher_can_be_watched():
     world = World("Grasp", robot="gripper", sensors=("truth",), auto_reset=False, seed=7)
     dashboard, pictures = Dashboard(world, CREDITS), []
     assert list(dashboard.lights.places) == ["truth"]
-    for moment in play(world, Witness(world), (Blackout("truth", 2),), 0):
+    for moment in play(world, Witness(world), Plan((blackout("truth", 2),)), 0):
         pictures.append(dashboard.draw(moment, SCENE))
         if moment.step == 3:
             break
@@ -322,9 +322,9 @@ def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
         stage.open_policy(policy_file, 1, renderer="warp")
     world, actor, name, note = stage.open_policy(policy_file, 1, renderer="warp", allow_mismatch=True)
     assert name == "mine" and note == "pictures of warp, trained on gl"
-    *_, last = play(world, actor, (Blackout("rgb"), Blackout("depth", 5)), 0)
+    *_, last = play(world, actor, Plan((blackout("rgb"), blackout("depth", 5))), 0)
     assert last.outcome and 5 < last.step <= world.max_steps
-    everything = tuple(Blackout(key) for key in actor.keys)
+    everything = Plan(tuple(blackout(key) for key in actor.keys))
     *_, last = play(world, actor, everything, 0)  # acts on mask tokens alone
     assert last.outcome
     world.close()
@@ -349,7 +349,7 @@ def test_scripts_act(world):
 
 def test_the_default_name_tells_policy_and_faults():
     assert str(default_name("grasp", ())) == "replay-grasp.mp4"
-    blackouts = (Blackout("rgb"), Blackout("depth", 20))
+    blackouts = Plan((blackout("rgb"), blackout("depth", 20)))
     assert str(default_name("my policy", blackouts)) == "replay-my-policy-without-rgb-depth@20.mp4"
 
 

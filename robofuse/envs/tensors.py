@@ -16,6 +16,13 @@ def put(target: Tensor, rows: Tensor | int, values: Tensor) -> None:
     target[rows] = values
 
 
+def take(x: Tensor, rows: Tensor) -> Tensor:
+    """`x[rows]`, rows int64 (n,), a fresh tensor."""
+    if x.dtype == torch.uint16:
+        return x.view(torch.int16).index_select(0, rows).view(torch.uint16)
+    return x.index_select(0, rows)
+
+
 def integers(values: Tensor | Sequence[int], what: str, stop: int) -> Tensor:
     """Numbers from 0 to `stop` − 1 as int64 (n,), or ValueError; `what` is their name, for the message."""
     try:

@@ -270,6 +270,11 @@ class World:
         )
 
     @property
+    def seed(self) -> int:
+        """Of all random streams."""
+        return self._seed
+
+    @property
     def dropout_progress(self) -> float:
         """Training progress in [0, 1], for the schedule of `dropout`; what is set takes effect at the next draw."""
         return self._observer.masker.progress

@@ -12,13 +12,16 @@ from rich.markup import escape
 from robofuse import __version__
 from robofuse.checks import whole
 from robofuse.envs import World
-from robofuse.evaluate.conditions import Condition, parse
+from robofuse.evaluate.compare import COMPARISON, compare, read_successes
+from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.config import TRAINING_SEEDS, Evaluate
 from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all, write_safely
 from robofuse.evaluate.heatmap import draw_heatmap
-from robofuse.evaluate.rollout import Job, Result, rollout, schedule
-from robofuse.evaluate.screen import condition_table, episode_bar
+from robofuse.evaluate.rollout import Monitor, rollout, schedule
+from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
 from robofuse.evaluate.summary import finished_scenes, summarise
+from robofuse.evaluate.traces import Job, Result
+from robofuse.evaluate.watching import open_monitor
 from robofuse.machine import describe_machine, package_versions
 from robofuse.streams import check_seed
 from robofuse.trained import Trained, fingerprint, load_trained, make_world
@@ -58,7 +61,7 @@ class _Run:
 
 
 def run_evaluate(config: Evaluate) -> int:
-    """Evaluate, write the folder, print a table.
+    """Evaluate, write the folder, print a table; with `compare`, for several policies, and how they differ.
 
     Args:
         config: what to do.
@@ -70,18 +73,48 @@ def run_evaluate(config: Evaluate) -> int:
         ValueError, RuntimeError: options that do not fit; the message says what would.
     """
     for name in ("episodes", "worlds", "die_at"):
-        whole(getattr(config, name), name, 1)
+        whole(getattr(config, name), name, 0 if name == "die_at" else 1)
     check_seed(config.seed)
-    trained = load_trained(
+    if not config.compare:
+        trained = _load(config)
+        return _evaluate(config, trained, _conditions(config, trained))
+    each = config.each()
+    several = {one.name: _load(one) for one in each}
+    conditions = _conditions(each[0], several[each[0].name])
+    for one in each:
+        trained = several[one.name]
+        strange = set(trained.policy.keys) - set(conditions[0].keys)
+        if strange:
+            raise ValueError(
+                f"{one.policy} reads {', '.join(sorted(strange))}, which {config.policy} does not; name first the "
+                "policy with the most sensors"
+            )
+        if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
+            return status
+    table, text = compare({one.name: read_successes(one.folder) for one in each})
+    write_safely(config.folder / COMPARISON, text)
+    console = Console(highlight=False)
+    console.width = max(console.width, 40 * len(each) + 30)
+    console.print(table)
+    console.print(f"wrote {config.folder / COMPARISON}", markup=False)
+    return 0
+
+
+def _load(config: Evaluate) -> Trained:
+    return load_trained(
         config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
     )
-    conditions = parse(config.conditions, tuple(trained.policy.keys), config.die_at)
+
+
+def _conditions(config: Evaluate, trained: Trained) -> list[Condition]:
+    found = parse(config.conditions, tuple(trained.policy.keys), config.die_at)
+    found += parse_faults(config.faults, trained.policy.sensors, config.die_at) if config.faults else []
+    return list({condition.name: condition for condition in found}.values())
+
+
+def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -> int:
+    """One policy."""
     jobs = schedule(conditions, range(config.episodes))
-    record = _record(config, trained)
-    results, seconds = read_finished(config.folder, record, jobs)
-    run, done = _Run(config.folder, record, conditions, results, seconds), len(results)
-    played = {(result.condition, result.episode) for result in results}
-    left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     console = Console(highlight=False, soft_wrap=True)
     count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
     console.print(f"[bold]{escape(config.name)}[/]: {count}, seed {config.seed}")
@@ -91,9 +124,15 @@ def run_evaluate(config: Evaluate) -> int:
         console.print(
             f"note: seeds below {TRAINING_SEEDS} are for training; the policy may know these scenes", style="yellow"
         )
+    monitor = open_monitor(config, trained, console)
+    record = _record(config, trained, monitor)
+    results, seconds = read_finished(config.folder, record, jobs)
+    run, done = _Run(config.folder, record, conditions, results, seconds), len(results)
+    played = {(result.condition, result.episode) for result in results}
+    left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     if done:
         console.print(f"{done:,} episodes are already in {config.folder}", markup=False)
-    complete = _play(run, trained, config, left)
+    complete = _play(run, trained, config, left, monitor)
     _report(console, run, trained, config)
     if complete:
         return 0
@@ -102,7 +141,7 @@ def run_evaluate(config: Evaluate) -> int:
     return INTERRUPTED
 
 
-def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job]) -> bool:
+def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
     """Play what is left; whether that came to its end. Whatever happens, what was finished is on disk."""
     if not jobs:
         run.save()
@@ -116,7 +155,8 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job]) -> boo
             raise ValueError(f"cannot write to {run.folder}: {error.strerror}; give another --out") from None
         try:
             with episode_bar(len(run.results), len(jobs)) as advance:
-                rollout(trained.policy, world, jobs, lambda result: (run.add(result), advance()))
+                progress = lambda result: (run.add(result), advance())  # noqa: E731
+                rollout(trained.policy, world, jobs, progress, monitor, config.die_at)
         finally:
             run.save()
     except KeyboardInterrupt:
@@ -128,7 +168,7 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job]) -> boo
 
 def _check_steps(conditions: list[Condition], world: World) -> None:
     for condition in conditions:
-        latest = max((blackout.step for blackout in condition.blackouts), default=0)
+        latest = max((strike.step for strike in condition.plan if strike.phase is None), default=0)
         if latest >= world.max_steps:
             raise ValueError(
                 f"condition {condition.name} never happens: episodes of {world.task.name} end at control step "
@@ -136,17 +176,19 @@ def _check_steps(conditions: list[Condition], world: World) -> None:
             )
 
 
-def _record(config: Evaluate, trained: Trained) -> dict[str, Any]:
+def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict[str, Any]:
     """What `evaluation.json` says of the call itself."""
     policy = {"name": config.name, "weights": fingerprint(trained.policy)}
     return {
-        "format": 1,
+        "format": 2,
         "command": config.command,
         "policy": {**policy, "keys": list(trained.policy.keys), "card": trained.policy.card},
         "world": trained.options,
         "note": trained.note,
         "seed": config.seed,
         "episodes": config.episodes,
+        "reference": config.die_at,
+        "monitor": None if monitor is None else monitor.card,
         "device": config.device,
         "worlds": config.worlds,
         "machine": describe_machine(),
@@ -167,10 +209,13 @@ def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> 
         write_safely(run.folder / HEATMAP, picture)
     if rows[0].n:
         console.width = max(console.width, 100)  # a narrow table would hide its figures
-        console.print("", condition_table(rows), "", sep="\n")
+        plain = [row for row in rows if row.condition.group != "fault"]
+        console.print("", condition_table(plain), "", sep="\n")
+        if len(plain) < len(rows):
+            console.print(fault_table(rows), "", sep="\n")
     files = [RECORD, EPISODES, CONDITIONS] + ([HEATMAP] if picture is not None else [])
     console.print(f"wrote {run.folder}/: {', '.join(files)}", markup=False)
     errors = [result for result in run.results if result.error]
     if errors:
         first = f"episode {errors[0].episode} under {errors[0].condition}: {errors[0].error}"
-        console.print(f"{len(errors)} simulations diverged and count as failures, such as {first}", style="yellow")
+        console.print(f"{len(errors)} episodes broke off and count as failures, such as {first}", style="yellow")

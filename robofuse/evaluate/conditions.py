@@ -1,13 +1,12 @@
-"""Which sensors a policy must do without, and from when on."""
+"""What fails in an episode, and when: sensors that are dead, and every other fault."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from torch import Tensor
-
-from robofuse.faults import Blackout, dead_from
+from robofuse.faults import Plan, Strike, blackout, faults_for
+from robofuse.sensors import Sensor
 
 GROUPS = {
     "standard": "all sensors, each one alone, each one removed",
@@ -15,38 +14,60 @@ GROUPS = {
     "midway": "each sensor dying in the middle of the episode",
     "everything": "subsets and midway (default)",
 }
+SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 _NAME = re.compile(r"(?P<which>no|only)-(?P<keys>[^@]+)(@(?P<step>[0-9]{1,9}))?")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A set of sensors that fall silent, and say so in `available`.
+    """What fails in an episode.
 
     Attributes:
-        name: `all`, `none`, `no-rgb`, `only-force`, `no-depth+rgb`; with `@15` at the end, from control step 15 on.
+        name: `all`, `none`, `no-rgb`, `only-force`, `no-depth+rgb`; with `@15` at the end, from control step 15 on; of
+            other faults, the plan's text.
         keys: every sensor, in the order of `available`.
-        blackouts: which of them die, and when.
+        plan: what fails, and when.
     """
 
     name: str
     keys: tuple[str, ...]
-    blackouts: tuple[Blackout, ...] = ()
+    plan: Plan = Plan()
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that happens is that sensors die for good and say so."""
+        return all(strike == blackout(strike.sensor, strike.step) for strike in self.plan)
 
     @property
     def live(self) -> tuple[str, ...]:
-        """The sensors that never die."""
-        dead = {blackout.sensor for blackout in self.blackouts}
-        return tuple(key for key in self.keys if key not in dead)
+        """The sensors that nothing befalls."""
+        struck = {strike.sensor for strike in self.plan}
+        return tuple(key for key in self.keys if key not in struck)
 
     @property
-    def from_the_start(self) -> bool:
-        """Whether every sensor is as alive at the first step as at the last."""
-        return all(blackout.step == 0 for blackout in self.blackouts)
+    def onset(self) -> int | None:
+        """The first control step at which something may fail; None if nothing does, or if a phase tells when."""
+        steps = [strike.step for strike in self.plan if strike.phase is None]
+        return min(steps) if steps and len(steps) == len(self.plan) else None
 
     @property
-    def dead_from(self) -> Tensor:
-        """int64 (M,): sensor m delivers the observation of control step t if t < dead_from[m]."""
-        return dead_from(self.blackouts, self.keys)
+    def group(self) -> str:
+        """`all`, `dead` from the start, `dying` later on, or any other `fault`."""
+        if not len(self.plan):
+            return "all"
+        if not self.silent:
+            return "fault"
+        return "dead" if all(strike.step == 0 for strike in self.plan) else "dying"
+
+    @property
+    def only(self) -> Strike | None:
+        """The strike, if there is one and no other."""
+        return self.plan.strikes[0] if len(self.plan) == 1 else None
+
+    def among(self, keys: Sequence[str]) -> "Condition":
+        """The same for a policy with fewer sensors; it has no part in what befalls the others."""
+        kept = tuple(strike for strike in self.plan if strike.sensor in keys)
+        return replace(self, keys=tuple(keys), plan=Plan(kept))
 
 
 def dead(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condition:
@@ -62,7 +83,15 @@ def dead(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Conditio
     if not lost:
         return Condition("all", tuple(keys))
     name = "none" if not left else f"no-{'+'.join(lost)}" if len(lost) <= len(left) else f"only-{'+'.join(left)}"
-    return Condition(f"{name}@{step}" if step else name, tuple(keys), tuple(Blackout(key, step) for key in lost))
+    plan = Plan(tuple(blackout(key, step) for key in lost))
+    return Condition(f"{name}@{step}" if step else name, tuple(keys), plan)
+
+
+def broken(keys: Sequence[str], plan: Plan) -> Condition:
+    """The condition that this plan describes; one that only silences sensors is known by its short name."""
+    condition = Condition(str(plan) or "all", tuple(keys), plan)
+    steps = {strike.step for strike in plan}
+    return dead(keys, [s.sensor for s in plan], steps.pop()) if condition.silent and len(steps) == 1 else condition
 
 
 def subsets(keys: Sequence[str]) -> list[Condition]:
@@ -80,6 +109,25 @@ def standard(keys: Sequence[str]) -> list[Condition]:
 def midway(keys: Sequence[str], step: int) -> list[Condition]:
     """Each sensor dying at a control step."""
     return [dead(keys, [key], step) for key in keys]
+
+
+def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
+    """Every fault of every sensor that sets in at a control step, at each of `SEVERITIES`.
+
+    What `available` tells is what is usual for the fault, except that a blackout is not announced (announced ones are
+    `midway`). Faults that depend on what an environment played before are left out: scenes could not be compared.
+    """
+    keys, found = [sensor.key for sensor in sensors], []
+    for sensor in sensors:
+        for kind in faults_for(sensor.kind).values():
+            if kind.recalls:
+                continue
+            for severity in SEVERITIES if kind.graded(sensor.kind) else SEVERITIES[-1:]:
+                strike = Strike(sensor.key, kind(severity), step, announced=False if kind.silences else None)
+                if kind().bursts() is not None:
+                    strike = replace(strike, announced=None)
+                found.append(broken(keys, Plan((strike,))))
+    return found
 
 
 def parse(names: Sequence[str], keys: Sequence[str], die_at: int) -> list[Condition]:
@@ -103,6 +151,23 @@ def parse(names: Sequence[str], keys: Sequence[str], die_at: int) -> list[Condit
             found.append(_one(name, keys))
     if not found:
         raise ValueError(f"no conditions; {_choices(keys)}")
+    return _distinct(found)
+
+
+def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], step: int) -> list[Condition]:
+    """Conditions of fault plans, each once.
+
+    Args:
+        texts: plans such as `rgb:freeze@15`, or `standard` for `grid`.
+        sensors: every sensor.
+        step: the control step at which the faults of `standard` set in.
+
+    Raises:
+        ValueError: a plan that cannot be read; says where and what would be right.
+    """
+    keys, found = [sensor.key for sensor in sensors], []
+    for text in texts:
+        found += grid(sensors, step) if text == "standard" else [broken(keys, Plan.parse(text, sensors))]
     return _distinct(found)
 
 

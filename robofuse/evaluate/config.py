@@ -1,7 +1,7 @@
 """What `robofuse evaluate` can be asked."""
 
 import shlex
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,12 @@ class Evaluate:
         episodes: Episodes of each condition; they have the same scenes under every condition.
         conditions: Groups (everything, subsets, standard, midway) or single conditions such as all, no-rgb, only-force,
             no-depth+rgb, no-rgb@20 (from control step 20 on).
-        die_at: Control step at which sensors die in the group midway.
+        faults: What else breaks: plans such as rgb:freeze@15 or depth:noise(0.5)+force:drift, each a condition of its
+            own; standard for every fault of every sensor at four severities. `robofuse list` shows the faults.
+        die_at: Control step at which sensors die in the group midway, and at which the faults of standard set in.
+        monitor: What hides sensors that look broken: none; auto for the policy's own monitor, which is calibrated
+            first if it has none; or the path of one.
+        compare: Other policies, to play the same; the folder then has one for each of them.
         seed: Of the scenes. Trainings use seeds below 1000; keep away from those.
         worlds: Episodes simulated at a time.
         out: Folder for the results, by default evaluation/POLICY. If it holds a part of the same evaluation, that part
@@ -33,7 +38,10 @@ class Evaluate:
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
     episodes: int = 200
     conditions: tuple[str, ...] = ("everything",)
-    die_at: int = 15
+    faults: tuple[str, ...] = ()
+    die_at: int = 10
+    monitor: str = "none"
+    compare: tuple[str, ...] = ()
     seed: int = SEED
     worlds: int = 64
     out: Path | None = None
@@ -51,7 +59,19 @@ class Evaluate:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out or Path("evaluation", self.name)
+        names = [self.name, *(replace(self, policy=policy).name for policy in self.compare)]
+        return self.out or Path("evaluation", "-".join(names))
+
+    def each(self) -> "list[Evaluate]":
+        """One for each policy of `compare`, with folders of their own in `folder`."""
+        folder, found = self.folder, list[Evaluate]()
+        for policy in (self.policy, *self.compare):
+            one = replace(self, policy=policy, compare=())
+            taken = sum(other.name == one.name for other in found)
+            if taken:
+                raise ValueError(f"two policies are called {one.name}; give the paths of files, or rename a folder")
+            found.append(replace(one, out=folder / one.name))
+        return found
 
     @property
     def command(self) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robofuse.evaluate.rollout import Job, Result
 from robofuse.evaluate.summary import Row
+from robofuse.evaluate.traces import Job, Result
 
 RECORD, EPISODES, CONDITIONS, HEATMAP = "evaluation.json", "episodes.csv", "conditions.csv", "heatmap.png"
 # What must be equal for episodes of two calls to belong together.
-IDENTITY = ("policy", "world", "seed", "versions")
+IDENTITY = ("policy", "world", "seed", "reference", "monitor", "versions")
 
 
 def write_safely(path: Path, content: str | bytes) -> None:
@@ -71,6 +71,7 @@ def write_all(folder: Path, record: Mapping[str, Any], rows: Sequence[Row], resu
     for row in plain:
         row["live"] = "+".join(row["live"])
         row["dead_from"] = " ".join(f"{key}@{step}" for key, step in row["dead_from"].items())
+        row["announced"] = None if row["announced"] is None else int(row["announced"])
     write_safely(folder / CONDITIONS, _table(tuple(plain[0]), plain))
 
 
@@ -96,6 +97,10 @@ def _read_episodes(path: Path) -> Iterable[Result]:
                 int(row["steps"]),
                 float(row["reward"]),
                 row["error"],
+                float(row["jerk"]) if row["jerk"] else None,
+                int(row["detected"]) if row["detected"] else None,
+                int(row["alarms"]),
+                int(row["watched"]),
             )
 
 

@@ -37,7 +37,7 @@ def draw_heatmap(rows: Sequence[Row], title: str, subtitle: str) -> bytes | None
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    cells = {frozenset(row.condition.live): row for row in rows if row.condition.from_the_start and row.n}
+    cells = {frozenset(row.condition.live): row for row in rows if row.condition.group in ("all", "dead") and row.n}
     if not cells:
         return None
     side, head = split_keys(rows[0].condition.keys)

@@ -1,16 +1,21 @@
 """Episodes of any number of conditions through one queue: every world is busy until the queue is empty."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.dropout import hide
-from robofuse.envs import Step, World
-from robofuse.envs.tensors import one_torch_thread, put
+from robofuse.envs import World
+from robofuse.envs.tensors import one_torch_thread, put, take
+from robofuse.evaluate.breaking import Faults
 from robofuse.evaluate.conditions import Condition, standard
+from robofuse.evaluate.traces import Job, Result, Traces
+
+_BLOCK = 16  # episodes
+_NOT_FINITE = "the policy's action was not finite"
 
 
 class Actor(Protocol):
@@ -21,45 +26,49 @@ class Actor(Protocol):
         ...
 
 
-class Job(NamedTuple):
-    """One episode to play.
+class Watch(Protocol):
+    """A health monitor at work in N worlds."""
+
+    def start(self, rows: Tensor, /) -> None:
+        """New episodes begin in worlds int64 (n,)."""
+        ...
+
+    def step(self, observation: Mapping[str, Tensor], rows: Tensor, /) -> Tensor:
+        """int8 (n, M), 1 for what is to be trusted; called once per control step with (n, …) of worlds int64 (n,)."""
+        ...
+
+
+class Monitor(Protocol):
+    """What `robofuse.monitor` calibrates.
 
     Attributes:
-        condition: what fails.
-        episode: its number: it has the same scene under every condition.
+        card: how, as plain JSON.
     """
 
-    condition: Condition
-    episode: int
+    card: dict[str, Any]
 
-
-class Result(NamedTuple):
-    """How one episode went.
-
-    Attributes:
-        condition: its name.
-        episode: its number.
-        success: whether the task was done; never if the simulation diverged.
-        steps: control steps it lasted.
-        reward: sum over the episode.
-        error: why the simulation diverged, or nothing.
-    """
-
-    condition: str
-    episode: int
-    success: bool
-    steps: int
-    reward: float
-    error: str
+    def lanes(self, num: int, /) -> Watch:
+        """A fresh watch over N worlds."""
+        ...
 
 
 def schedule(conditions: Sequence[Condition], episodes: Iterable[int]) -> list[Job]:
-    """Every episode under every condition, episode by episode: when stopped early, all conditions are as far."""
-    return [Job(condition, episode) for episode in episodes for condition in conditions]
+    """Every episode under every condition, a few episodes at a time, so that all conditions are about as far.
+
+    Within these few it goes condition by condition, so that few plans are at work at a time.
+    """
+    numbers = list(episodes)
+    blocks = [numbers[first : first + _BLOCK] for first in range(0, len(numbers), _BLOCK)]
+    return [Job(condition, episode) for block in blocks for condition in conditions for episode in block]
 
 
 def rollout(
-    policy: Actor, world: World, jobs: Sequence[Job], progress: Callable[[Result], object] | None = None
+    policy: Actor,
+    world: World,
+    jobs: Sequence[Job],
+    progress: Callable[[Result], object] | None = None,
+    monitor: Monitor | None = None,
+    reference: int = 15,
 ) -> list[Result]:
     """Play episodes, as many at a time as the world has room for.
 
@@ -71,6 +80,8 @@ def rollout(
         world: made with `auto_reset=False`; reset by this call, and left wherever the last episodes ended.
         jobs: what to play.
         progress: called with every result, in the order in which episodes end.
+        monitor: hides the sensors that it does not trust.
+        reference: the control step at which jerk is measured where nothing fails.
 
     Returns:
         One result per job, in the order of the jobs.
@@ -88,7 +99,7 @@ def rollout(
                 f"this world has {', '.join(keys)}"
             )
     results: dict[int, Result] = {}
-    for index, result in _play(policy, world, jobs, keys):
+    for index, result in _play(policy, world, jobs, monitor, reference):
         results[index] = result
         if progress is not None:
             progress(result)
@@ -121,62 +132,83 @@ def validate(
     return {name: count / episodes for name, count in won.items()}
 
 
-def _play(policy: Actor, world: World, jobs: Sequence[Job], keys: tuple[str, ...]) -> Iterator[tuple[int, Result]]:
+def _play(
+    policy: Actor, world: World, jobs: Sequence[Job], monitor: Monitor | None, reference: int
+) -> Iterator[tuple[int, Result]]:
     """(number of the job, result) as episodes end."""
     if not jobs:
         return
-    device = world.backend.device
-    dead_from = {condition: condition.dead_from.to(device) for condition in {job.condition for job in jobs}}
-    limit = torch.zeros(world.num_worlds, len(keys), dtype=torch.int64, device=device)
+    device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
+    faults = Faults(world)
+    traces = Traces(world.num_worlds, keys, reference)
+    watch = None if monitor is None else monitor.lanes(world.num_worlds)
     waiting = iter(enumerate(jobs))
     playing: dict[int, int] = {}  # world → number of its job
-    reward = torch.zeros(world.num_worlds, dtype=torch.float64, device=device)
     idle = torch.ones(world.num_worlds, dtype=torch.bool, device=device)
 
-    def start(free: Iterable[int], observation: Mapping[str, Tensor]) -> None:
+    def start(free: Iterable[int], observation: dict[str, Tensor]) -> None:
         """Give waiting jobs to free worlds, and put their first observations where they belong."""
         new = {lane: index for lane, (index, _) in zip(free, waiting, strict=False)}
+        faults.end(free)
         if not new:
             return
         lanes = torch.tensor(list(new), device=device)
         first = world.restart(lanes, [jobs[index].episode for index in new.values()])
         for key, value in first.items():
             put(observation[key], lanes, value)
-        limit[lanes] = torch.stack([dead_from[jobs[index].condition] for index in new.values()])
-        reward[lanes], idle[lanes] = 0.0, False
+        faults.start({lane: jobs[index].condition.plan for lane, index in new.items()})
+        traces.start(lanes, [jobs[index].condition for index in new.values()])
+        if watch is not None:
+            watch.start(lanes)
+        idle[lanes] = False
         playing.update(new)
 
     observation = world.reset()
     start(range(world.num_worlds), observation)
     while playing:
-        available = (world.elapsed[:, None] < limit).to(torch.int8)
+        readings, available = faults.apply(observation)
+        healthy = available.bool() & ~faults.struck
+        delivered = hide(readings, available, keys)
+        if watch is not None:
+            lanes = torch.tensor(sorted(playing), device=device)
+            trusted = torch.ones_like(available)
+            trusted[lanes] = watch.step({key: take(value, lanes) for key, value in delivered.items()}, lanes)
+            traces.watched(healthy, faults.struck & available.bool(), trusted.bool(), lanes, world.elapsed)
+            available = available & trusted
+            delivered = hide(delivered, available, keys)
         # one thread: small batches gain little from more, and nothing depends on the number of cores
         with torch.no_grad(), one_torch_thread():
-            action = policy.act(hide(observation, available, keys)).to(device)
+            action = policy.act(delivered).to(device)
         action = torch.where(idle[:, None], 0.0, action)  # nobody looks at those worlds
-        _check(action, jobs, playing)
+        ended = []
+        for lane in (~action.isfinite()).any(dim=1).nonzero()[:, 0].tolist():
+            index = playing.pop(lane)
+            _check(jobs[index], delivered, lane, keys)
+            ended.append(lane)
+            action[lane] = 0.0
+            yield index, traces.result(jobs[index], lane, int(world.elapsed[lane]), False, _NOT_FINITE)
+        traces.acted(action, world.elapsed, faults.struck)
         step = world.step(action)
-        reward += step.reward
-        observation, ended = dict(step.observation), []
+        faults.step()
+        traces.reward += step.reward
+        observation = dict(step.observation)
         for lane in step.ended.tolist():
             if lane in playing:
                 index = playing.pop(lane)
                 ended.append(lane)
-                yield index, _result(jobs[index], step, lane, int(world.elapsed[lane]), float(reward[lane]))
+                error = step.errors.get(lane, "")
+                success = bool(step.success[lane]) and not error
+                yield index, traces.result(jobs[index], lane, int(world.elapsed[lane]), success, error)
         idle[ended] = True
         start(ended, observation)
 
 
-def _result(job: Job, step: Step, lane: int, steps: int, reward: float) -> Result:
-    error = step.errors.get(lane, "")
-    return Result(job.condition.name, job.episode, bool(step.success[lane]) and not error, steps, reward, error)
-
-
-def _check(action: Tensor, jobs: Sequence[Job], playing: Mapping[int, int]) -> None:
-    bad = (~action.isfinite()).any(dim=1)
-    if bad.any():
-        job = jobs[playing[int(bad.nonzero()[0])]]
-        raise ValueError(
-            f"the policy's action is not finite in episode {job.episode} under {job.condition.name}; "
-            "what a hidden sensor holds must not reach the action, and no set of sensors may break the network"
-        )
+def _check(job: Job, delivered: Mapping[str, Tensor], lane: int, keys: Sequence[str]) -> None:
+    """An action that is not finite is the policy's failure if a reading was not; otherwise somebody's mistake."""
+    for key in keys:
+        if delivered[key].is_floating_point() and not bool(delivered[key][lane].isfinite().all()):
+            return
+    raise ValueError(
+        f"the policy's action is not finite in episode {job.episode} under {job.condition.name}; "
+        "what a hidden sensor holds must not reach the action, and no set of sensors may break the network"
+    )

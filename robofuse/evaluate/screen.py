@@ -20,7 +20,7 @@ def condition_table(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     kind = None
     for row in rows:
-        here = (row.condition.from_the_start, len(row.condition.live))
+        here = (row.condition.group == "dying", len(row.condition.live))
         if kind not in (None, here) and len(rows) > 6:
             table.add_row()
         kind, change = here, row.difference
@@ -33,6 +33,33 @@ def condition_table(rows: Sequence[Row]) -> Table:
             "–" if row.steps is None else f"{row.steps:.0f}",
             str(row.n),
         )
+    return table
+
+
+def fault_table(rows: Sequence[Row]) -> Table:
+    """A line per fault of a sensor: success at each severity, and what a monitor found at the highest."""
+    faults = [row for row in rows if row.condition.group == "fault"]
+    severities = sorted({only.fault.severity for row in faults if (only := row.condition.only)})
+    watched = any(row.watched for row in faults)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("fault", no_wrap=True)
+    for severity in severities:
+        table.add_column(f"at {severity:g}", justify="right", no_wrap=True)
+    for name in ("found", "after") if watched else ():
+        table.add_column(name, justify="right", no_wrap=True)
+    lines: dict[str, list[Row]] = {}
+    for row in faults:
+        only = row.condition.only
+        plan = row.condition.plan if only is None else row.condition.plan.at(1.0)
+        lines.setdefault(str(plan), []).append(row)
+    for name, several in lines.items():
+        by_severity = {only.fault.severity: row for row in several if (only := row.condition.only)}
+        cells = [_percent(by_severity[s].success) if s in by_severity else "" for s in severities]
+        if not by_severity:
+            cells[-1:] = [_percent(several[0].success)]
+        worst = several[-1]
+        found = [_percent(worst.detected), "–" if worst.delay is None else f"{worst.delay:g} steps"] if watched else []
+        table.add_row(name, *cells, *found)
     return table
 
 

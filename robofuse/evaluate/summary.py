@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from robofuse.evaluate.conditions import Condition
@@ -25,7 +25,12 @@ class Row:
         steps: mean length of an episode.
         steps_to_success: mean length of those that succeeded.
         reward: mean sum of rewards.
-        diverged: episodes whose simulation diverged; they count as failures.
+        diverged: episodes that broke off, as the simulation diverged or the action was not finite; they are failures.
+        jerk: mean of `Result.jerk`.
+        detected: share of the episodes in which a monitor no longer trusted the sensor that had failed.
+        delay: median of the control steps that it took.
+        false_alarms: how often a monitor stopped trusting a healthy sensor.
+        watched: control steps in which a monitor looked on.
     """
 
     condition: Condition
@@ -39,11 +44,23 @@ class Row:
     steps_to_success: float | None
     reward: float | None
     diverged: int
+    jerk: float | None = None
+    detected: float | None = None
+    delay: float | None = None
+    false_alarms: int | None = None
+    watched: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON and CSV: flat, numbers and text only."""
-        flat: dict[str, Any] = {"condition": self.condition.name, "live": list(self.condition.live)}
-        flat["dead_from"] = {blackout.sensor: blackout.step for blackout in self.condition.blackouts}
+        condition, only = self.condition, self.condition.only
+        flat: dict[str, Any] = {"condition": condition.name, "group": condition.group, "plan": str(condition.plan)}
+        flat["sensor"] = only and only.sensor
+        flat["fault"] = only and only.fault.name
+        flat["severity"] = only and only.fault.severity
+        flat["onset"] = condition.onset
+        flat["announced"] = only and only.told
+        flat["live"] = list(condition.live)
+        flat["dead_from"] = {strike.sensor: strike.step for strike in condition.plan if condition.silent}
         fields = asdict(self)
         del fields["condition"]
         low, high = self.interval or (None, None)
@@ -87,6 +104,10 @@ def _row(condition: Condition, results: Sequence[Result], full: Sequence[Result]
     won = [result.success for result in results]
     if not n:
         return Row(condition, 0, 0, None, None, None, None, None, None, None, 0)
+    jerks = [result.jerk for result in results if result.jerk is not None]
+    found = [result.detected for result in results if result.detected is not None]
+    watched = sum(result.watched for result in results)
+    sought = bool(watched) and condition.only is not None and not condition.only.told
     kept, change = None, None
     if full is not None:
         base = [result.success for result in full]
@@ -105,4 +126,9 @@ def _row(condition: Condition, results: Sequence[Result], full: Sequence[Result]
         fmean(lengths) if lengths else None,
         fmean(result.reward for result in results),
         sum(bool(result.error) for result in results),
+        fmean(jerks) if jerks else None,
+        len(found) / n if sought else None,
+        median(found) if sought and found else None,
+        sum(result.alarms for result in results) if watched else None,
+        watched or None,
     )

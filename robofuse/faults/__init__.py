@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
-    from robofuse.faults.blackouts import NEVER, Blackout, dead_from, parse_disable
+    from robofuse.faults.blackouts import blackout, parse_disable
     from robofuse.faults.catalogue import faults_for, find_fault, register
+    from robofuse.faults.common import Blackout
     from robofuse.faults.fault import Fault, Moment
     from robofuse.faults.injector import Injector
     from robofuse.faults.plan import Plan
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from robofuse.faults.wrapper_sb3 import VecSensorFaults
 
 _HOME = {
-    "NEVER": "blackouts",
-    "Blackout": "blackouts",
+    "Blackout": "common",
     "SensorFaults": "wrapper",
     "VecSensorFaults": "wrapper_sb3",
-    "dead_from": "blackouts",
+    "blackout": "blackouts",
     "parse_disable": "blackouts",
     "Fault": "fault",
     "Injector": "injector",
@@ -35,7 +35,6 @@ _HOME = {
 }
 
 __all__ = [
-    "NEVER",
     "Blackout",
     "Fault",
     "Injector",
@@ -44,7 +43,7 @@ __all__ = [
     "SensorFaults",
     "Strike",
     "VecSensorFaults",
-    "dead_from",
+    "blackout",
     "faults_for",
     "find_fault",
     "parse_disable",

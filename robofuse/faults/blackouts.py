@@ -1,36 +1,22 @@
-"""What breaks, and when: so far blackouts, sensors that fall silent and say so."""
+"""Sensors that fall silent and say so: the fault that policies are trained on."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from robofuse.faults.common import Blackout
+from robofuse.faults.plan import Plan
+from robofuse.faults.strike import Strike
 
-from robofuse.checks import whole
-
-NEVER = torch.iinfo(torch.int64).max
 _ITEM = re.compile(r"\s*(?P<sensor>[^\s@]*)\s*(?:@(?P<step>.*))?", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Blackout:
-    """A sensor that delivers nothing from one control step of every episode on; `available` says so.
-
-    Attributes:
-        sensor: key of the observation.
-        step: number of the first observation without it; 0 is the one that `reset` returns.
-    """
-
-    sensor: str
-    step: int = 0
-
-    def __post_init__(self) -> None:
-        whole(self.step, f"step of the blackout of {self.sensor!r}", 0)
+def blackout(sensor: str, step: int = 0) -> Strike:
+    """A sensor that delivers nothing from one control step of every episode on; 0 is what `reset` returns."""
+    return Strike(sensor, Blackout(), step)
 
 
-def parse_disable(text: str, keys: Sequence[str]) -> tuple[Blackout, ...]:
-    """Blackouts from a line such as `rgb,depth@20`: no rgb at all, and no depth from control step 20 on.
+def parse_disable(text: str, keys: Sequence[str]) -> Plan:
+    """Announced blackouts from a line such as `rgb,depth@20`: no rgb at all, and no depth from control step 20 on.
 
     All sensors may be named. A policy then has its learned mask tokens to act on, the same at every step: worth a look
     as the floor below which no fault can push it.
@@ -40,13 +26,13 @@ def parse_disable(text: str, keys: Sequence[str]) -> tuple[Blackout, ...]:
         keys: the sensors that exist.
 
     Returns:
-        In the order of the text.
+        Its strikes are in the order of the text.
 
     Raises:
         ValueError: an unknown sensor, one named twice, or no number after the `@`; says at which character of the
             text (the first is 1), and what would be right.
     """
-    blackouts: list[Blackout] = []
+    strikes: list[Strike] = []
     places: dict[str, int] = {}
     start = 0
     for item in text.split(",") if text.strip() else ():
@@ -69,28 +55,6 @@ def parse_disable(text: str, keys: Sequence[str]) -> tuple[Blackout, ...]:
                 f"{sensor}@20; got {step.strip()!r}"
             )
         places[sensor] = place
-        blackouts.append(Blackout(sensor, int(step or 0)))
+        strikes.append(blackout(sensor, int(step or 0)))
         start += len(item) + 1
-    return tuple(blackouts)
-
-
-def dead_from(blackouts: Sequence[Blackout], keys: Sequence[str]) -> Tensor:
-    """When each sensor falls silent: it delivers the observation of control step t if t < dead_from.
-
-    Args:
-        blackouts: in any order; of several of one sensor the earliest counts.
-        keys: the sensors, in the order of `available`.
-
-    Returns:
-        int64 (M,), `NEVER` for sensors that stay alive.
-
-    Raises:
-        ValueError: a blackout of a sensor that is not among the keys.
-    """
-    steps = torch.full((len(keys),), NEVER)
-    for blackout in blackouts:
-        if blackout.sensor not in keys:
-            raise ValueError(f"unknown sensor {blackout.sensor!r}; sensors: {', '.join(keys)}")
-        index = list(keys).index(blackout.sensor)
-        steps[index] = min(int(steps[index]), blackout.step)
-    return steps
+    return Plan(tuple(strikes))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robofuse.faults.fault import Fault, Moment
+from robofuse.sensors import Kind
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Blackout(Fault):
     name: ClassVar[str] = "blackout"
     announced: ClassVar[bool] = True
     silences: ClassVar[bool] = True
+
+    @classmethod
+    def graded(cls, kind: Kind) -> bool:
+        """See `Fault.graded`."""
+        return False
 
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:
         """See `Fault.apply`."""
@@ -35,6 +41,11 @@ class Intermittent(Blackout):
     steps: float = 5.0
 
     name: ClassVar[str] = "intermittent"
+
+    @classmethod
+    def graded(cls, kind: Kind) -> bool:
+        """See `Fault.graded`."""
+        return True
 
     def __post_init__(self) -> None:
         """Outages last at least a step."""
@@ -60,6 +71,11 @@ class Freeze(Fault):
 
     name: ClassVar[str] = "freeze"
     holds: ClassVar[bool] = True
+
+    @classmethod
+    def graded(cls, kind: Kind) -> bool:
+        """See `Fault.graded`."""
+        return kind in ("vector", "window")
 
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:
         """See `Fault.apply`."""

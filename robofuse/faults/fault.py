@@ -71,6 +71,11 @@ class Fault:
         """
         raise NotImplementedError
 
+    @classmethod
+    def graded(cls, kind: Kind) -> bool:
+        """Whether there is anything between severity 0 and 1 for this kind of sensor."""
+        return True
+
     def bursts(self) -> tuple[float, float] | None:
         """Mean length of a burst and of the gap after it [control steps], if it comes in bursts by nature."""
         return None

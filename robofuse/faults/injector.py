@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from robofuse.envs.tensors import take
 from robofuse.faults.fault import Moment, salt_of
 from robofuse.faults.plan import Plan
 from robofuse.faults.strike import Strike
@@ -24,6 +25,7 @@ class Injector:
         plan: what breaks; strikes of severity 0 are left out.
         keys: the M sensors, in the order of `available`.
         seed: of the faults; to change it, set it and start an episode in every environment.
+        struck: bool (N, M), which sensors the last `apply` has broken.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Injector:
         self.plan = replace(plan, strikes=tuple(strike for strike in plan if strike.fault.severity))
         self.keys, self.seed, self._dt, self._phases = [s.key for s in sensors], check_seed(seed), dt, list(phases)
         self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        self.struck = torch.zeros(num, len(sensors), dtype=torch.bool)
         by_key, count = {sensor.key: sensor for sensor in sensors}, {}
         self._running: list[_Running] = []
         for strike in self.plan:
@@ -83,6 +86,7 @@ class Injector:
         """
         rows = torch.arange(len(self._step)) if rows is None else rows
         arrived, told = dict(readings), torch.ones(len(rows), len(self.keys), dtype=torch.int8)
+        self.struck[rows] = False
         for running in self._running:
             strike, column = running.strike, self.keys.index(running.strike.sensor)
             reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
@@ -99,10 +103,11 @@ class Injector:
             struck = hit.nonzero()[:, 0]
             if not len(struck):
                 continue
+            self.struck[rows[struck], column] = True
             if strike.told:
                 told[struck, column] = 0
             broken = strike.fault.apply(
-                _rows(reading, struck), self._moment(running, reading, readings, rows, struck, since)
+                take(reading, struck), self._moment(running, reading, readings, rows, struck, since)
             )
             arrived[strike.sensor] = _put(reading, struck, broken)
         return arrived, told
@@ -118,11 +123,11 @@ class Injector:
     ) -> Moment:
         worlds, dtype = rows[struck], reading.dtype
         step = self._step[worlds]
-        before = _unbits(running.held[worlds], dtype) if running.held is not None else _rows(reading, struck)
+        before = _unbits(running.held[worlds], dtype) if running.held is not None else take(reading, struck)
 
         def past(age: Tensor) -> Tensor:
             if running.past is None:
-                return _rows(reading, struck)
+                return take(reading, struck)
             return _unbits(running.past.look(worlds, step, age), dtype)
 
         def other(otherwise: Tensor) -> Tensor:
@@ -131,7 +136,7 @@ class Injector:
             return _unbits(running.recalled.recall(worlds, step, _bits(otherwise)), dtype)
 
         def beside(name: str) -> Tensor | None:
-            return _rows(readings[name], struck) if name in readings and name != running.sensor.key else None
+            return take(readings[name], struck) if name in readings and name != running.sensor.key else None
 
         return Moment(
             running.sensor, since[struck], step, self._dt, before, past, other, beside, self.seed,
@@ -251,10 +256,6 @@ def _bits(x: Tensor) -> Tensor:
 
 def _unbits(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.view(torch.uint16) if dtype == torch.uint16 else x
-
-
-def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    return _unbits(_bits(x).index_select(0, rows), x.dtype)
 
 
 def _put(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:

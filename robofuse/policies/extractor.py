@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from robofuse.dropout import hide
+from robofuse.envs.tensors import take
 from robofuse.policies.encoders import ENCODERS, Encoder
 from robofuse.policies.fusion import FUSIONS, Fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
@@ -193,13 +194,6 @@ class FusionExtractor(BaseFeaturesExtractor):
                 "that it stands for: maskable=[...]"
             )
         return columns
-
-
-def take(x: Tensor, rows: Tensor) -> Tensor:
-    """`x[rows]`; torch cannot index uint16, but the same bits as int16."""
-    if x.dtype == torch.uint16:
-        return x.view(torch.int16).index_select(0, rows).view(torch.uint16)
-    return x.index_select(0, rows)
 
 
 def _inside_actor_critic() -> bool:

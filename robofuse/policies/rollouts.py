@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 
-from robofuse.policies.extractor import take
+from robofuse.envs.tensors import take
 
 
 class Batch(NamedTuple):

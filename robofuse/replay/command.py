@@ -1,6 +1,6 @@
 """`robofuse replay`: watch a policy work, with sensors disabled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.progress import Progress
 from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.faults import Blackout, parse_disable
+from robofuse.faults import Plan, parse_disable
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.moments import Actor, Moment, play
@@ -85,16 +85,17 @@ def run_replay(config: Replay) -> list[Moment]:
     world, actor, name, note = _open(config)
     with ExitStack() as stack:
         stack.callback(world.close)
-        blackouts = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
-        for blackout in blackouts:
-            if blackout.step >= world.max_steps:
+        disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
+        plan = Plan((*disabled, *Plan.parse(config.faults, world.sensors)))
+        for strike in plan:
+            if strike.phase is None and strike.step >= world.max_steps:
                 raise ValueError(
-                    f"{blackout.sensor} never dies: episodes of {world.task.name} end at control step "
-                    f"{world.max_steps}; give an earlier step than {blackout.step}"
+                    f"{strike} never happens: episodes of {world.task.name} end at control step "
+                    f"{world.max_steps}; give an earlier step than {strike.step}"
                 )
-        dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), blackouts)
+        dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), disabled)
         stop = stack.enter_context(Interrupt())
-        out = config.out or default_name(name, blackouts, config.faults)
+        out = config.out or default_name(name, disabled, config.faults)
         video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
         window = Window(config.fps) if config.show != "no" and not window_problem() else None
         if window is not None:
@@ -102,7 +103,7 @@ def run_replay(config: Replay) -> list[Moment]:
         progress = stack.enter_context(Progress(console=console, transient=True))
         playing = progress.add_task("playing", total=config.episodes)
         ends: list[Moment] = []
-        for moment in _episodes(config, world, actor, blackouts):
+        for moment in _episodes(config, world, actor, plan):
             image = dashboard.draw(moment, world.picture())
             for _ in range(1 + round(_HOLD * config.fps) if moment.outcome else 1):
                 video.write(image)
@@ -119,14 +120,14 @@ def run_replay(config: Replay) -> list[Moment]:
     return ends
 
 
-def _episodes(config: Replay, world: World, actor: Actor, blackouts: Sequence[Blackout]) -> Iterator[Moment]:
+def _episodes(config: Replay, world: World, actor: Actor, plan: Plan) -> Iterator[Moment]:
     for number in range(config.episodes):
-        yield from play(world, actor, blackouts, config.episode + number)
+        yield from play(world, actor, plan, config.episode + number)
 
 
-def default_name(policy: str, blackouts: Sequence[Blackout], faults: str = "") -> Path:
+def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
     """A file name that tells the policy and what is wrong, such as `replay-grasp-without-rgb-depth@20.mp4`."""
-    parts = [blackout.sensor + (f"@{blackout.step}" if blackout.step else "") for blackout in blackouts]
+    parts = [strike.sensor + (f"@{strike.step}" if strike.step else "") for strike in disabled]
     words = ["replay", policy, *(["without", *parts] if parts else []), *(["with", faults] if faults else [])]
     return Path("-".join(_plain(word) for word in words) + ".mp4")
 
@@ -160,7 +161,6 @@ def _open(config: Replay) -> Stage:
             renderer=config.renderer,
             allow_mismatch=config.allow_mismatch,
             device=config.device,
-            faults=config.faults or None,
         )
     return open_script(
         config.policy,
@@ -170,7 +170,6 @@ def _open(config: Replay) -> Stage:
         cameras=config.cameras,
         image_size=config.image_size,
         renderer=config.renderer,
-        faults=config.faults or None,
     )
 
 

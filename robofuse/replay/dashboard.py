@@ -1,13 +1,12 @@
 """Everything about one moment in one picture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.faults import Blackout
+from robofuse.faults import Plan
 from robofuse.replay.canvas import BACKGROUND, DIM, LINE, PANEL, RED, TEXT, Box, fill, frame, write
 from robofuse.replay.moments import Moment
 from robofuse.replay.panels import Cameras, Lights, Reward, banner
@@ -45,16 +44,16 @@ class Dashboard:
         lights: a light per sensor; its `places` tell where they are.
     """
 
-    def __init__(self, world: World, credits: Credits, blackouts: Sequence[Blackout] = ()) -> None:
+    def __init__(self, world: World, credits: Credits, disabled: Plan | None = None) -> None:
         """Arranges the parts for this world's sensors.
 
         Args:
             world: whose moments will come.
             credits: for the first line.
-            blackouts: for the first line.
+            disabled: blackouts, for the first line.
         """
         self._credits = credits
-        self._disabled = ", ".join(b.sensor + (f" from step {b.step}" if b.step else "") for b in blackouts)
+        self._disabled = ", ".join(s.sensor + (f" from step {s.step}" if s.step else "") for s in disabled or ())
         self._max_steps = world.max_steps
         sensors = sorted(world.sensors, key=lambda sensor: _ORDER.index(sensor.key.partition("_")[0]))
         cameras = [sensor for sensor in sensors if sensor.kind in ("rgb", "depth")]

@@ -1,6 +1,6 @@
 """An episode, one moment at a time: what a policy was given, what came of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.faults import Blackout, dead_from
+from robofuse.faults import Injector, Plan
 from robofuse.sensors import AVAILABLE
 
 
@@ -58,28 +58,32 @@ class Moment:
         return self.outcome == "success"
 
 
-def play(world: World, actor: Actor, blackouts: Sequence[Blackout], episode: int) -> Iterator[Moment]:
+def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Moment]:
     """Play one episode; the world stands still at each moment, and can be drawn.
 
-    The actor and the moments get the same observation: sensors are hidden from the step of their blackout on.
+    The actor and the moments get the same observation, after the faults; what is announced as broken is hidden.
 
     Args:
         world: a World of one, without automatic reset.
         actor: who acts.
-        blackouts: what breaks, and when.
+        plan: what breaks, and when.
         episode: its number; with the world's seed it tells the scene.
 
     Yields:
         The moment after `reset`, and one after each control step; the last has an outcome.
     """
     keys = tuple(sensor.key for sensor in world.sensors)
-    until = dead_from(blackouts, keys)
+    injector = Injector(plan, world.sensors, 1, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
     observation, terms, total, outcome = world.reset(episode=episode), dict.fromkeys(world.task.weights, 0.0), 0.0, ""
+    injector.start(torch.zeros(1, dtype=torch.int64), world.episode)
     number, since = 0, dict[str, int]()
     while True:
-        alive = (number < until) & (observation[AVAILABLE][0] > 0)
+        phase = world.task.phase() if world.task.phases else None
+        readings, told = injector.apply(observation, live=observation[AVAILABLE] > 0, phase=phase)
+        available = observation[AVAILABLE] & told
+        alive = available[0] > 0
         since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
-        delivered = hide(observation, alive.to(torch.int8)[None], keys)
+        delivered = hide(readings, available, keys)
         yield Moment(
             episode,
             number,
@@ -98,6 +102,7 @@ def play(world: World, actor: Actor, blackouts: Sequence[Blackout], episode: int
             continue
         step = world.step(action)
         number += 1
+        injector.step()
         observation, total = step.observation, total + float(step.reward[0])
         terms = {name: float(term[0]) for name, term in step.terms.items()}
         if len(step.ended):

@@ -71,13 +71,11 @@ def open_script(
     cameras: Sequence[str] = (),
     image_size: int | None = None,
     renderer: str | None = None,
-    faults: str | None = None,
 ) -> Stage:
     """A World of one with one of `SCRIPTS` in it; options as in `World`, those left out take its defaults."""
     chosen = {"task": task, "robot": robot, "cameras": cameras or None, "image_size": image_size, "renderer": renderer}
-    world = World(
-        seed=seed, auto_reset=False, faults=faults, **{key: value for key, value in chosen.items() if value is not None}
-    )
+    given = {key: value for key, value in chosen.items() if value is not None}
+    world = World(seed=seed, auto_reset=False, **given)
     return Stage(world, scripted(name, world, seed), name)
 
 
@@ -88,7 +86,6 @@ def open_policy(
     renderer: str | None = None,
     allow_mismatch: bool = False,
     device: str = "auto",
-    faults: str | None = None,
 ) -> Stage:
     """A trained policy and a World of one such as it was trained in.
 
@@ -98,13 +95,12 @@ def open_policy(
         renderer: instead of the one that it was trained on.
         allow_mismatch: let the renderer differ.
         device: of the network.
-        faults: what breaks, as in `World`.
 
     Raises:
         ValueError, RuntimeError: see `load_trained` and `make_world`.
     """
     trained = load_trained(name, device=device, renderer=renderer, allow_mismatch=allow_mismatch)
-    return Stage(make_world(trained, 1, seed, faults=faults), trained.policy, title(name), trained.note)
+    return Stage(make_world(trained, 1, seed), trained.policy, title(name), trained.note)
 
 
 def title(name: str) -> str:

@@ -8,7 +8,8 @@ import torch
 
 from robofuse.envs import World
 from robofuse.evaluate.conditions import Condition, standard
-from robofuse.evaluate.rollout import Result, rollout, schedule
+from robofuse.evaluate.rollout import rollout, schedule
+from robofuse.evaluate.traces import Result
 from robofuse.policies import FusionActorCriticPolicy, Policy
 from robofuse.train.build import make_validation_world
 from robofuse.train.options import Train
@@ -69,12 +70,12 @@ class Validator:
 
 def removed(conditions: Sequence[Condition]) -> list[str]:
     """Names of the conditions in which one sensor is missing."""
-    return [condition.name for condition in conditions if len(condition.blackouts) == 1]
+    return [condition.name for condition in conditions if len(condition.plan) == 1]
 
 
 def alone(conditions: Sequence[Condition]) -> list[str]:
     """Names of the conditions in which one sensor is left."""
-    return [condition.name for condition in conditions if condition.blackouts and len(condition.live) == 1]
+    return [condition.name for condition in conditions if len(condition.plan) and len(condition.live) == 1]
 
 
 def score(conditions: Sequence[Condition], success: dict[str, float]) -> float:

@@ -1,0 +1,126 @@
+"""What is noted of the episodes that are being played."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robofuse.evaluate.conditions import Condition
+
+_NEVER = torch.iinfo(torch.int64).max
+
+
+class Job(NamedTuple):
+    """One episode to play.
+
+    Attributes:
+        condition: what fails.
+        episode: its number: it has the same scene under every condition.
+    """
+
+    condition: Condition
+    episode: int
+
+
+class Result(NamedTuple):
+    """How one episode went.
+
+    Attributes:
+        condition: its name.
+        episode: its number.
+        success: whether the task was done; never if it broke off.
+        steps: control steps it lasted.
+        reward: sum over the episode.
+        error: why it broke off, such as a simulation that diverged; or nothing.
+        jerk: ‖a[t] − 2a[t−1] + a[t−2]‖ of the actions, t the first step of a fault, or the reference step where nothing
+            fails; None if it did not come to that, or t is not at least 2.
+        detected: control steps from the first step of the condition's only fault until a monitor no longer trusted the
+            sensor; None if it did not, or has nothing to find.
+        alarms: how often a monitor stopped trusting a sensor that was healthy.
+        watched: control steps in which a monitor looked on.
+    """
+
+    condition: str
+    episode: int
+    success: bool
+    steps: int
+    reward: float
+    error: str = ""
+    jerk: float | None = None
+    detected: int | None = None
+    alarms: int = 0
+    watched: int = 0
+
+
+class Traces:
+    """Notes of N worlds, in which one episode after the other is played.
+
+    Attributes:
+        reward: float64 (N,), sum since the start of the episode.
+    """
+
+    def __init__(self, num: int, keys: Sequence[str], reference: int) -> None:
+        """`keys` are the M sensors, `reference` the step at which jerk is noted where nothing fails."""
+        self._keys, self._reference = list(keys), reference
+        self.reward = torch.zeros(num, dtype=torch.float64)
+        self._before: list[Tensor] = []  # the last two actions of all worlds
+        self._jerk = torch.full((num,), torch.nan)
+        self._onset = torch.full((num,), _NEVER)
+        self._detected = torch.full((num,), _NEVER)
+        self._quiet = torch.ones(num, dtype=torch.bool)  # worlds in which nothing is to fail
+        self._target = torch.full((num,), -1, dtype=torch.int64)  # the sensor that a monitor should find
+        self._trusted = torch.ones(num, len(self._keys), dtype=torch.bool)
+        self._alarms, self._watched = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+
+    def start(self, lanes: Tensor, conditions: Sequence[Condition]) -> None:
+        """New episodes in worlds int64 (n,)."""
+        for value, notes in (
+            (0, (self.reward, self._alarms, self._watched)),
+            (_NEVER, (self._onset, self._detected)),
+            (torch.nan, (self._jerk,)),
+            (True, (self._trusted,)),
+        ):
+            for note in notes:
+                note[lanes] = value
+        for lane, condition in zip(lanes.tolist(), conditions, strict=True):
+            only = condition.only
+            self._quiet[lane] = not len(condition.plan)
+            self._target[lane] = -1 if only is None or only.told else self._keys.index(only.sensor)
+
+    def watched(self, healthy: Tensor, struck: Tensor, trusted: Tensor, lanes: Tensor, elapsed: Tensor) -> None:
+        """What a monitor says, bool (N, M), beside what is so, of the worlds int64 (n,) that it looks at."""
+        looked = torch.zeros_like(self._quiet).index_fill(0, lanes, True)
+        self._alarms += (healthy & self._trusted & ~trusted).sum(1) * looked
+        self._watched += looked
+        self._trusted = trusted
+        found = looked & (self._target >= 0) & (self._detected == _NEVER)
+        target = self._target.clamp(min=0)[:, None]
+        found &= (struck & ~trusted).gather(1, target)[:, 0]
+        self._detected = torch.where(found, elapsed, self._detected)
+
+    def acted(self, action: Tensor, elapsed: Tensor, struck: Tensor) -> None:
+        """Actions (N, A) at control steps (N,), and what was broken there, bool (N, M)."""
+        begins = (self._onset == _NEVER) & torch.where(self._quiet, elapsed == self._reference, struck.any(1))
+        self._onset = torch.where(begins, elapsed, self._onset)
+        if len(self._before) == 2:
+            older, old = self._before
+            jerk = (action - 2.0 * old + older).norm(dim=1)
+            self._jerk = torch.where(begins & (elapsed >= 2), jerk, self._jerk)
+        self._before = [*self._before[-1:], action]
+
+    def result(self, job: Job, lane: int, steps: int, success: bool, error: str) -> Result:
+        """Of an episode that has ended."""
+        jerk, found = float(self._jerk[lane]), int(self._detected[lane])
+        return Result(
+            job.condition.name,
+            job.episode,
+            success,
+            steps,
+            float(self.reward[lane]),
+            error,
+            None if jerk != jerk else jerk,
+            None if found == _NEVER else found - int(self._onset[lane]),
+            int(self._alarms[lane]),
+            int(self._watched[lane]),
+        )
