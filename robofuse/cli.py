@@ -59,7 +59,7 @@ def _load_doctor() -> Run:
 
 
 def _load_bench() -> dict[str, Run]:
-    from robofuse.bench import EnvBench, TrainBench, bench_env, bench_train
+    from robofuse.bench import EnvBench, FaultBench, TrainBench, bench_env, bench_faults, bench_train
 
     def env(config: tyro.conf.OmitArgPrefixes[EnvBench]) -> None:
         """Measures the control steps per second of an environment."""
@@ -69,7 +69,11 @@ def _load_bench() -> dict[str, Run]:
         """Measures the pace and memory of learning, beside Stable-Baselines3's PPO."""
         bench_train(config)
 
-    return {"env": env, "train": train}
+    def faults(config: tyro.conf.OmitArgPrefixes[FaultBench]) -> None:
+        """Measures what broken sensors cost, beside the same worlds without faults."""
+        bench_faults(config)
+
+    return {"env": env, "train": train, "faults": faults}
 
 
 def _load_evaluate() -> Run:
@@ -108,7 +112,9 @@ COMMANDS = {
     "train": Command("Train a policy that keeps working when sensors fail.", _load_train, reads=True),
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
-    "bench": Command("Measure speed: `bench env` of control steps, `bench train` of learning.", _load_bench),
+    "bench": Command(
+        "Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench
+    ),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.
@@ -167,7 +173,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError) as error:
         if not _is_ours(error):
             raise
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        text = str(error)
+        if not text.endswith("^"):  # which points at a place in the line above
+            text = " ".join(text.split())
+        print(f"error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

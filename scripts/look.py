@@ -1,6 +1,7 @@
 """Look at a task: the scripted expert's episode as one picture, a column per moment, a row per sensor.
 
 python scripts/look.py --task Grasp --out grasp.png
+python scripts/look.py --faults --out faults.png    what each fault of a camera makes of one picture
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import tyro
 
 from robofuse.envs import World
-from robofuse.envs.look import sheet
+from robofuse.envs.look import fault_sheet, sheet
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Look:
         renderer: `warp` or `gl`.
         moments: Columns of the picture.
         episode: Which scene.
+        faults: Instead, a line per fault of the first camera, a column per severity.
         out: Where the PNG goes.
     """
 
@@ -33,16 +35,18 @@ class Look:
     renderer: str = "warp"
     moments: int = 5
     episode: int = 0
+    faults: bool = False
     out: str = "look.png"
 
 
 if __name__ == "__main__":
     look = tyro.cli(Look)
     try:
-        world = World(look.task, 1, robot=look.robot, cameras=look.cameras, renderer=look.renderer, auto_reset=False)
+        cameras = look.cameras[:1] if look.faults else look.cameras
+        world = World(look.task, 1, robot=look.robot, cameras=cameras, renderer=look.renderer, auto_reset=False)
     except (ValueError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
-    picture = sheet(world, look.episode, look.moments)
+    picture = fault_sheet(world) if look.faults else sheet(world, look.episode, look.moments)
     world.close()
     cv2.imwrite(look.out, np.ascontiguousarray(picture[..., ::-1]))
     print(f"wrote {look.out}, {picture.shape[1]} × {picture.shape[0]} pixels")

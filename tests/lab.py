@@ -33,7 +33,8 @@ class Fake:
 
     @property
     def sensors(self):
-        return [Sensor(key, "vector", (1,), "float32", "", 1.0, 20.0) for key in self.keys]
+        kinds = {"force": ("window", (4, 8))}
+        return [Sensor(key, *kinds.get(key, ("vector", (1,))), "float32", "", 1.0, 20.0) for key in self.keys]
 
     def check(self, sensors, renderer=None):
         if tuple(sensor.key for sensor in sensors) != self.keys:

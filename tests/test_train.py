@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers import BLIND
@@ -23,7 +24,7 @@ from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, defaults_for, recorded, run_train
 from robofuse.train.best import keep_before, recover_best
-from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, settle, world_options
+from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, make_env, settle, world_options
 from robofuse.train.checkpoint import alone_in, left_behind
 from robofuse.train.curve import draw_curve
 from robofuse.train.display import Display
@@ -333,6 +334,8 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
         ({"sensors": ("proprio",)}, "nothing of proprio could ever be hidden"),
         ({"rates": ("rgb=1",)}, "--rates is for --dropout rates"),
         ({"dropout": "rates", "rates": ("rgb",)}, "entries such as rgb=0.1, got 'rgb'"),
+        ({"faults": ("force:wobble",)}, "unknown fault 'wobble'.*at character 7"),
+        ({"fault_share": 1.5}, r"--fault-share must lie in \[0, 1\]"),
     ],
 )
 def test_mistakes_leave_no_folder(tmp_path, options, message):
@@ -358,6 +361,16 @@ def test_options_survive_json():
     assert Train.of(json.loads(json.dumps(config.plain()))) == config
     with pytest.raises(ValueError, match="unknown option 'learning_rate'"):
         config.but(learning_rate=1)
+
+
+def test_faults_to_train_on_reach_the_observation():
+    env = make_env(SMALL.but(faults=("force:bias",), fault_share=1.0, dropout="none", renderer="warp"))
+    healthy = make_env(SMALL.but(dropout="none", renderer="warp"))
+    first, expected = env.reset(), healthy.reset()
+    assert not np.isclose(first["force"], expected["force"]).any()
+    assert all(np.array_equal(first[key], expected[key]) for key in expected if key != "force")
+    env.close()
+    healthy.close()
 
 
 def test_dropout_from_options():

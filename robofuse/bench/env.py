@@ -66,7 +66,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
     """
     _check(config)
     base = {"task": config.task, "robot": config.robot, "seconds": config.seconds, "rounds": config.rounds}
-    result: dict[str, Any] = {"machine": _machine(), "config": json.loads(json.dumps(asdict(config), default=str))}
+    result: dict[str, Any] = {"machine": machine(), "config": json.loads(json.dumps(asdict(config), default=str))}
     result |= {"subprocesses": [], "worlds": []}
 
     def run(kind: str, job: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ def measure_worlds(
         moves = np.random.default_rng(0).uniform(-1.0, 1.0, (processes, *(other.action_space.shape or ())))
         others.append(other)
         contenders[name], steps[name] = partial(other.step, moves), processes
-    rates = _turns(contenders, steps, seconds, rounds)
+    rates = turns(contenders, steps, seconds, rounds)
     for other in others:
         other.close()
     env.close()
@@ -165,14 +165,14 @@ def measure_subprocesses(
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *(env.action_space.shape or ())))
     count = iter(range(1 << 60))
     contenders: dict[str, Callable[[], object]] = {"steps": lambda: env.step(actions[next(count) % 64])}
-    rates = _turns(contenders, {"steps": processes}, seconds, rounds)
+    rates = turns(contenders, {"steps": processes}, seconds, rounds)
     children = [process.pid for process in env.processes]
     memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *children])
     env.close()
     return rates | {"peak_mib": memory, "ms_per_step": 1e3 * processes / rates["steps"]}
 
 
-def _turns(
+def turns(
     contenders: dict[str, Callable[[], object]], steps: dict[str, int], seconds: float, rounds: int
 ) -> dict[str, float]:
     """Control steps per second of each contender, `steps` of them a call: the median over its turns."""
@@ -241,7 +241,8 @@ def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
     return job | json.loads(done.stdout.splitlines()[-1])
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
     from robofuse.envs.cores import usable_cores
 
     return {"platform": platform.platform(), "cores": usable_cores(), "python": platform.python_version()}

@@ -1,10 +1,16 @@
 """An episode of the scripted expert as one picture, for people."""
 
+from collections.abc import Sequence
+from typing import get_args
+
 import cv2
 import numpy as np
+import torch
 
-from robofuse.envs.colours import depth_colours
+from robofuse.envs.colours import depth_colours, depth_limits
 from robofuse.envs.world import World
+from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.sensors import Kind, Sensor
 
 _TILE = 192
 
@@ -35,6 +41,50 @@ def sheet(world: World, episode: int = 0, moments: int = 6) -> np.ndarray:
     return np.hstack([columns[index] for index in chosen])
 
 
+def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.0), step: int = 12) -> np.ndarray:
+    """What each fault of a camera makes of one picture: a line per fault, a column per severity, the healthy one first.
+
+    Faults that only show in time, such as a late or frozen picture, are left out.
+
+    Args:
+        world: a World of one, without automatic reset, with a camera.
+        severities: of the columns.
+        step: control step of the scripted expert at which the picture is taken.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    observation = world.reset()
+    for _ in range(step):
+        observation = world.step(world.expert()).observation
+    lines = []
+    for sensor in (sensor for sensor in world.sensors if sensor.kind in ("rgb", "depth")):
+        for name, kind in faults_for(sensor.kind).items():
+            if set(kind.kinds) == set(get_args(Kind)):
+                continue  # those of any sensor
+            healthy = observation[sensor.key][0].numpy()
+            limits = depth_limits(healthy) if sensor.kind == "depth" else None
+            tiles = [_camera(healthy, sensor)]
+            tiles[0] = _caption(tiles[0], f"{sensor.key}: {name}")
+            for severity in severities:
+                injector = Injector(Plan((Strike(sensor.key, kind(severity)),)), world.sensors, 1, 0, 0.05)
+                injector.start(torch.arange(1), torch.arange(1))
+                broken, _ = injector.apply({key: observation[key] for key in injector.keys})
+                tiles.append(_caption(_camera(broken[sensor.key][0].numpy(), sensor, limits), f"{severity:g}"))
+            lines.append(np.hstack(tiles))
+    if not lines:
+        raise ValueError("this world has no camera; give it rgb or depth")
+    half = (len(lines) + 1) // 2  # two blocks side by side
+    lines += [np.full_like(lines[0], 255)] * (2 * half - len(lines))
+    gap = np.full((half * _TILE, _TILE // 8, 3), 255, np.uint8)
+    return np.hstack([np.vstack(lines[:half]), gap, np.vstack(lines[half:])])
+
+
+def _camera(value: np.ndarray, sensor: Sensor, limits: tuple[float, float] | None = None) -> np.ndarray:
+    image = value if sensor.kind == "rgb" else depth_colours(value[..., 0], limits)
+    return cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+
+
 def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
     height, width = 480, 640
     side = (width - height) // 2
@@ -42,8 +92,7 @@ def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
     for sensor in world.sensors:
         value = observation[sensor.key]
         if sensor.kind in ("rgb", "depth"):
-            image = value if sensor.kind == "rgb" else depth_colours(value[..., 0])
-            tile = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+            tile = _camera(value, sensor)
         else:
             newest = value[-1] if sensor.kind == "window" else value
             tile = _bars(newest, np.broadcast_to(sensor.scale, newest.shape))

@@ -1,6 +1,6 @@
 """What N worlds deliver: the rig's readings and the simulator's truth, without the sensors that are hidden."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,8 +9,10 @@ from robofuse.dropout import Dropout, Law, Masker, hide
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
-from robofuse.faults import Injector, Plan
+from robofuse.faults import Injectors, Mix, Plan
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
+
+FaultsLike = Plan | Mix | str | Callable[[Sequence[Sensor]], Plan | Mix] | None
 
 
 class Truth:
@@ -55,7 +57,7 @@ class Observer:
         sensed: bool,
         privileged: bool,
         dropout: Dropout | Law | float | None,
-        faults: Plan | str | None,
+        faults: FaultsLike,
         control_dt: float,
         seed: int,
     ) -> None:
@@ -63,7 +65,8 @@ class Observer:
         self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
         plan = Plan.parse(faults, self.sensors) if isinstance(faults, str) else faults or Plan()
-        self.injector = Injector(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases)
+        plan = plan(self.sensors) if callable(plan) else plan
+        self.injector = Injectors(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
 
     def start(self, seed: int, ids: Tensor, episode: Tensor) -> None:
@@ -89,7 +92,7 @@ class Observer:
             truth = self._truth.read(ids) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth
-            if len(self.injector.plan):
+            if not self.injector.idle:
                 phase = self._truth.task.phase() if self._truth.task.phases else None
                 phase = phase if phase is None or ids is None else phase[ids]
                 readings, told = self.injector.apply(readings, ids, available > 0, phase)

@@ -16,7 +16,7 @@ from robofuse.envs.backend import CpuBackend
 from robofuse.envs.cameras import Camera, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
-from robofuse.envs.observer import Observer, Truth
+from robofuse.envs.observer import FaultsLike, Observer, Truth
 from robofuse.envs.picture import Picture
 from robofuse.envs.registration import RENDERERS
 from robofuse.envs.rig import Rig
@@ -26,7 +26,6 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
-from robofuse.faults import Plan
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
@@ -69,7 +68,7 @@ class World:
         force_window: int = 10,
         privileged: bool = False,
         dropout: Dropout | Law | float | None = None,
-        faults: Plan | str | None = None,
+        faults: FaultsLike = None,
         auto_reset: bool = True,
         seed: int = 0,
         num_threads: int | None = None,
@@ -92,8 +91,9 @@ class World:
             privileged: add simulator truth under `privileged`.
             dropout: sensors to hide while training: a `robofuse.dropout.Dropout`, or just a probability, to hide each
                 sensor for a whole episode. `available` tells, and what is hidden reads zero.
-            faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`. Announced
-                ones show in `available`.
+            faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`; or a
+                `robofuse.faults.Mix`, of which every episode has another plan; or a function that makes one of the two
+                of the sensors. Announced ones show in `available`.
             auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
                 on being simulated until `reset` or `restart`, and what they report means nothing.
             seed: of all random streams.

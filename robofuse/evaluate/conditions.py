@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from robofuse.faults import Plan, Strike, blackout, faults_for
+from robofuse.faults.mix import SEVERITIES
 from robofuse.sensors import Sensor
 
 GROUPS = {
@@ -14,7 +15,6 @@ GROUPS = {
     "midway": "each sensor dying in the middle of the episode",
     "everything": "subsets and midway (default)",
 }
-SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 _NAME = re.compile(r"(?P<which>no|only)-(?P<keys>[^@]+)(@(?P<step>[0-9]{1,9}))?")
 
 

@@ -10,9 +10,11 @@ from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.tensors import one_torch_thread, put, take
-from robofuse.evaluate.breaking import Faults
+from robofuse.envs.world import CONTROL_RATE
 from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.traces import Job, Result, Traces
+from robofuse.faults import Injectors, Plan
+from robofuse.sensors import AVAILABLE
 
 _BLOCK = 16  # episodes
 _NOT_FINITE = "the policy's action was not finite"
@@ -139,7 +141,7 @@ def _play(
     if not jobs:
         return
     device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
-    faults = Faults(world)
+    faults = Injectors(Plan(), world.sensors, world.num_worlds, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
     traces = Traces(world.num_worlds, keys, reference)
     watch = None if monitor is None else monitor.lanes(world.num_worlds)
     waiting = iter(enumerate(jobs))
@@ -149,14 +151,13 @@ def _play(
     def start(free: Iterable[int], observation: dict[str, Tensor]) -> None:
         """Give waiting jobs to free worlds, and put their first observations where they belong."""
         new = {lane: index for lane, (index, _) in zip(free, waiting, strict=False)}
-        faults.end(free)
         if not new:
             return
         lanes = torch.tensor(list(new), device=device)
         first = world.restart(lanes, [jobs[index].episode for index in new.values()])
         for key, value in first.items():
             put(observation[key], lanes, value)
-        faults.start({lane: jobs[index].condition.plan for lane, index in new.items()})
+        faults.start(lanes, world.episode[lanes], [jobs[index].condition.plan for index in new.values()])
         traces.start(lanes, [jobs[index].condition for index in new.values()])
         if watch is not None:
             watch.start(lanes)
@@ -166,7 +167,9 @@ def _play(
     observation = world.reset()
     start(range(world.num_worlds), observation)
     while playing:
-        readings, available = faults.apply(observation)
+        phase = world.task.phase() if world.task.phases else None
+        readings, told = faults.apply(observation, live=observation[AVAILABLE] > 0, phase=phase)
+        available = observation[AVAILABLE] & told
         healthy = available.bool() & ~faults.struck
         delivered = hide(readings, available, keys)
         if watch is not None:

@@ -10,7 +10,7 @@ from robofuse.evaluate.rollout import Monitor
 from robofuse.trained import Trained, fingerprint, make_world
 
 MONITOR = "monitor.safetensors"
-_SEED = 2_000_000  # of the scenes that monitors are calibrated on, apart from those of trainings and evaluations
+_SEED = 3_000_000  # of the scenes that monitors are calibrated on, apart from those of trainings and evaluations
 _EPISODES = 256
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from robofuse.faults.common import Blackout
     from robofuse.faults.fault import Fault, Moment
     from robofuse.faults.injector import Injector
+    from robofuse.faults.injectors import Injectors
+    from robofuse.faults.mix import Mix
     from robofuse.faults.plan import Plan
     from robofuse.faults.strike import Strike
     from robofuse.faults.wrapper import SensorFaults
@@ -26,6 +28,8 @@ _HOME = {
     "parse_disable": "blackouts",
     "Fault": "fault",
     "Injector": "injector",
+    "Injectors": "injectors",
+    "Mix": "mix",
     "Moment": "fault",
     "Plan": "plan",
     "Strike": "strike",
@@ -38,6 +42,8 @@ __all__ = [
     "Blackout",
     "Fault",
     "Injector",
+    "Injectors",
+    "Mix",
     "Moment",
     "Plan",
     "SensorFaults",

@@ -213,7 +213,8 @@ class _Ring:
 
     def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
         if self._ring is None:
-            self._ring = reading.new_zeros(self._num, self._length, *reading.shape[1:])
+            # untouched memory costs nothing: only the rows that are used
+            self._ring = reading.new_empty(self._num, self._length, *reading.shape[1:])
         self._ring[rows, step % self._length] = reading
 
     def look(self, rows: Tensor, step: Tensor, age: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from robofuse.dropout.hiding import hide_row
 from robofuse.faults.foreign import Breaker
+from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
 from robofuse.sensors import Kind, Sensor
 from robofuse.streams import check_seed
@@ -27,7 +28,7 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
     def __init__(
         self,
         env: gym.Env,
-        plan: Plan | str,
+        plan: Plan | Mix | str,
         kinds: Mapping[str, Kind] | None = None,
         sensors: Sequence[Sensor] | None = None,
         dt: float | None = None,
@@ -37,7 +38,7 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
 
         Args:
             env: any environment with a flat Dict observation space.
-            plan: what breaks, as a `Plan` or its text.
+            plan: what breaks, as a `Plan` or its text; or a `Mix`, of which every episode has another plan.
             kinds: key → kind of sensor, where it cannot be told from the space.
             sensors: what the keys are, with their typical scales; by default a robofuse environment's own, else they
                 are inferred from the space, with scale 1.

@@ -11,7 +11,7 @@ from torch import Tensor
 from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.faults import Injector, Plan
+from robofuse.faults import Injectors, Plan
 from robofuse.sensors import AVAILABLE
 
 
@@ -73,7 +73,7 @@ def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Momen
         The moment after `reset`, and one after each control step; the last has an outcome.
     """
     keys = tuple(sensor.key for sensor in world.sensors)
-    injector = Injector(plan, world.sensors, 1, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
+    injector = Injectors(plan, world.sensors, 1, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
     observation, terms, total, outcome = world.reset(episode=episode), dict.fromkeys(world.task.weights, 0.0), 0.0, ""
     injector.start(torch.zeros(1, dtype=torch.int64), world.episode)
     number, since = 0, dict[str, int]()

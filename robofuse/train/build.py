@@ -25,6 +25,7 @@ from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
 from robofuse.evaluate.conditions import standard
+from robofuse.faults import Mix
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import check_device, read
 from robofuse.policies.teacher import Teacher, load_teacher
@@ -57,10 +58,12 @@ def world_options(config: Train) -> dict[str, Any]:
 
 def make_env(config: Train) -> SB3VecEnv:
     """The worlds to train in."""
+    hiding = config.hiding
     return SB3VecEnv(
         num_envs=config.scenes.worlds,
         privileged=True,
         dropout=make_dropout(config.hiding),
+        faults=partial(Mix.parse, hiding.faults, hiding.fault_share) if hiding.faults else None,
         seed=config.seed,
         num_threads=config.threads,
         **_world(config),

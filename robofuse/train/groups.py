@@ -42,6 +42,9 @@ class Hiding:
         schedule: Strength in the course of training: constant, or from 0 to full strength.
         warmup: Share of the training after which the strength begins to rise.
         until: Share of the training after which it is full.
+        faults: Other faults to train on: plans such as rgb:freeze@15, of which an episode has one; standard for most
+            faults of every sensor at four severities (held out are those of robofuse.faults.mix.HELD_OUT).
+        fault_share: Share of the episodes that have one.
     """
 
     dropout: Literal["independent", "subsets", "groups", "rates", "markov", "none"] = "independent"
@@ -53,6 +56,8 @@ class Hiding:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = 0.0
     until: float = 1.0
+    faults: tuple[str, ...] = ()
+    fault_share: float = 0.3
 
 
 @dataclass(frozen=True)

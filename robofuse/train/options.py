@@ -105,9 +105,8 @@ class Train:
 
 _SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
 _RANGES = {
-    **dict.fromkeys(
-        ("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda", "p", "full", "warmup", "until"), _SHARE
-    ),
+    **dict.fromkeys(("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda"), _SHARE),
+    **dict.fromkeys(("p", "full", "warmup", "until", "fault_share"), _SHARE),
     **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
     "clip": (0.0, 10.0, "["),
     "teacher_until": (0.0, 1.0, "("),

@@ -1,0 +1,77 @@
+"""Faults to train on: another one, or none, in every episode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robofuse.faults.catalogue import faults_for
+from robofuse.faults.plan import Plan
+from robofuse.faults.strike import Strike
+from robofuse.sensors import Sensor
+from robofuse.streams import Stream, uniform
+
+SEVERITIES = (0.25, 0.5, 0.75, 1.0)
+# Not in `standard_plans`, so that evaluations can tell what was learned from what was met before.
+HELD_OUT = frozenset(
+    {
+        *("slow", "glare", "compression", "movingocclusion", "colourcast"),
+        *("flyingpixels", "scale", "drift", "crosstalk", "spikes"),
+    }
+)
+_SALT = 1 << 50
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One of several plans in a share of the episodes, nothing in the others; drawn per episode.
+
+    Attributes:
+        plans: equally likely.
+        share: of the episodes, in which something breaks.
+    """
+
+    plans: tuple[Plan, ...]
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        """ValueError for no plans, or a share out of range."""
+        object.__setattr__(self, "plans", tuple(self.plans))
+        if not self.plans or not all(isinstance(plan, Plan) for plan in self.plans):
+            raise ValueError("a mix needs at least one robofuse.faults.Plan")
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share of the episodes must lie in [0, 1], got {self.share}")
+
+    @classmethod
+    def parse(cls, texts: Sequence[str], share: float, sensors: Sequence[Sensor]) -> "Mix":
+        """From texts of plans; `standard` stands for the plans of `standard_plans`. ValueError as of `Plan.parse`."""
+        plans: list[Plan] = []
+        for text in texts:
+            plans += standard_plans(sensors) if text == "standard" else [Plan.parse(text, sensors)]
+        return cls(tuple(plans), share)
+
+    def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = ()) -> None:
+        """As `Plan.check`, of every plan."""
+        for plan in self.plans:
+            plan.check(sensors, phases)
+
+    def draw(self, seed: int, episode: Tensor) -> list[Plan]:
+        """What breaks in episodes int64 (n,), a function of the seed and the number."""
+        drawn = uniform(seed, Stream.FAULTS, episode, 1 << 40, 2, _SALT).tolist()
+        return [self.plans[int(which * len(self.plans))] if hit < self.share else Plan() for hit, which in drawn]
+
+
+def standard_plans(sensors: Sequence[Sensor], until: int = 30) -> list[Plan]:
+    """Every fault of every sensor but `HELD_OUT`, at four severities, from a step on that is drawn from 0 to `until`.
+
+    Left out too are faults that `available` tells of, for which there is dropout, and those that put NaN or Inf into a
+    reading, from which no network can learn.
+    """
+    strikes = []
+    for sensor in sensors:
+        for name, kind in faults_for(sensor.kind).items():
+            if name == "blackout":
+                strikes.append(Strike(sensor.key, kind(), until=until, announced=False))
+            elif name not in HELD_OUT | {"nan", "inf"} and not kind.announced and not kind.recalls:
+                strikes.append(Strike(sensor.key, kind(), until=until))
+    return [Plan((strike,)).at(severity) for strike in strikes for severity in SEVERITIES]

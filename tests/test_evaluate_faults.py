@@ -1,0 +1,339 @@
+"""Fault plans in evaluations: they really reach the policy, on the same scenes, and what is noted of it."""
+
+import csv
+import json
+
+import pytest
+import torch
+from helpers import same
+from lab import KEYS, WORLD, Fake
+
+from robofuse import cli, policies
+from robofuse.dropout import hide
+from robofuse.envs import World
+from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
+from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.traces import Job, Traces
+from robofuse.faults import Injectors, Mix, Plan
+from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
+from robofuse.trained import make_world
+
+
+def world(num, **options):
+    return World(num_worlds=num, auto_reset=False, **(WORLD | {"seed": 5} | options))
+
+
+def plan(text, place):
+    return Plan.parse(text, place.sensors)
+
+
+def condition(text, place):
+    return broken(KEYS, plan(text, place))
+
+
+class Recorder(Fake):
+    """Remembers what it was given by episode and step."""
+
+    def act(self, observation):
+        action = super().act(observation)
+        self.seen = getattr(self, "seen", {})
+        for lane, (episode, step) in enumerate(
+            zip(self.place.episode.tolist(), self.place.elapsed.tolist(), strict=True)
+        ):
+            self.seen.setdefault((episode, step), []).append({key: x[lane].clone() for key, x in observation.items()})
+        return action
+
+
+# what arrives
+
+TEXTS = ("force:bias(0.5)@2", "proprio:noise+force:drift@1", "proprio:latency(0.4)@3", "force:intermittent(0.5)", "")
+
+
+def test_worlds_under_different_plans_get_what_a_world_under_each_plan_gets():
+    """To the bit, in worlds of their own and side by side, announced or not."""
+    together = world(len(TEXTS))
+    faults = injectors(together)
+    alone = []
+    for text in TEXTS:
+        one = world(1, faults=text)
+        alone.append((one, one.reset(episode=len(alone))))
+    observation = together.reset()
+    faults.start(torch.arange(len(TEXTS)), together.episode, [plan(text, together) for text in TEXTS])
+    action = 0.3 * torch.randn(len(TEXTS), 5, generator=torch.Generator().manual_seed(1))
+    for _ in range(8):
+        readings, told = faults.apply(observation)
+        arrived = hide(readings, observation["available"] & told, KEYS)
+        for lane, (_, expected) in enumerate(alone):
+            assert same({key: value[lane : lane + 1] for key, value in arrived.items()}, expected)
+        faults.step()
+        observation = together.step(action).observation
+        alone = [(one, one.step(action[lane : lane + 1]).observation) for lane, (one, _) in enumerate(alone)]
+
+
+def injectors(place, faults=None):
+    return Injectors(faults or Plan(), place.sensors, place.num_worlds, place.seed, 0.05)
+
+
+def test_what_was_observed_is_not_changed():
+    place = world(2)
+    faults, observation = injectors(place), place.reset()
+    before = {key: value.clone() for key, value in observation.items()}
+    faults.start(torch.arange(2), place.episode, [plan("force:bias", place), plan("proprio:blackout", place)])
+    faults.apply(observation)
+    assert same(before, observation)
+    assert faults.struck.tolist() == [[True, False], [False, True]]
+
+
+def test_a_world_that_goes_on_without_a_plan_is_healthy_again():
+    place = world(2)
+    faults, observation = injectors(place, plan("force:bias", place)), place.reset()
+    faults.start(torch.arange(2), place.episode)
+    faults.start(torch.tensor([0]), place.episode[:1], [Plan()])
+    readings, _ = faults.apply(observation)
+    assert torch.equal(readings["force"][0], observation["force"][0])
+    assert not torch.equal(readings["force"][1], observation["force"][1])
+    faults.start(torch.arange(2), place.episode, [Plan(), Plan()])
+    assert faults.idle and faults.apply(observation)[0]["force"] is observation["force"]
+
+
+# a mix
+
+
+def test_a_mix_is_drawn_by_seed_and_episode_and_reaches_the_observation():
+    place = world(6)
+    mix = Mix(tuple(standard_plans(place.sensors, until=0)), share=0.5)
+    assert not {s.fault.name for p in mix.plans for s in p} & (HELD_OUT | {"nan", "inf", "stale", "intermittent"})
+    assert all(not s.told for p in mix.plans for s in p)
+    drawn = mix.draw(7, torch.arange(2000))
+    assert drawn[500:600] == mix.draw(7, torch.arange(500, 600)) != mix.draw(8, torch.arange(500, 600))
+    assert 900 < sum(len(p) > 0 for p in drawn) < 1100
+    assert {p for p in drawn if len(p)} == set(mix.plans)
+    assert {s.fault.severity for p in drawn for s in p} == set(SEVERITIES)
+    healthy = place.reset()
+    broken_ = world(6, faults=mix).reset()
+    for lane, drew in enumerate(mix.draw(5, torch.arange(6))):
+        struck = {s.sensor for s in drew if s.fault.name not in ("freeze", "latency", "jitter", "stuck")}
+        changed = {key for key in KEYS if not torch.equal(healthy[key][lane], broken_[key][lane])}
+        assert changed == struck  # those left out have nothing to hold yet
+    read = Mix.parse(["standard", "force:bias@3"], 0.5, place.sensors)
+    assert len(read.plans) == len(mix.plans) + 1 and str(read.plans[-1]) == "force:bias@3"
+    with pytest.raises(ValueError, match="at least one"):
+        Mix(())
+    with pytest.raises(ValueError, match="share of the episodes"):
+        Mix((Plan(),), share=2.0)
+
+
+def test_the_policy_reads_the_broken_sensor_and_the_scene_stays():
+    place = world(3)
+    fake = Recorder(place)
+    bias = condition("force:bias(0.5)@2", place)
+    rollout(fake, place, schedule([dead(KEYS, []), bias], [4]))
+    (healthy, faulty), (healthy_late, faulty_late) = fake.seen[4, 1], fake.seen[4, 2]
+    assert same(healthy, faulty) and faulty_late["available"].tolist() == [1, 1]
+    assert torch.equal(healthy_late["proprio"], faulty_late["proprio"])
+    # severity 0.5 of 5 N and 0.5 N·m, or what its docstring says: the same for all rows, and not nothing
+    change = (faulty_late["force"] - healthy_late["force"]).abs()
+    assert change.min() > 0.0 and torch.allclose(change, change[:1].expand_as(change), atol=1e-5)
+
+
+# the grid
+
+
+def test_the_grid_has_every_fault_of_every_sensor():
+    place = world(1)
+    found = grid(place.sensors, 10)
+    assert len({c.name for c in found}) == len(found)
+    by_fault = {}
+    for c in found:
+        assert c.only is not None and c.onset == 10 and broken(KEYS, plan(c.name, place)) == c
+        by_fault.setdefault((c.only.sensor, c.only.fault.name), []).append(c.only.fault.severity)
+    assert {name for key, name in by_fault if key == "force"} >= {
+        "bias",
+        "drift",
+        "deadaxis",
+        "freeze",
+        "nan",
+        "blackout",
+    }
+    assert by_fault.pop(("force", "blackout")) == by_fault.pop(("proprio", "blackout")) == [1.0]
+    assert all(tuple(severities) == SEVERITIES for severities in by_fault.values())
+    assert not any(name == "stale" for _, name in by_fault)
+    silent = [c for c in found if c.only.fault.name == "blackout"]
+    assert not any(c.only.told for c in silent) and silent[0].group == "fault"
+
+
+def test_plans_that_only_silence_are_known_by_their_short_names():
+    place = world(1)
+    names = [
+        c.name for c in parse_faults(["force:blackout", "force:blackout@3", "force:blackout@3?", ""], place.sensors, 9)
+    ]
+    assert names == ["no-force", "no-force@3", "force:blackout@3?", "all"]
+
+
+def test_a_misread_plan_points_at_the_place():
+    with pytest.raises(ValueError, match="character 7"):
+        parse_faults(["force:wobble"], world(1).sensors, 9)
+
+
+def test_the_command_line_shows_the_place(fake, capsys):
+    assert cli.main(["evaluate", "fake", "--faults", "force:bias+force:wobble"]) == 2
+    last = capsys.readouterr().err.splitlines()
+    assert last[-2:] == ["  force:bias+force:wobble", " " * 19 + "^"] and last[-3].startswith("error: unknown fault")
+
+
+def test_for_a_policy_with_fewer_sensors():
+    place = world(1)
+    both = condition("force:bias+proprio:noise@2", place)
+    assert str(both.among(["proprio"]).plan) == "proprio:noise@2" and both.among(["proprio"]).name == both.name
+
+
+# failures of the policy
+
+
+class Swallows(Fake):
+    """Its action is what it reads."""
+
+    def act(self, observation):
+        return super().act(observation) + 0.0 * observation["force"].reshape(len(observation["force"]), -1)[:, :5]
+
+
+def test_an_action_that_is_not_finite_ends_the_episode_as_a_failure():
+    place = world(2)
+    jobs = schedule([condition("force:nan@3", place), dead(KEYS, [])], range(3))
+    results = rollout(Swallows(place), place, jobs)
+    failed, fine = results[:3], results[3:]
+    assert all(r.steps == 3 and not r.success and "not finite" in r.error for r in failed)
+    assert all(r.success and not r.error for r in fine)
+
+
+def test_an_action_that_is_not_finite_without_a_cause_is_a_mistake():
+    class Broken(Fake):
+        def act(self, observation):
+            return super().act(observation) * float("nan")
+
+    place = world(1)
+    with pytest.raises(ValueError, match="not finite in episode 0 under all"):
+        rollout(Broken(place), place, [Job(dead(KEYS, []), 0)])
+
+
+# what is noted
+
+
+def test_jerk_is_the_second_difference_of_actions_at_the_onset():
+    traces, place = Traces(2, KEYS, reference=3), world(1)
+    bias = condition("force:bias@2", place)
+    traces.start(torch.tensor([0, 1]), [bias, dead(KEYS, [])])
+    actions = torch.tensor([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0], [9.0, 5.0]])
+    for step, action in enumerate(actions):
+        struck = torch.tensor([[step >= 2, False], [False, False]])
+        traces.acted(action[None].expand(2, -1), torch.tensor([step, step]), struck)
+    first = traces.result(Job(bias, 0), 0, 4, False, "")
+    second = traces.result(Job(dead(KEYS, []), 0), 1, 4, False, "")
+    assert first.jerk == pytest.approx(2.0)  # 4 − 2·1 + 0
+    assert second.jerk == pytest.approx((2.0**2 + 5.0**2) ** 0.5)  # (9 − 8 + 1, 5)
+
+
+class Suspicious:
+    """A monitor that stops trusting force at one step, and trusts it again at another."""
+
+    card = {}
+
+    def __init__(self, off, on=1000):
+        self.off, self.on = off, on
+
+    def lanes(self, num):
+        self.step_of = torch.zeros(num, dtype=torch.int64)
+        return self
+
+    def start(self, rows):
+        self.step_of[rows] = 0
+
+    def step(self, observation, rows):
+        step = self.step_of[rows]
+        self.step_of[rows] += 1
+        trusted = torch.ones(len(rows), 2, dtype=torch.int8)
+        trusted[:, 0] = (~((step >= self.off) & (step < self.on))).to(torch.int8)
+        return trusted
+
+
+def test_a_monitor_hides_what_it_does_not_trust_and_is_judged():
+    place = world(3)
+    fake = Recorder(place)
+    conditions = [dead(KEYS, []), condition("force:bias@2", place), dead(KEYS, ["force"])]
+    full, bias, gone = rollout(fake, place, schedule(conditions, [0]), monitor=Suspicious(3, 5))
+    assert (full.detected, full.alarms) == (None, 1) and full.watched == full.steps
+    assert (bias.detected, bias.alarms) == (1, 0)
+    assert (gone.detected, gone.alarms) == (None, 0)  # what is known to be gone needs no monitor
+    live = {step: [seen["available"].tolist() for seen in fake.seen[0, step]][0] for step in range(2, 6)}
+    assert live == {2: [1, 1], 3: [0, 1], 4: [0, 1], 5: [1, 1]}
+    assert all(not seen["force"].any() for seen in fake.seen[0, 3])
+
+
+def test_results_under_faults_do_not_depend_on_how_many_are_played_at_a_time():
+    conditions = [condition(text, world(1)) for text in TEXTS if text]
+    several = [
+        rollout(Fake(place), place, schedule(conditions, range(5)), monitor=Suspicious(9))
+        for place in (world(1), world(7), world(32))
+    ]
+    assert several[0] == several[1] == several[2]
+
+
+# the command
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    made = {"fake": Fake(), "other": Fake()}
+    monkeypatch.setitem(vars(policies), "load", lambda name, device="auto": made[name])
+
+    def make(trained, *arguments, **options):
+        place = make_world(trained, *arguments, **options)
+        for policy in made.values():
+            policy.place = place
+        return place
+
+    monkeypatch.setattr(command, "make_world", make)
+    return made
+
+
+def test_evaluate_faults(fake, tmp_path, capsys):
+    asked = Evaluate(
+        "fake",
+        episodes=2,
+        worlds=8,
+        conditions=("all",),
+        faults=("standard", "force:bias+proprio:noise@4"),
+        out=tmp_path,
+    )
+    assert run_evaluate(asked) == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    place = world(1)
+    assert [row["condition"] for row in found["conditions"]] == [
+        *("all", *(c.name for c in grid(place.sensors, 10)), "force:bias+proprio:noise@4")
+    ]
+    by_name = {row["condition"]: row for row in found["conditions"]}
+    drift = by_name["force:drift(0.25)@10"]
+    assert (drift["group"], drift["sensor"], drift["fault"], drift["severity"]) == ("fault", "force", "drift", 0.25)
+    assert drift["onset"] == 10 and drift["announced"] is False and drift["jerk"] is not None
+    assert by_name["force:bias+proprio:noise@4"]["sensor"] is None
+    with (tmp_path / "conditions.csv").open() as lines:
+        assert next(row for row in csv.DictReader(lines) if row["fault"] == "drift")["severity"] == "0.25"
+    shown = capsys.readouterr().out
+    assert "force:drift@10" in shown and "at 0.25" in shown and "found" not in shown
+
+
+def test_compare_plays_the_same_for_each(fake, tmp_path, capsys):
+    asked = Evaluate("fake", episodes=2, worlds=4, conditions=("all", "no-proprio"), compare=("other",), out=tmp_path)
+    assert run_evaluate(asked) == 0
+    assert (tmp_path / "fake" / "episodes.csv").read_text() == (tmp_path / "other" / "episodes.csv").read_text()
+    with (tmp_path / "comparison.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["condition"], row["policy"]) for row in rows] == [
+        *(("all", "fake"), ("all", "other"), ("no-proprio", "fake"), ("no-proprio", "other"))
+    ]
+    assert rows[1]["difference"] == "0.0" and "fake +0.0%" in capsys.readouterr().out
+
+
+def test_policies_of_one_name_are_refused(fake, tmp_path):
+    with pytest.raises(ValueError, match="two policies are called fake"):
+        run_evaluate(Evaluate("fake", compare=("fake",), out=tmp_path))
