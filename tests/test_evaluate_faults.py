@@ -9,7 +9,6 @@ from helpers import same
 from lab import KEYS, WORLD, Fake
 
 from robofuse import cli, policies
-from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
 from robofuse.evaluate.conditions import dead
@@ -52,22 +51,22 @@ TEXTS = ("force:bias(0.5)@2", "proprio:noise+force:drift@1", "proprio:latency(0.
 def test_worlds_under_different_plans_get_what_a_world_under_each_plan_gets():
     """To the bit, in worlds of their own and side by side, announced or not."""
     together = world(len(TEXTS))
-    faults = injectors(together)
     alone = []
     for text in TEXTS:
         one = world(1, faults=text)
         alone.append((one, one.reset(episode=len(alone))))
-    observation = together.reset()
-    faults.start(torch.arange(len(TEXTS)), together.episode, [plan(text, together) for text in TEXTS])
+    together.reset()
+    plans = [plan(text, together) for text in TEXTS]
+    observation = together.restart(range(len(TEXTS)), range(len(TEXTS)), plans)
     action = 0.3 * torch.randn(len(TEXTS), 5, generator=torch.Generator().manual_seed(1))
     for _ in range(8):
-        readings, told = faults.apply(observation)
-        arrived = hide(readings, observation["available"] & told, KEYS)
-        for lane, (_, expected) in enumerate(alone):
-            assert same({key: value[lane : lane + 1] for key, value in arrived.items()}, expected)
-        faults.step()
+        for lane, (one, expected) in enumerate(alone):
+            assert same({key: value[lane : lane + 1] for key, value in observation.items()}, expected)
+            assert together.struck[lane].tolist() == one.struck[0].tolist()
         observation = together.step(action).observation
         alone = [(one, one.step(action[lane : lane + 1]).observation) for lane, (one, _) in enumerate(alone)]
+    with pytest.raises(ValueError, match="as many plans of faults as worlds, got 1 and 2"):
+        together.restart([0, 1], [0, 1], plans[:1])
 
 
 def injectors(place, faults=None):
@@ -309,17 +308,17 @@ def test_evaluate_faults(fake, tmp_path, capsys):
     found = json.loads((tmp_path / "evaluation.json").read_text())
     place = world(1)
     assert [row["condition"] for row in found["conditions"]] == [
-        *("all", *(c.name for c in grid(place.sensors, 10)), "force:bias+proprio:noise@4")
+        *("all", *(c.name for c in grid(place.sensors, 3)), "force:bias+proprio:noise@4")
     ]
     by_name = {row["condition"]: row for row in found["conditions"]}
-    drift = by_name["force:drift(0.25)@10"]
+    drift = by_name["force:drift(0.25)@3"]
     assert (drift["group"], drift["sensor"], drift["fault"], drift["severity"]) == ("fault", "force", "drift", 0.25)
-    assert drift["onset"] == 10 and drift["announced"] is False and drift["jerk"] is not None
+    assert drift["onset"] == 3 and drift["announced"] is False and drift["jerk"] is not None
     assert by_name["force:bias+proprio:noise@4"]["sensor"] is None
     with (tmp_path / "conditions.csv").open() as lines:
         assert next(row for row in csv.DictReader(lines) if row["fault"] == "drift")["severity"] == "0.25"
     shown = capsys.readouterr().out
-    assert "force:drift@10" in shown and "at 0.25" in shown and "found" not in shown
+    assert "force:drift@3" in shown and "at 0.25" in shown and "found" not in shown
 
 
 def test_compare_plays_the_same_for_each(fake, tmp_path, capsys):

@@ -231,6 +231,15 @@ def test_stale_is_the_episode_before():
         assert torch.equal(log[STEPS + step][1]["rgb"], log[step][0]["rgb"])
 
 
+def test_plans_are_read_from_files(tmp_path):
+    plan = parse("rgb:freeze@3+force:bias(0.5)@5..9?")
+    for name in ("plan.yaml", "plan.yml"):
+        (tmp_path / name).write_text(plan.yaml())
+        assert Plan.read(str(tmp_path / name), SENSORS) == plan == Plan.read(str(plan), SENSORS)
+    with pytest.raises(ValueError, match="cannot read the plan .*none.yaml.*No such file"):
+        Plan.read(str(tmp_path / "none.yaml"), SENSORS)
+
+
 def test_yaml(monkeypatch):
     plan = parse("rgb:blackout@20!+force:bias(0.5, torque=2)@3..9 for 5 in 2~4")
     assert Plan.from_yaml(plan.yaml(), SENSORS) == plan

@@ -1,6 +1,8 @@
+from dataclasses import replace
 from typing import get_args
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
 from robofuse.dropout import Dropout, Independent
 from robofuse.envs import SB3VecEnv, World
-from robofuse.faults import Fault, Plan, SensorFaults, VecSensorFaults, faults_for, register
+from robofuse.envs.cameras import CAMERAS
+from robofuse.faults import Fault, Injector, Plan, SensorFaults, VecSensorFaults, faults_for, register
 from robofuse.sensors import Kind
 
 OPTIONS = {"robot": "gripper", "image_size": 16, "renderer": "warp"}
@@ -58,7 +61,7 @@ def test_the_world_and_both_wrappers_give_the_same_arrays():
 
 
 QUICK = ("bias", "freeze", "latency", "noise")
-EVERY = sorted({name for kind in get_args(Kind) for name in faults_for(kind)})
+EVERY = sorted({n for kind in get_args(Kind) for n, fault in faults_for(kind).items() if not fault.moves_camera})
 
 
 @pytest.mark.parametrize("fault", [*QUICK, *(pytest.param(x, marks=pytest.mark.slow) for x in EVERY if x not in QUICK)])
@@ -239,3 +242,47 @@ def test_plans_that_do_not_fit(plan, message):
 def test_nothing_planned_is_nothing_done():
     env = SensorFaults(Foreign(), Plan())
     assert env.reset()[0]["available"].all() and (env.reset()[0]["camera"] == 100).all()
+
+
+def picture(world, faults, steps=3):
+    """What a world of one sees after some steps, without noise."""
+    world.reset()
+    observation = world.restart([0], [0], [Plan.parse(faults, world.sensors)])
+    for step in range(steps):
+        observation = world.step(actions(step)[:1]).observation
+    return observation
+
+
+def test_a_knock_moves_the_camera_itself():
+    options = {"image_size": 32, "robot": "gripper", "renderer": "warp", "noise": False, "auto_reset": False}
+    world = World("Reach", 1, seed=6, **options)
+    healthy, knocked = picture(world, ""), picture(world, "rgb:knocked(degrees=0)")
+    injector = Injector(Plan.parse("rgb:knocked(degrees=0)", world.sensors), world.sensors, 1, 6, 0.05, (), True)
+    injector.start(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    ((key, rows, shift, turn),) = injector.knocks()
+    assert (key, rows.tolist(), turn.abs().max()) == ("rgb", [0], 0.0) and shift.norm() == pytest.approx(0.05)
+    camera = CAMERAS["scene"]
+    axes = np.zeros(9)
+    mujoco.mju_quat2Mat(axes, camera.quaternion())
+    moved = axes.reshape(3, 3) @ shift[0].double().numpy()
+    place = {what: tuple(float(x) for x in np.add(getattr(camera, what), moved)) for what in ("position", "target")}
+    elsewhere = World("Reach", 1, seed=6, cameras=(replace(camera, **place),), **options)
+    there = picture(elsewhere, "")
+    for key in ("rgb", "depth"):  # a camera that was there from the start sees the same
+        assert not torch.equal(knocked[key], healthy[key])
+        apart = (knocked[key].int() - there[key].int()).abs()
+        assert apart.float().quantile(0.99) <= 1.0
+    assert all(torch.equal(knocked[key], healthy[key]) for key in ("proprio", "force", "available"))
+    turned = picture(world, "depth:knocked(0.5, metres=0)@2")
+    assert all(torch.equal(picture(world, "depth:knocked@3", 2)[key], picture(world, "", 2)[key]) for key in healthy)
+    assert not torch.equal(turned["rgb"], healthy["rgb"])
+    again = picture(world, "")
+    assert all(torch.equal(again[key], healthy[key]) for key in healthy)  # the next episode's camera is in its place
+    world.close(), elsewhere.close()
+
+
+def test_a_knock_needs_a_world():
+    env = gym.make("robofuse/Reach-v0", image_size=24, robot="gripper", renderer="warp")
+    with pytest.raises(ValueError, match="rgb:knocked moves a camera, which only a World can do"):
+        SensorFaults(env, "rgb:knocked")
+    env.close()

@@ -9,7 +9,7 @@ import torch
 
 from robofuse.envs.colours import depth_colours, depth_limits
 from robofuse.envs.world import World
-from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.faults import Plan, Strike, faults_for
 from robofuse.sensors import Kind, Sensor
 
 _TILE = 192
@@ -54,10 +54,15 @@ def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    observation = world.reset()
-    for _ in range(step):
-        observation = world.step(world.expert()).observation
-    lines = []
+
+    def seen(*strikes: Strike) -> dict[str, torch.Tensor]:
+        observation = world.restart([0], [0], [Plan(strikes)])
+        for _ in range(step):
+            observation = world.step(world.expert()).observation
+        return observation
+
+    world.reset()
+    observation, lines = seen(), []
     for sensor in (sensor for sensor in world.sensors if sensor.kind in ("rgb", "depth")):
         for name, kind in faults_for(sensor.kind).items():
             if set(kind.kinds) == set(get_args(Kind)):
@@ -67,9 +72,7 @@ def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.
             tiles = [_camera(healthy, sensor)]
             tiles[0] = _caption(tiles[0], f"{sensor.key}: {name}")
             for severity in severities:
-                injector = Injector(Plan((Strike(sensor.key, kind(severity)),)), world.sensors, 1, 0, 0.05)
-                injector.start(torch.arange(1), torch.arange(1))
-                broken, _ = injector.apply({key: observation[key] for key in injector.keys})
+                broken = seen(Strike(sensor.key, kind(severity)))
                 tiles.append(_caption(_camera(broken[sensor.key][0].numpy(), sensor, limits), f"{severity:g}"))
             lines.append(np.hstack(tiles))
     if not lines:

@@ -66,14 +66,14 @@ class Observer:
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
         plan = Plan.parse(faults, self.sensors) if isinstance(faults, str) else faults or Plan()
         plan = plan(self.sensors) if callable(plan) else plan
-        self.injector = Injectors(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases)
+        self.injector = Injectors(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases, True)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
 
-    def start(self, seed: int, ids: Tensor, episode: Tensor) -> None:
-        """Worlds int64 (n,) begin episodes int64 (n,)."""
-        for drawn in (self.masker, self.injector):
-            drawn.seed = seed
-            drawn.start(ids, episode)
+    def start(self, seed: int, ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+        """Worlds int64 (n,) begin episodes int64 (n,), under plans of their own or what `faults` says."""
+        self.masker.seed = self.injector.seed = seed
+        self.masker.start(ids, episode)
+        self.injector.start(ids, episode, plans)
 
     def step(self) -> None:
         """Every world has advanced by a control step."""
@@ -84,6 +84,8 @@ class Observer:
         self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None
     ) -> Callable[[], dict[str, Tensor]]:
         """As `Rig.expose`: the cameras begin to draw, and what is returned waits for them and gives the observation."""
+        for knock in self.injector.knocks(ids, self._phase(ids)):
+            self._rig.knock(*knock)
         read = self._rig.expose(seed, episode, step, ids)
 
         def observe() -> dict[str, Tensor]:
@@ -93,9 +95,7 @@ class Observer:
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth
             if not self.injector.idle:
-                phase = self._truth.task.phase() if self._truth.task.phases else None
-                phase = phase if phase is None or ids is None else phase[ids]
-                readings, told = self.injector.apply(readings, ids, available > 0, phase)
+                readings, told = self.injector.apply(readings, ids, available > 0, self._phase(ids))
                 available = available & told
             observation = hide(readings, available, self.masker.keys)
             if self._privileged and truth is not None:
@@ -103,3 +103,9 @@ class Observer:
             return observation
 
         return observe
+
+    def _phase(self, ids: Tensor | None) -> Tensor | None:
+        if not self._truth.task.phases or self.injector.idle:
+            return None
+        phase = self._truth.task.phase()
+        return phase if ids is None else phase[ids]

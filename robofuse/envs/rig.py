@@ -9,6 +9,7 @@ from robofuse.checks import whole
 from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
+from robofuse.envs.mount import Mount
 from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
@@ -63,17 +64,30 @@ class Rig:
             raise ValueError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
         self._lines = {key: Line(when, backend.num_worlds) for key, when in timing.items() if when != Timing()}
         self._renderer = None
+        self._mount = Mount(backend, [camera.name for camera in self._cameras])
         if self._cameras:
             self._renderer = make_renderer(
                 renderer,
                 backend.model,
                 [View(camera.name, *(camera.size or (0, 0))) for camera in self._cameras],
                 Poses(
-                    *(backend.field(name).numpy() for name in MOVING),
+                    *(self._mount.field(name) for name in MOVING),
                     *(backend.parameter(name).numpy() for name in FIXED),
                 ),
                 num_threads,
             )
+
+    def knock(self, key: str, worlds: Tensor, shift: Tensor, turn: Tensor) -> None:
+        """Cameras are out of place, for the next `expose` of these worlds only.
+
+        Args:
+            key: of one of the camera's sensors.
+            worlds: int64 (n,).
+            shift: (n, 3) [m], in the camera's own frame.
+            turn: (n, 3) [rad], about an axis in the camera's own frame.
+        """
+        (index,) = (i for i, camera in enumerate(self._cameras) if key in (camera.key("rgb"), camera.key("depth")))
+        self._mount.knock(index, worlds, shift, turn)
 
     def expose(self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None) -> Callable[[], Readings]:
         """Begin to read all sensors: the cameras draw while the caller goes on, but the physics must wait.
@@ -87,6 +101,7 @@ class Rig:
         Returns:
             Call it for fresh tensors (n, …), one per sensor.
         """
+        self._mount.place(ids)
         fetch = self._renderer.start(None if ids is None else ids.numpy()) if self._renderer else list
         rows = slice(None) if ids is None else ids
         episode, step = episode[rows], step[rows]

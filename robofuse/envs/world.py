@@ -26,6 +26,7 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
+from robofuse.faults import Plan
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
 
@@ -175,13 +176,19 @@ class World:
         return dict(self._observation)
 
     @one_torch_thread()
-    def restart(self, worlds: Tensor | Sequence[int], episodes: Tensor | Sequence[int]) -> dict[str, Tensor]:
+    def restart(
+        self,
+        worlds: Tensor | Sequence[int],
+        episodes: Tensor | Sequence[int],
+        faults: Sequence[Plan] | None = None,
+    ) -> dict[str, Tensor]:
         """Start the given episodes in the given worlds, whatever they are in; the others go on as if nothing had been.
 
         Args:
             worlds: int (n,), different ones of 0 … N − 1, in any order.
             episodes: int (n,), the number of the episode that each of them starts; with `auto_reset` the episodes
                 after it are + N, + 2N, … from there.
+            faults: n, what breaks in each of these episodes; by default what the World was made with.
 
         Returns:
             Their first observations, key → (n, …), rows as in `worlds`.
@@ -197,11 +204,13 @@ class World:
         episodes = integers(episodes, "episodes", 1 << 62)
         if len(worlds) != len(episodes) or len(worlds.unique()) < len(worlds):
             raise ValueError(f"as many episodes as different worlds, got {worlds.tolist()} and {episodes.tolist()}")
+        if faults is not None and len(faults) != len(worlds):
+            raise ValueError(f"as many plans of faults as worlds, got {len(faults)} and {len(worlds)}")
         if not len(worlds):
             return {key: value[:0] for key, value in self._observation.items()}
         ids, order = worlds.sort()
         self.episode = self.episode.index_copy(0, ids, episodes[order] - self.num_worlds)
-        self._start(ids)
+        self._start(ids, None if faults is None else [faults[i] for i in order.tolist()])
         first = self._read(ids)()
         self._observation = {key: value.clone() for key, value in self._observation.items()}  # callers have the old one
         for key, value in first.items():
@@ -270,6 +279,11 @@ class World:
         )
 
     @property
+    def struck(self) -> Tensor:
+        """Which sensors faults have broken in the last observation, bool (N, M)."""
+        return self._observer.injector.struck.clone()
+
+    @property
     def seed(self) -> int:
         """Of all random streams."""
         return self._seed
@@ -303,10 +317,10 @@ class World:
         if self._picture is not None:
             self._picture.close()
 
-    def _start(self, ids: Tensor) -> None:
+    def _start(self, ids: Tensor, faults: Sequence[Plan] | None = None) -> None:
         self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
         self.elapsed = self.elapsed.index_fill(0, ids, 0)
-        self._observer.start(self._seed, ids, self.episode[ids])
+        self._observer.start(self._seed, ids, self.episode[ids], faults)
         self.backend.reset(ids)
         self.robot.reset(ids)
         self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))

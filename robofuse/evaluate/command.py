@@ -168,6 +168,7 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
 
 def _check_steps(conditions: list[Condition], world: World) -> None:
     for condition in conditions:
+        condition.plan.check(world.sensors, world.task.phases, cameras_move=True)
         latest = max((strike.step for strike in condition.plan if strike.phase is None), default=0)
         if latest >= world.max_steps:
             raise ValueError(

@@ -158,7 +158,7 @@ def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], step: int) -> 
     """Conditions of fault plans, each once.
 
     Args:
-        texts: plans such as `rgb:freeze@15`, or `standard` for `grid`.
+        texts: plans such as `rgb:freeze@15`, YAML files with plans, or `standard` for `grid`.
         sensors: every sensor.
         step: the control step at which the faults of `standard` set in.
 
@@ -167,7 +167,7 @@ def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], step: int) -> 
     """
     keys, found = [sensor.key for sensor in sensors], []
     for text in texts:
-        found += grid(sensors, step) if text == "standard" else [broken(keys, Plan.parse(text, sensors))]
+        found += grid(sensors, step) if text == "standard" else [broken(keys, Plan.read(text, sensors))]
     return _distinct(found)
 
 

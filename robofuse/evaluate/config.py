@@ -20,8 +20,9 @@ class Evaluate:
         episodes: Episodes of each condition; they have the same scenes under every condition.
         conditions: Groups (everything, subsets, standard, midway) or single conditions such as all, no-rgb, only-force,
             no-depth+rgb, no-rgb@20 (from control step 20 on).
-        faults: What else breaks: plans such as rgb:freeze@15 or depth:noise(0.5)+force:drift, each a condition of its
-            own; standard for every fault of every sensor at four severities. `robofuse list` shows the faults.
+        faults: What else breaks: plans such as rgb:freeze@15 or depth:noise(0.5)+force:drift, or YAML files with such,
+            each a condition of its own; standard for every fault of every sensor at four severities. `robofuse list`
+            shows the faults.
         die_at: Control step at which sensors die in the group midway, and at which the faults of standard set in.
         monitor: What hides sensors that look broken: none; auto for the policy's own monitor, which is calibrated
             first if it has none; or the path of one.

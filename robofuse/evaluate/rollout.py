@@ -10,10 +10,8 @@ from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.tensors import one_torch_thread, put, take
-from robofuse.envs.world import CONTROL_RATE
 from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.traces import Job, Result, Traces
-from robofuse.faults import Injectors, Plan
 from robofuse.sensors import AVAILABLE
 
 _BLOCK = 16  # episodes
@@ -141,7 +139,6 @@ def _play(
     if not jobs:
         return
     device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
-    faults = Injectors(Plan(), world.sensors, world.num_worlds, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
     traces = Traces(world.num_worlds, keys, reference)
     watch = None if monitor is None else monitor.lanes(world.num_worlds)
     waiting = iter(enumerate(jobs))
@@ -154,11 +151,11 @@ def _play(
         if not new:
             return
         lanes = torch.tensor(list(new), device=device)
-        first = world.restart(lanes, [jobs[index].episode for index in new.values()])
+        played = [jobs[index] for index in new.values()]
+        first = world.restart(lanes, [job.episode for job in played], [job.condition.plan for job in played])
         for key, value in first.items():
             put(observation[key], lanes, value)
-        faults.start(lanes, world.episode[lanes], [jobs[index].condition.plan for index in new.values()])
-        traces.start(lanes, [jobs[index].condition for index in new.values()])
+        traces.start(lanes, [job.condition for job in played])
         if watch is not None:
             watch.start(lanes)
         idle[lanes] = False
@@ -167,18 +164,15 @@ def _play(
     observation = world.reset()
     start(range(world.num_worlds), observation)
     while playing:
-        phase = world.task.phase() if world.task.phases else None
-        readings, told = faults.apply(observation, live=observation[AVAILABLE] > 0, phase=phase)
-        available = observation[AVAILABLE] & told
-        healthy = available.bool() & ~faults.struck
-        delivered = hide(readings, available, keys)
+        delivered, struck = observation, world.struck
         if watch is not None:
             lanes = torch.tensor(sorted(playing), device=device)
+            available = observation[AVAILABLE]
             trusted = torch.ones_like(available)
-            trusted[lanes] = watch.step({key: take(value, lanes) for key, value in delivered.items()}, lanes)
-            traces.watched(healthy, faults.struck & available.bool(), trusted.bool(), lanes, world.elapsed)
-            available = available & trusted
-            delivered = hide(delivered, available, keys)
+            trusted[lanes] = watch.step({key: take(value, lanes) for key, value in observation.items()}, lanes)
+            shown = available.bool()
+            traces.watched(shown & ~struck, shown & struck, trusted.bool(), lanes, world.elapsed)
+            delivered = hide(observation, available & trusted, keys)
         # one thread: small batches gain little from more, and nothing depends on the number of cores
         with torch.no_grad(), one_torch_thread():
             action = policy.act(delivered).to(device)
@@ -190,9 +184,8 @@ def _play(
             ended.append(lane)
             action[lane] = 0.0
             yield index, traces.result(jobs[index], lane, int(world.elapsed[lane]), False, _NOT_FINITE)
-        traces.acted(action, world.elapsed, faults.struck)
+        traces.acted(action, world.elapsed, struck)
         step = world.step(action)
-        faults.step()
         traces.reward += step.reward
         observation = dict(step.observation)
         for lane in step.ended.tolist():

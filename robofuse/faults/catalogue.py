@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from robofuse.faults import common, depth, force, proprio, rgb
+from robofuse.faults import common, depth, force, mount, proprio, rgb
 from robofuse.faults.fault import EVERY_KIND, Fault
 from robofuse.sensors import Kind
 
@@ -49,6 +49,7 @@ def find_fault(name: str, kind: Kind) -> type[Fault]:
 for _fault in (
     *(common.Blackout, common.Intermittent, common.Freeze, common.Latency, common.Jitter, common.Slow),
     *(common.NotANumber, common.Infinite, common.Stale),
+    mount.Knocked,
     *(rgb.Gaussian, rgb.Shot, rgb.MotionBlur, rgb.Defocus, rgb.Exposure, rgb.Underexposure, rgb.Glare),
     *(rgb.Occlusion, rgb.MovingOcclusion, rgb.DeadPixels, rgb.DeadLines, rgb.ColourCast, rgb.Compression),
     *(depth.Holes, depth.RangeNoise, depth.Coarse, depth.CutOff, depth.FlyingPixels, depth.ScaleError),

@@ -33,6 +33,7 @@ class Fault:
         history: how many seconds `Moment.past` can look back.
         holds: whether `apply` reads `Moment.before`.
         recalls: whether `apply` reads `Moment.other`.
+        moves_camera: whether it has an `offset`, by which a World moves the camera; see `mount.py`.
     """
 
     severity: float = 1.0
@@ -45,6 +46,7 @@ class Fault:
     positive: ClassVar[tuple[str, ...]] = ()
     holds: ClassVar[bool] = False
     recalls: ClassVar[bool] = False
+    moves_camera: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Numbers are finite and severity lies in [0, 1]; ValueError."""
@@ -75,6 +77,10 @@ class Fault:
     def graded(cls, kind: Kind) -> bool:
         """Whether there is anything between severity 0 and 1 for this kind of sensor."""
         return True
+
+    def offset(self, moment: "Moment") -> tuple[Tensor, Tensor]:
+        """Of faults that move the camera: shift [m] and turn [rad], (n, 3) each, in the camera's own frame."""
+        raise NotImplementedError
 
     def bursts(self) -> tuple[float, float] | None:
         """Mean length of a burst and of the gap after it [control steps], if it comes in bursts by nature."""

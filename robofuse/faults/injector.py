@@ -1,6 +1,6 @@
 """Breaks the sensors of N environments: one implementation for World and wrappers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,7 +29,14 @@ class Injector:
     """
 
     def __init__(
-        self, plan: Plan, sensors: Sequence[Sensor], num: int, seed: int, dt: float, phases: Sequence[str] = ()
+        self,
+        plan: Plan,
+        sensors: Sequence[Sensor],
+        num: int,
+        seed: int,
+        dt: float,
+        phases: Sequence[str] = (),
+        cameras_move: bool = False,
     ) -> None:
         """Everything is healthy until an episode starts.
 
@@ -40,11 +47,12 @@ class Injector:
             seed: of the faults.
             dt: seconds of a control step.
             phases: of the task, if it has any.
+            cameras_move: whether the caller moves cameras as `knocks` says, before it reads them.
 
         Raises:
             ValueError: the plan does not fit the sensors.
         """
-        plan.check(sensors, phases)
+        plan.check(sensors, phases, cameras_move)
         self.plan = replace(plan, strikes=tuple(strike for strike in plan if strike.fault.severity))
         self.keys, self.seed, self._dt, self._phases = [s.key for s in sensors], check_seed(seed), dt, list(phases)
         self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
@@ -69,6 +77,34 @@ class Injector:
         """Every environment has advanced by a control step."""
         self._step += 1
 
+    def knocks(
+        self, rows: Tensor | None = None, phase: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """Where cameras are out of place, for what `apply` will be given next; call it before cameras are read.
+
+        Args:
+            rows: int64 (n,) the environments; all by default.
+            phase: int64 (n,), which of the phases the task is in.
+
+        Yields:
+            Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
+        """
+        rows = torch.arange(len(self._step)) if rows is None else rows
+        for running in self._running:
+            if not running.strike.fault.moves_camera:
+                continue
+            since = self._since(running, rows, phase)
+            running.since[rows] = since
+            struck = (since >= 0).nonzero()[:, 0]
+            if len(struck):
+                moment = self._moment(running, torch.zeros(len(rows)), {}, rows, struck, since)
+                yield running.strike.sensor, rows[struck], *running.strike.fault.offset(moment)
+
+    def _since(self, running: "_Running", rows: Tensor, phase: Tensor | None) -> Tensor:
+        strike = running.strike
+        reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
+        return running.follow(rows, self._step[rows], reached, self.seed, self._episode[rows])
+
     def apply(
         self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
         phase: Tensor | None = None,
@@ -89,8 +125,8 @@ class Injector:
         self.struck[rows] = False
         for running in self._running:
             strike, column = running.strike, self.keys.index(running.strike.sensor)
-            reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
-            since = running.follow(rows, self._step[rows], reached, self.seed, self._episode[rows])
+            moved = strike.fault.moves_camera
+            since = running.since[rows] if moved else self._since(running, rows, phase)
             active = since >= 0
             reading = arrived[strike.sensor]
             # what a fault remembers is what it was given, after the faults before it in the plan
@@ -106,6 +142,8 @@ class Injector:
             self.struck[rows[struck], column] = True
             if strike.told:
                 told[struck, column] = 0
+            if moved:
+                continue  # the camera took its picture from there
             broken = strike.fault.apply(
                 take(reading, struck), self._moment(running, reading, readings, rows, struck, since)
             )
@@ -162,6 +200,7 @@ class _Running:
         self._first = torch.full((self.num,), _NEVER)  # the first step of the fault, once it is known
         self._began = torch.full((self.num,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
         self._fresh = torch.ones(self.num, dtype=torch.bool)
+        self.since = torch.full((self.num,), -1, dtype=torch.int64)  # of what moves cameras, as `knocks` found it
         self._draw = partial(uniform, stream=Stream.FAULTS, count=1, salt=self.salt + 3)
 
     def start(self, rows: Tensor, seed: int, episode: Tensor) -> None:

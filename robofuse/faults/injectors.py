@@ -1,6 +1,6 @@
 """Faults in N environments, each of which has its own plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,13 +24,21 @@ class Injectors:
     """
 
     def __init__(
-        self, faults: Plan | Mix, sensors: Sequence[Sensor], num: int, seed: int, dt: float, phases: Sequence[str] = ()
+        self,
+        faults: Plan | Mix,
+        sensors: Sequence[Sensor],
+        num: int,
+        seed: int,
+        dt: float,
+        phases: Sequence[str] = (),
+        cameras_move: bool = False,
     ) -> None:
         """Everything is healthy until an episode starts; arguments and errors as of `Injector`."""
-        faults.check(sensors, phases)
+        faults.check(sensors, phases, cameras_move)
         self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
         self.struck = torch.zeros(num, len(sensors), dtype=torch.bool)
-        self._sensors, self._num, self._dt, self._phases = tuple(sensors), num, dt, tuple(phases)
+        self._sensors, self._num = tuple(sensors), num
+        self._rest = (dt, tuple(phases), cameras_move)
         self._under: list[Plan] = [Plan()] * num
         self._injectors: dict[Plan, Injector] = {}
 
@@ -51,11 +59,12 @@ class Injectors:
             plans = self.faults.draw(self.seed, episode) if isinstance(self.faults, Mix) else [self.faults] * len(rows)
         for row, plan in zip(rows.tolist(), plans, strict=True):
             self._under[row] = plan
+        self.struck[rows] = False
         known, self._injectors = self._injectors, {}  # what no environment has any more is forgotten
         for plan in dict.fromkeys(self._under):
             if len(plan):
                 self._injectors[plan] = known.get(plan) or Injector(
-                    plan, self._sensors, self._num, self.seed, self._dt, self._phases
+                    plan, self._sensors, self._num, self.seed, *self._rest
                 )
         for plan, injector in self._injectors.items():
             injector.seed = self.seed
@@ -67,6 +76,16 @@ class Injectors:
         for injector in self._injectors.values():
             injector.step()
 
+    def knocks(
+        self, rows: Tensor | None = None, phase: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """As `Injector.knocks`."""
+        rows = torch.arange(self._num) if rows is None else rows
+        for plan, places in self._lanes(rows).items():
+            if any(strike.fault.moves_camera for strike in plan):
+                at = torch.tensor(places)
+                yield from self._injectors[plan].knocks(rows[at], None if phase is None else phase[at])
+
     def apply(
         self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
         phase: Tensor | None = None,
@@ -75,13 +94,8 @@ class Injectors:
         rows = torch.arange(self._num) if rows is None else rows
         arrived, told = dict(readings), torch.ones(len(rows), len(self.keys), dtype=torch.int8)
         self.struck[rows] = False
-        lanes: dict[Plan, list[int]] = {}
-        for place, row in enumerate(rows.tolist()):
-            lanes.setdefault(self._under[row], []).append(place)
         own: set[str] = set()  # sensors of which `arrived` holds a copy
-        for plan, places in lanes.items():
-            if not len(plan):
-                continue
+        for plan, places in self._lanes(rows).items():
             injector, at = self._injectors[plan], torch.tensor(places)
             everyone = len(places) == len(rows)
             here, chosen = (
@@ -101,3 +115,12 @@ class Injectors:
                     own.add(key)
                 put(arrived[key], at, broken[key])
         return arrived, told
+
+    def _lanes(self, rows: Tensor) -> dict[Plan, list[int]]:
+        """Which of the rows are under which plan, of those under any."""
+        lanes: dict[Plan, list[int]] = {}
+        for place, row in enumerate(rows.tolist()):
+            plan = self._under[row]
+            if len(plan):
+                lanes.setdefault(plan, []).append(place)
+        return lanes

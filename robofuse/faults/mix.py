@@ -15,7 +15,7 @@ SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 # Not in `standard_plans`, so that evaluations can tell what was learned from what was met before.
 HELD_OUT = frozenset(
     {
-        *("slow", "glare", "compression", "movingocclusion", "colourcast"),
+        *("slow", "knocked", "glare", "compression", "movingocclusion", "colourcast"),
         *("flyingpixels", "scale", "drift", "crosstalk", "spikes"),
     }
 )
@@ -44,16 +44,16 @@ class Mix:
 
     @classmethod
     def parse(cls, texts: Sequence[str], share: float, sensors: Sequence[Sensor]) -> "Mix":
-        """From texts of plans; `standard` stands for the plans of `standard_plans`. ValueError as of `Plan.parse`."""
+        """From texts of plans; `standard` stands for `standard_plans`. ValueError as of `Plan.read`."""
         plans: list[Plan] = []
         for text in texts:
-            plans += standard_plans(sensors) if text == "standard" else [Plan.parse(text, sensors)]
+            plans += standard_plans(sensors) if text == "standard" else [Plan.read(text, sensors)]
         return cls(tuple(plans), share)
 
-    def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = ()) -> None:
+    def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
         """As `Plan.check`, of every plan."""
         for plan in self.plans:
-            plan.check(sensors, phases)
+            plan.check(sensors, phases, cameras_move)
 
     def draw(self, seed: int, episode: Tensor) -> list[Plan]:
         """What breaks in episodes int64 (n,), a function of the seed and the number."""

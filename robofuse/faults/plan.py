@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Self
 
 from robofuse.faults.catalogue import faults_for, find_fault
@@ -53,8 +54,8 @@ class Plan:
         """The same plan at another severity of every fault."""
         return replace(self, strikes=tuple(replace(s, fault=replace(s.fault, severity=severity)) for s in self.strikes))
 
-    def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = ()) -> None:
-        """Whether it fits sensors and the phases of a task; ValueError says what there is."""
+    def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
+        """Whether it fits sensors, the phases of a task and, of mounts, a World; ValueError says what there is."""
         by_key = {sensor.key: sensor for sensor in sensors}
         for strike in self.strikes:
             if strike.sensor not in by_key:
@@ -65,6 +66,8 @@ class Plan:
                 raise ValueError(
                     f"{strike.fault.name} cannot befall {sensor.key!r}, which is of kind {sensor.kind}; faults: {names}"
                 )
+            if strike.fault.moves_camera and not cameras_move:
+                raise ValueError(f"{strike} moves a camera, which only a World can do: World(faults=...)")
             if strike.phase is not None and strike.phase not in phases:
                 known = ", ".join(phases) or "none; a World has those of its task, wrappers have none"
                 raise ValueError(f"unknown phase {strike.phase!r} in {strike}; phases: {known}")
@@ -81,6 +84,17 @@ class Plan:
             ValueError: says at which character (the first is 1) and what would be right.
         """
         return cls(parse(text, sensors))
+
+    @classmethod
+    def read(cls, text: str, sensors: Sequence[Sensor]) -> Self:
+        """As `parse`; or, of a name that ends in .yaml or .yml, from that file. ValueError says what is wrong."""
+        if not text.endswith((".yaml", ".yml")):
+            return cls.parse(text, sensors)
+        try:
+            content = Path(text).read_text()
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"cannot read the plan {text}: {error}") from None
+        return cls.from_yaml(content, sensors)
 
     def plain(self) -> list[dict[str, Any]]:
         """As lists and dictionaries, for YAML and JSON."""

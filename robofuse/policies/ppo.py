@@ -102,12 +102,13 @@ class FusionPPO(PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As SB3's; values of the episodes that ran out of time are looked up in one batch."""
+        """As SB3's; values of the episodes that ran out of time are looked up in one batch at the end."""
         assert self._last_obs is not None
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        for _ in range(n_rollout_steps):
+        late: list[tuple[int, int, dict[str, np.ndarray]]] = []  # step, environment, last observation
+        for number in range(n_rollout_steps):
             began = time.perf_counter()
             observed = _tensors(self._last_obs, self.device)
             actions, executed, values, log_probs = self._choose(observed)
@@ -119,24 +120,35 @@ class FusionPPO(PPO):
             if not callback.on_step():
                 return False
             self._update_info_buffer(infos, dones)
-            late = [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated", False)]
-            if late:
-                final = [infos[i]["terminal_observation"] for i in late]
-                batch = {key: np.stack([one[key] for one in final]) for key in final[0]}
-                with torch.no_grad():
-                    beyond = self.policy.predict_values(_tensors(batch, self.device)).flatten()
-                rewards = rewards.copy()
-                rewards[late] += self.gamma * beyond.cpu().numpy()
+            late += [
+                (number, i, infos[i]["terminal_observation"])
+                for i in np.flatnonzero(dones).tolist()
+                if infos[i].get("TimeLimit.truncated", False)
+            ]
             rollout_buffer.add(observed, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
             self._last_obs, self._last_episode_starts = new_obs, dones  # pyright: ignore
             self.seconds["simulate"] += stepped - acted
             self.seconds["act"] += acted - began + time.perf_counter() - stepped
-        with torch.no_grad():
-            last = self.policy.predict_values(_tensors(self._last_obs, self.device))
+        began = time.perf_counter()
+        last = self._values_beyond(rollout_buffer, late)  # pyright: ignore
+        self.seconds["act"] += time.perf_counter() - began
         rollout_buffer.compute_returns_and_advantage(last, self._last_episode_starts)  # pyright: ignore
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    @torch.no_grad()
+    def _values_beyond(self, buffer: TensorRolloutBuffer, late: list[tuple[int, int, dict[str, np.ndarray]]]) -> Tensor:
+        """Values of the present observations; those of episodes that ran out of time go into their last rewards."""
+        assert isinstance(self._last_obs, dict)
+        ends = {key: np.stack([last[key] for _, _, last in late]) for key in self._last_obs} if late else {}
+        batch = {key: np.concatenate([x, ends[key]]) if late else x for key, x in self._last_obs.items()}
+        values = self.policy.predict_values(_tensors(batch, self.device)).flatten()
+        count = len(values) - len(late)
+        if late:
+            steps, rows = (torch.tensor(x, device=self.device) for x in list(zip(*late, strict=True))[:2])
+            buffer.reward[steps, rows] += self.gamma * values[count:]
+        return values[:count]
 
     @torch.no_grad()
     def _choose(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:

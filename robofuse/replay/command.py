@@ -33,7 +33,8 @@ class Replay:
     Attributes:
         policy: A policy of the package, the path of one, or expert, zero or random, which need no training.
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
-        faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`; `robofuse list` shows what there is.
+        faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows what
+            there is.
         episodes: How many.
         episode: Number of the first; with the seed it tells the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
@@ -86,7 +87,7 @@ def run_replay(config: Replay) -> list[Moment]:
     with ExitStack() as stack:
         stack.callback(world.close)
         disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
-        plan = Plan((*disabled, *Plan.parse(config.faults, world.sensors)))
+        plan = Plan((*disabled, *Plan.read(config.faults, world.sensors)))
         for strike in plan:
             if strike.phase is None and strike.step >= world.max_steps:
                 raise ValueError(

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.faults import Injectors, Plan
+from robofuse.faults import Plan
 from robofuse.sensors import AVAILABLE
 
 
@@ -73,21 +71,17 @@ def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Momen
         The moment after `reset`, and one after each control step; the last has an outcome.
     """
     keys = tuple(sensor.key for sensor in world.sensors)
-    injector = Injectors(plan, world.sensors, 1, world.seed, 1.0 / CONTROL_RATE, world.task.phases)
-    observation, terms, total, outcome = world.reset(episode=episode), dict.fromkeys(world.task.weights, 0.0), 0.0, ""
-    injector.start(torch.zeros(1, dtype=torch.int64), world.episode)
+    world.reset(episode=episode)
+    observation = world.restart([0], [episode], [plan])
+    terms, total, outcome = dict.fromkeys(world.task.weights, 0.0), 0.0, ""
     number, since = 0, dict[str, int]()
     while True:
-        phase = world.task.phase() if world.task.phases else None
-        readings, told = injector.apply(observation, live=observation[AVAILABLE] > 0, phase=phase)
-        available = observation[AVAILABLE] & told
-        alive = available[0] > 0
+        alive = observation[AVAILABLE][0] > 0
         since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
-        delivered = hide(readings, available, keys)
         yield Moment(
             episode,
             number,
-            {key: value[0].numpy() for key, value in delivered.items()},
+            {key: value[0].numpy() for key, value in observation.items()},
             dict(zip(keys, alive.tolist(), strict=True)),
             since,
             terms,
@@ -96,13 +90,12 @@ def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Momen
         )
         if outcome:
             return
-        action = actor.act(delivered).cpu()
+        action = actor.act(observation).cpu()
         if not bool(action.isfinite().all()):
             outcome = "the policy's action is not finite"
             continue
         step = world.step(action)
         number += 1
-        injector.step()
         observation, total = step.observation, total + float(step.reward[0])
         terms = {name: float(term[0]) for name, term in step.terms.items()}
         if len(step.ended):

@@ -42,8 +42,8 @@ class Hiding:
         schedule: Strength in the course of training: constant, or from 0 to full strength.
         warmup: Share of the training after which the strength begins to rise.
         until: Share of the training after which it is full.
-        faults: Other faults to train on: plans such as rgb:freeze@15, of which an episode has one; standard for most
-            faults of every sensor at four severities (held out are those of robofuse.faults.mix.HELD_OUT).
+        faults: Other faults to train on: plans such as rgb:freeze@15, or YAML files, of which an episode has one;
+            standard for most faults of every sensor at four severities (held out: robofuse.faults.mix.HELD_OUT).
         fault_share: Share of the episodes that have one.
     """
 
