@@ -86,6 +86,16 @@ def _load_evaluate() -> Run:
     return run
 
 
+def _load_report() -> Run:
+    from robofuse.report import Report, run_report
+
+    def run(config: tyro.conf.OmitArgPrefixes[Report]) -> int:
+        """Makes one page of what evaluations found: verdict, curves, tables, the worst scenes."""
+        return run_report(config)
+
+    return run
+
+
 def _load_replay() -> Run:
     from robofuse.replay.command import Replay, run_replay
 
@@ -111,6 +121,7 @@ COMMANDS = {
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
     "train": Command("Train a policy that keeps working when sensors fail.", _load_train, reads=True),
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
+    "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "bench": Command(
         "Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench

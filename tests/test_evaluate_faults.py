@@ -296,14 +296,8 @@ def fake(monkeypatch):
 
 
 def test_evaluate_faults(fake, tmp_path, capsys):
-    asked = Evaluate(
-        "fake",
-        episodes=2,
-        worlds=8,
-        conditions=("all",),
-        faults=("standard", "force:bias+proprio:noise@4"),
-        out=tmp_path,
-    )
+    faults = ("standard", "force:bias+proprio:noise@4")
+    asked = Evaluate("fake", episodes=2, worlds=8, conditions=("all",), faults=faults, die_at=3, out=tmp_path)
     assert run_evaluate(asked) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     place = world(1)

@@ -450,7 +450,7 @@ def test_options_that_would_do_nothing_are_refused(options, message):
 def test_episodes_that_ran_out_of_time_are_worth_what_would_have_followed():
     """As SB3 does it, though all of a rollout are looked up at once: r + γ V(last observation)."""
     env = make_env(Independent(0.3))
-    model = FusionPPO(env=env, n_steps=150, batch_size=48, device="cpu", seed=0, n_epochs=1)
+    model = FusionPPO(env=env, n_steps=150, batch_size=900, device="cpu", seed=0)
     seen, step = [], env.step
 
     def watched(actions):
