@@ -35,7 +35,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """
     from scipy.stats import binomtest  # takes half a second
 
-    _check_level(level)
+    check_level(level)
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"successes must lie in 0 … n and n be at least 1, got {successes} of {n}")
     interval = binomtest(successes, n).proportion_ci(level, method="wilson")
@@ -61,7 +61,7 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
     """
     from scipy.stats import norm
 
-    _check_level(level)
+    check_level(level)
     if len(first) != len(second) or not len(first):
         raise ValueError(f"as many scenes for both, and at least one: got {len(first)} and {len(second)}")
     n = len(first)
@@ -77,6 +77,7 @@ def retention(success: float, full: float) -> float | None:
     return success / full if full else None
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """ValueError for a level that is no share, such as 95."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
