@@ -21,8 +21,8 @@ class Train:
         robot: Robot, as in `robofuse list`.
         steps: Control steps of training, all worlds together.
         seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
-        preset: A named set of options: default; quick, for a demonstration; alone, without a teacher; teacher, to
-            be one. Options given beside it win.
+        preset: A named set of options: default; long, of the policy grasp; quick, for a demonstration; alone,
+            without a teacher; teacher, to be one. Options given beside it win.
         out: Folder of the run, by default runs/TASK-ROBOT-TIME.
         resume: Folder of a run to go on with; its options are taken from there.
         device: Of the network: auto, cpu or cuda.
@@ -127,6 +127,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "log_std_init": -0.7,
         "aux_coef": 0.0,
         "teacher": "none",
+    },
+    # of the policy that comes along; advice that fades so early needs that many steps
+    "long": {
+        "steps": 2_400_000,
+        "lr": 5e-4,
+        "ent_coef": 0.003,
+        "ent_final": 0.3,
+        "log_std_init": -1.0,
+        "teacher_until": 0.45,
+        "dropout": "rates",
+        "rates": ("rgb=0.4", "depth=0.3", "proprio=0.25", "force=0.25"),
+        "validate_every": 200_000,
     },
     "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003, "ent_final": 1.0},
     "quick": {
