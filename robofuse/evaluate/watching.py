@@ -1,51 +1,67 @@
-"""The health monitor of an evaluation: read, or calibrated first."""
+"""The health monitor of a policy: found where it should be, or calibrated."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
 from robofuse.evaluate.config import Evaluate
-from robofuse.evaluate.rollout import Monitor
 from robofuse.trained import Trained, fingerprint, make_world
 
+if TYPE_CHECKING:
+    from robofuse.monitor import Monitor
+
 MONITOR = "monitor.safetensors"
+BESIDE = ".monitor"  # the end of its name, beside the file of its policy
 _SEED = 3_000_000  # of the scenes that monitors are calibrated on, apart from those of trainings and evaluations
 _EPISODES = 256
 
 
-def open_monitor(config: Evaluate, trained: Trained, console: Console) -> Monitor | None:
-    """What `--monitor` asks for.
+def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Path] = ()) -> "Monitor | None":
+    """What `--monitor` asks for, if it is there.
 
-    With `auto`, the one in the folder of the evaluation or beside the policy's file that was calibrated for exactly
-    these weights; without one, a new one is calibrated, which takes a minute or two, and is left in the folder.
+    Args:
+        asked: none; the path of a monitor; or auto, for one that was calibrated for exactly these weights, in one of
+            the folders or beside the policy's file.
+        policy: name or path of the policy.
+        trained: the policy.
+        folders: of evaluations.
 
     Raises:
         ValueError: a file that is no monitor, or one of another policy.
     """
-    if config.monitor == "none":
+    if asked == "none":
         return None
-    from robofuse.monitor import Monitor as Calibrated
-    from robofuse.monitor import calibrate, monitor_of
+    from robofuse.monitor import Monitor
+    from robofuse.policies.files import locate
 
     weights = fingerprint(trained.policy)
-    if config.monitor != "auto":
-        monitor = Calibrated.load(Path(config.monitor))
+    if asked != "auto":
+        monitor = Monitor.load(Path(asked))
         if monitor.card.get("weights") != weights:
-            raise ValueError(f"{config.monitor} was calibrated for another policy; --monitor auto makes one for this")
+            raise ValueError(f"{asked} was calibrated for another policy; --monitor auto finds or makes one for this")
         return monitor
-    for path in (config.folder / MONITOR, monitor_of(config.policy)):
-        if path is not None and path.exists():
-            monitor = Calibrated.load(path)
-            if monitor.card.get("weights") == weights:
-                return monitor
-    world = make_world(trained, config.worlds, _SEED)
+    for path in (*(folder / MONITOR for folder in folders), locate(policy).with_suffix(BESIDE)):
+        if path.exists() and (monitor := Monitor.load(path)).card.get("weights") == weights:
+            return monitor
+    return None
+
+
+def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "Monitor | None":
+    """As `find_monitor`; without one, `auto` calibrates one, in a minute or two, and leaves it in the folder."""
+    found = find_monitor(config.monitor, config.policy, trained, (config.folder,))
+    if found is not None or config.monitor != "auto":
+        return found
+    from robofuse.monitor import calibrate
+
+    world = make_world(trained, config.worlds, _SEED, auto_reset=True)
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("calibrating the health monitor", total=1.0)
-            monitor = calibrate(
-                trained.policy, world, _EPISODES, progress=lambda share: progress.update(task, completed=share)
-            )
+            task = progress.add_task("calibrating the health monitor", total=_EPISODES)
+            told = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+            monitor = calibrate(trained.policy, world, _EPISODES, seed=_SEED, progress=told)
     finally:
         world.close()
     monitor.save(config.folder / MONITOR)

@@ -15,7 +15,7 @@ from robofuse.policies.container import read, write
 from robofuse.policies.packing import pack, unpack
 from robofuse.policies.policy import Policy
 
-__all__ = ["Policy", "load", "pack", "read", "save", "unpack", "write", "zoo"]
+__all__ = ["Policy", "load", "locate", "pack", "read", "save", "unpack", "write", "zoo"]
 
 ZOO = Path(__file__).parent / "zoo"
 
@@ -54,7 +54,7 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
     Raises:
         ValueError: no such policy, or not a policy file; the message says what there is.
     """
-    path = _find(str(name))
+    path = locate(str(name))
     tensors, meta = read(path)
     for what in ("world", "card"):
         if not isinstance(meta.get(what) or {}, Mapping):
@@ -70,7 +70,8 @@ def zoo() -> list[str]:
     return sorted(path.stem for path in ZOO.glob("*.safetensors"))
 
 
-def _find(name: str) -> Path:
+def locate(name: str) -> Path:
+    """The file that `load` reads; ValueError if there is none."""
     if name in zoo():
         return ZOO / f"{name}.safetensors"
     path = Path(name).expanduser()

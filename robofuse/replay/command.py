@@ -14,6 +14,7 @@ from rich.progress import Progress
 from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
+from robofuse.evaluate import Monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
 from robofuse.replay.interrupt import Interrupt
@@ -35,6 +36,7 @@ class Replay:
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
         faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows what
             there is.
+        monitor: What hides sensors that look broken: none; auto for the policy's own; or the path of one.
         episodes: How many.
         episode: Number of the first; with the seed it tells the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
@@ -53,6 +55,7 @@ class Replay:
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = "grasp"
     disable: str = ""
     faults: str = ""
+    monitor: str = "none"
     episodes: int = 3
     episode: int = 0
     seed: int = 1_000_000
@@ -83,7 +86,7 @@ def run_replay(config: Replay) -> list[Moment]:
     """
     _check(config)
     console = Console()
-    world, actor, name, note = _open(config)
+    world, actor, name, note, monitor = _open(config)
     with ExitStack() as stack:
         stack.callback(world.close)
         disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
@@ -104,7 +107,7 @@ def run_replay(config: Replay) -> list[Moment]:
         progress = stack.enter_context(Progress(console=console, transient=True))
         playing = progress.add_task("playing", total=config.episodes)
         ends: list[Moment] = []
-        for moment in _episodes(config, world, actor, plan):
+        for moment in _episodes(config, world, actor, plan, monitor):
             image = dashboard.draw(moment, world.picture())
             for _ in range(1 + round(_HOLD * config.fps) if moment.outcome else 1):
                 video.write(image)
@@ -121,9 +124,9 @@ def run_replay(config: Replay) -> list[Moment]:
     return ends
 
 
-def _episodes(config: Replay, world: World, actor: Actor, plan: Plan) -> Iterator[Moment]:
+def _episodes(config: Replay, world: World, actor: Actor, plan: Plan, monitor: Monitor | None) -> Iterator[Moment]:
     for number in range(config.episodes):
-        yield from play(world, actor, plan, config.episode + number)
+        yield from play(world, actor, plan, config.episode + number, monitor)
 
 
 def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
@@ -147,6 +150,8 @@ def _check(config: Replay) -> None:
         check_path(config.out)
     if config.show == "yes" and (problem := window_problem()):
         raise RuntimeError(f"cannot show a window: {problem}; without --show the replay goes to a video")
+    if config.policy in SCRIPTS and config.monitor != "none":
+        raise ValueError(f"--monitor is for trained policies; {config.policy} looks at no sensor")
     if config.policy not in SCRIPTS:
         for name in ("task", "robot", "cameras", "image_size"):
             if getattr(config, name):
@@ -162,6 +167,7 @@ def _open(config: Replay) -> Stage:
             renderer=config.renderer,
             allow_mismatch=config.allow_mismatch,
             device=config.device,
+            monitor=config.monitor,
         )
     return open_script(
         config.policy,

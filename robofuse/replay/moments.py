@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
+from robofuse.evaluate import Monitor
 from robofuse.faults import Plan
 from robofuse.sensors import AVAILABLE
 
@@ -56,16 +59,18 @@ class Moment:
         return self.outcome == "success"
 
 
-def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Moment]:
+def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor | None = None) -> Iterator[Moment]:
     """Play one episode; the world stands still at each moment, and can be drawn.
 
-    The actor and the moments get the same observation, after the faults; what is announced as broken is hidden.
+    The actor and the moments get the same observation, after the faults; hidden is what is announced as broken, and
+    what the monitor does not trust.
 
     Args:
         world: a World of one, without automatic reset.
         actor: who acts.
         plan: what breaks, and when.
         episode: its number; with the world's seed it tells the scene.
+        monitor: looks after the sensors.
 
     Yields:
         The moment after `reset`, and one after each control step; the last has an outcome.
@@ -75,7 +80,10 @@ def play(world: World, actor: Actor, plan: Plan, episode: int) -> Iterator[Momen
     observation = world.restart([0], [episode], [plan])
     terms, total, outcome = dict.fromkeys(world.task.weights, 0.0), 0.0, ""
     number, since = 0, dict[str, int]()
+    watch = None if monitor is None else monitor.lanes(1)
     while True:
+        if watch is not None and not outcome:
+            observation = hide(observation, watch.step(observation, torch.zeros(1, dtype=torch.int64)), keys)
         alive = observation[AVAILABLE][0] > 0
         since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
         yield Moment(

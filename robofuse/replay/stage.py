@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from robofuse.envs import World
+from robofuse.evaluate import Monitor
+from robofuse.evaluate.watching import find_monitor
 from robofuse.replay.moments import Actor
 from robofuse.trained import load_trained, make_world
 
@@ -27,12 +29,14 @@ class Stage(NamedTuple):
         actor: who acts in it.
         name: the actor's, for people and file names.
         note: what people should know of it, such as a renderer that the policy was not trained on; or empty.
+        monitor: looks after the sensors.
     """
 
     world: World
     actor: Actor
     name: str
     note: str = ""
+    monitor: Monitor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def open_policy(
     renderer: str | None = None,
     allow_mismatch: bool = False,
     device: str = "auto",
+    monitor: str = "none",
 ) -> Stage:
     """A trained policy and a World of one such as it was trained in.
 
@@ -95,12 +100,16 @@ def open_policy(
         renderer: instead of the one that it was trained on.
         allow_mismatch: let the renderer differ.
         device: of the network.
+        monitor: none, auto or a path, see `find_monitor`.
 
     Raises:
-        ValueError, RuntimeError: see `load_trained` and `make_world`.
+        ValueError, RuntimeError: see `load_trained`, `make_world` and `find_monitor`; or no monitor was calibrated.
     """
     trained = load_trained(name, device=device, renderer=renderer, allow_mismatch=allow_mismatch)
-    return Stage(make_world(trained, 1, seed), trained.policy, title(name), trained.note)
+    found = find_monitor(monitor, name, trained)
+    if found is None and monitor == "auto":
+        raise ValueError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
+    return Stage(make_world(trained, 1, seed), trained.policy, title(name), trained.note, found)
 
 
 def title(name: str) -> str:
