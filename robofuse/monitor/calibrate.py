@@ -1,0 +1,208 @@
+"""Calibration: what healthy sensors read while the policy is at work, and where suspicion has to begin."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from robofuse.envs import World
+from robofuse.envs.tensors import one_torch_thread
+from robofuse.monitor.health import OWN, Health
+from robofuse.monitor.monitor import CHECKS, MOST, RARE, Monitor, Tails
+from robofuse.monitor.peers import Peers
+from robofuse.monitor.recording import FOLDS, Recording, lane_of, moments, record
+from robofuse.monitor.watch import FADE
+from robofuse.sensors import Sensor
+from robofuse.trained import Policy, fingerprint
+
+SEED = 2_000_000  # neither trained on nor evaluated on
+_MARGIN = 0.5  # of the false alarms that are allowed
+_THINNEST = 0.02
+
+
+def calibrate(
+    policy: Policy,
+    world: World,
+    episodes: int = 240,
+    false_alarms: float = 1e-3,
+    seed: int = SEED,
+    progress: Callable[[int, int], object] | None = None,
+) -> Monitor:
+    """Play healthy episodes, and learn from them what is usual.
+
+    In a quarter of the episodes all sensors are there; in the others the policy has to do without one or two of them,
+    from the start or from some step on, as it will when the monitor has switched them off.
+
+    Args:
+        policy: that the monitor will look after.
+        world: such as it will be in, without faults; made with `auto_reset`, and reset by this call.
+        episodes: to play.
+        false_alarms: healthy sensors switched off per control step, at most.
+        seed: of the scenes.
+        progress: called with (episodes done, episodes to do).
+
+    Returns:
+        The monitor; its card says how often it was wrong in a quarter of the episodes, which it did not learn from.
+
+    Raises:
+        ValueError: the world does not reset by itself, has too many sensors, or the numbers are out of range.
+    """
+    _check(world.sensors, false_alarms)
+    recording = record(policy, world, episodes, seed, progress)
+    monitor = fit(recording, world.sensors, false_alarms)
+    known = {"policy": getattr(policy, "name", ""), "weights": fingerprint(policy), "seed": seed, "episodes": episodes}
+    return replace(monitor, card={**known, **monitor.card})
+
+
+@one_torch_thread()
+def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1e-3) -> Monitor:
+    """A monitor from a recording.
+
+    Scores that decide where suspicion begins are of episodes that the statistics behind them have not seen: each half
+    is scored by the other.
+
+    Args:
+        recording: healthy readings.
+        sensors: in the order of `available`.
+        false_alarms: as in `calibrate`.
+
+    Raises:
+        ValueError: too many sensors, or a rate out of range.
+    """
+    _check(sensors, false_alarms)
+    fold = recording.episode % FOLDS
+    first, second = (fold < 3).nonzero()[:, 0], ((fold >= 3) & (fold < 6)).nonzero()[:, 0]
+    kept = (fold >= 6).nonzero()[:, 0]
+    halves = [recording.take(first), recording.take(second)]
+    judges = [_judge(halves[1], sensors), _judge(halves[0], sensors)]
+    tails = _tails(judges, halves)
+    judges = [replace(judge, tails=tails) for judge in judges]
+    worst = torch.cat([_worst(judge, half) for judge, half in zip(judges, halves, strict=True)]).sort(descending=True)
+    steps = len(first) + len(second)
+    allowed = _MARGIN * false_alarms * steps
+    count = min(max(1, math.floor(allowed)), len(worst.values))
+    # scores thin out by e per unit: beyond the largest one ever seen, too
+    limit = float(worst.values[count - 1]) + max(0.0, math.log(count / allowed)) + 1e-3
+    final = _judge(recording.take(torch.cat([first, second]).sort().values), sensors)
+    monitor = replace(final, tails=tails, limit=limit)
+    held_out = recording.take(kept)
+    wrong = alarms(monitor, held_out)
+    card = {
+        "target": false_alarms,
+        "limit": limit,
+        "steps": steps,
+        "held_out": {
+            "steps": len(kept),
+            "episodes": len(held_out.episode.unique()),
+            "false_alarms": {key: int(x) for key, x in zip(monitor.keys, wrong.tolist(), strict=True)},
+        },
+        "thresholds": {
+            sensor.key: {
+                check: math.exp(float(tails.own[0, m, c] + limit * tails.own[1, m, c])) for c, check in enumerate(OWN)
+            }
+            | {"same_for": int(final.healths[m].longest)}
+            for m, sensor in enumerate(sensors)
+        },
+    }
+    return replace(monitor, card=card)
+
+
+def alarms(monitor: Monitor, recording: Recording) -> Tensor:
+    """How often a monitor stops trusting each sensor in healthy episodes, int64 (M,)."""
+    count = torch.zeros(len(monitor.sensors), dtype=torch.int64)
+    watch, episode = monitor.lanes(len(recording.episode.unique())), lane_of(recording.episode)
+    for rows in moments(recording.step):
+        lanes = episode[rows]
+        before, part = watch.trusted[lanes], recording.take(rows)
+        watch.judge(part.measured, part.live, lanes)
+        count += (before & ~watch.trusted[lanes]).sum(0)
+    return count
+
+
+def _check(sensors: Sequence[Sensor], false_alarms: float) -> None:
+    if len(sensors) > MOST:
+        raise ValueError(f"a monitor watches up to {MOST} sensors, got {len(sensors)}")
+    if not 0.0 < false_alarms < 1.0:
+        raise ValueError(f"false_alarms must lie between 0 and 1, per control step, got {false_alarms}")
+
+
+def _judge(recording: Recording, sensors: Sequence[Sensor]) -> Monitor:
+    """A monitor without thresholds."""
+    runs = _runs(recording)
+    pairs = enumerate(zip(recording.measured, sensors, strict=True))
+    healths = tuple(Health.fit(found, runs[:, m], sensor) for m, (found, sensor) in pairs)
+    latents = [h.standardise(x) @ h.latent for h, x in zip(healths, recording.measured, strict=True)]
+    many = len(sensors)
+    tails = Tails(*(torch.zeros(2, many, count) for count in (len(OWN), 1 << many, len(CHECKS))))
+    return Monitor(tuple(sensors), healths, Peers.fit(latents), tails, math.inf)
+
+
+def _tails(judges: Sequence[Monitor], halves: Sequence[Recording]) -> Tails:
+    """One scale for all scores, from halves that the judges have not seen."""
+    many = len(judges[0].sensors)
+    own, others = torch.zeros(2, many, len(OWN)), torch.ones(2, many, 1 << many)
+    raw, inputs = [], []
+    for judge, half in zip(judges, halves, strict=True):
+        z = [h.standardise(x) for h, x in zip(judge.healths, half.measured, strict=True)]
+        scores = [h.scores(x, y) for h, x, y in zip(judge.healths, half.measured, z, strict=True)]
+        raw.append(torch.stack(scores, dim=1))
+        inputs.append(judge.peers.inputs([y @ h.latent for h, y in zip(judge.healths, z, strict=True)]))
+    for m in range(many):
+        own[:, m] = torch.stack([_tail(torch.cat([part[:, m, c] for part in raw])) for c in range(len(OWN))], dim=1)
+        for vouching in range(1, 1 << many):
+            if not vouching >> m & 1:
+                scores = [judge.peers.score(x, m, vouching) for judge, x in zip(judges, inputs, strict=True)]
+                others[:, m, vouching] = _tail(torch.cat(scores))
+    tails = Tails(own, others, torch.ones(2, many, len(CHECKS)))
+    smooth = []
+    for judge, half, x in zip(judges, halves, inputs, strict=True):
+        judge = replace(judge, tails=tails)
+        live = torch.ones_like(half.live)
+        every = torch.cat([judge.own(half.measured)[0], judge.others(x, live, live)[..., None]], dim=2)
+        smooth.append(_smoothed(every, half.step))
+    lasting = torch.cat(smooth)
+    for m in range(many):
+        tails.lasting[:, m] = torch.stack([_tail(lasting[:, m, c]) for c in range(len(CHECKS))], dim=1)
+    return tails
+
+
+def _tail(scores: Tensor) -> Tensor:
+    """Where the rarest scores begin, and how fast they thin out beyond, (2,)."""
+    begin = scores.double().quantile(1.0 - RARE)
+    beyond = scores[scores > begin] - begin
+    if not len(beyond):
+        return torch.stack([begin, begin.new_tensor(_THINNEST)]).float()
+    # the largest of n that thin out by e per unit lies at log n + 0.58: a heavier tail is told by its largest
+    thin = beyond.mean().maximum(beyond.max() / (math.log(len(beyond)) + 0.58))
+    return torch.stack([begin, thin.clamp(min=_THINNEST)]).float()
+
+
+def _worst(judge: Monitor, recording: Recording) -> Tensor:
+    """The largest score of every episode, (E,), while everything is trusted."""
+    watch, episode = judge.lanes(len(recording.episode.unique())), lane_of(recording.episode)
+    worst = torch.full((watch.trusted.shape[0],), -torch.inf)
+    for rows in moments(recording.step):
+        part, lanes = recording.take(rows), episode[rows]
+        watch.judge(part.measured, part.live, lanes)
+        worst[lanes] = worst[lanes].maximum(watch.level[lanes].amax((1, 2)))
+    return worst
+
+
+def _smoothed(scores: Tensor, step: Tensor) -> Tensor:
+    result = torch.full_like(scores, -1.0)
+    for rows in moments(step):
+        last = result[rows - 1] if int(step[rows[0]]) else torch.full_like(scores[rows], -1.0)
+        result[rows] = last.lerp(scores[rows], FADE)
+    return result
+
+
+def _runs(recording: Recording) -> Tensor:
+    """For how many steps each reading has been the same, int64 (n, M)."""
+    same = torch.stack([found.same for found in recording.measured], dim=1).long()
+    runs = torch.zeros_like(same)
+    for rows in moments(recording.step):
+        if int(recording.step[rows[0]]):
+            runs[rows] = (runs[rows - 1] + 1) * same[rows]
+    return runs

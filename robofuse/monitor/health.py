@@ -1,0 +1,127 @@
+"""What one healthy sensor's readings look like, and how far from that a reading is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from robofuse.monitor.features import Measured, content_size, picture
+from robofuse.sensors import Sensor
+
+OWN = ("repeats", "range", "statistics", "texture")
+_RIDGE = 0.03  # of a feature's variance: directions in which healthy readings vary less are not to be trusted
+_LATENT = 32
+_PICTURE = 0.1  # of the typical deviation of its features, a picture's least: in a corner where nothing has happened
+_VECTOR = 0.01  # in all episodes something may yet; but an element of a vector may be that steady for good
+_NEAR = 0.1  # deviations from the middle that are usual whatever was seen
+_OFTEN = 0.02  # of the readings: noise never is at its least so often, a force clipped at 0 is
+_NOWHERE = 1e6
+_TOP = 4.0  # the same of uncorrelated ones
+
+
+@dataclass(frozen=True)
+class Health:
+    """What one healthy sensor's readings look like; all tensors float32.
+
+    Attributes:
+        mean: (F,) of the features.
+        std: (F,).
+        white: (F, F), from standardised features to uncorrelated ones of variance 1 or less.
+        fine: (T, T), the same of the texture alone, which varies less from scene to scene.
+        middle: (F,), median of the features.
+        below: (F,), how far they came below it.
+        above: (F,), how far they came above it.
+        top: (F,), the largest that uncorrelated ones were.
+        latent: (F, K), from standardised features to their principal components of variance 1.
+        weight: (R,), how surprising it is that an element is repeated; they sum to 1.
+        longest: (), control steps that a healthy reading may stay the same.
+        flat: (), 1 if it may be flat.
+        stop: (E,), what `Measured.ends` cannot go below: there is a stop where healthy readings often are to the bit.
+    """
+
+    mean: Tensor
+    std: Tensor
+    white: Tensor
+    fine: Tensor
+    middle: Tensor
+    below: Tensor
+    above: Tensor
+    top: Tensor
+    latent: Tensor
+    weight: Tensor
+    longest: Tensor
+    flat: Tensor
+    stop: Tensor
+
+    @classmethod
+    def fit(cls, measured: Measured, runs: Tensor, sensor: Sensor) -> "Health":
+        """From healthy readings.
+
+        Args:
+            measured: n of them.
+            runs: int64 (n,), for how many steps each has been the same.
+            sensor: which.
+        """
+        x = measured.features.double()
+        mean = x.nanmean(0).nan_to_num()
+        var = (x - mean).square().nanmean(0).nan_to_num()
+        least = (_PICTURE if picture(sensor) else _VECTOR) * var.mean().sqrt()
+        std = (var + least.square()).sqrt().clamp(min=1e-6)
+        z = ((x - mean) / std).nan_to_num()
+        values, vectors = torch.linalg.eigh(z.T @ z / len(z))
+        white = vectors / (values.clamp(min=0.0) + _RIDGE).sqrt()
+        kept = values.argsort(descending=True)[:_LATENT]
+        latent = vectors[:, kept] / values[kept].clamp(min=_RIDGE).sqrt()
+        texture = z[:, content_size(sensor) :]
+        least_fine, rough = torch.linalg.eigh(texture.T @ texture / len(z))
+        fine = rough / (least_fine.clamp(min=0.0) + _RIDGE).sqrt()
+        middle = x.nanmedian(0).values.nan_to_num()
+        seen = torch.where(x.isfinite(), x, middle)
+        below, above = ((part + _NEAR * std) for part in (middle - seen.amin(0), seen.amax(0) - middle))
+        top = (z @ white).abs().amax(0).clamp(min=_TOP)
+        # of a sensor that delivers seldom, only what repeats within new deliveries
+        rate = measured.repeats.double()[~measured.same].mean(0) if bool((~measured.same).any()) else x.new_ones(1)
+        surprise = -torch.log(rate.clamp(1e-4, 0.9999))
+        longest = runs.max() + (runs.max() > 0)
+        reach = (middle, below, above, top)
+        weight = surprise / surprise.sum()
+        parts = (mean, std, white, fine, *reach, latent, weight, longest, measured.flat.any(), _stops(measured.ends))
+        return cls(*(part.float() for part in parts))
+
+    @classmethod
+    def shapes(cls, features: int, repeats: int, sensor: Sensor) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor."""
+        f, k, t = features, min(features, _LATENT), features - content_size(sensor)
+        ends = 0 if picture(sensor) else 2 * sensor.shape[-1]
+        sizes = ((f,), (f,), (f, f), (t, t), (f,), (f,), (f,), (f,), (f, k), (repeats,), (), (), (ends,))
+        return {field.name: size for field, size in zip(fields(cls), sizes, strict=True)}
+
+    def standardise(self, measured: Measured) -> Tensor:
+        """Features in standard deviations, (n, F); 0 where there are none."""
+        return ((measured.features - self.mean) / self.std).nan_to_num(0.0, 0.0, 0.0).clamp(-1e3, 1e3)
+
+    def scores(self, measured: Measured, z: Tensor) -> Tensor:
+        """How unusual readings are, (n, 4), logarithms, in the order of `OWN`; `z` of `standardise`."""
+        white = z @ self.white
+        off = (measured.features - self.middle).nan_to_num(0.0, 0.0, 0.0)
+        beyond = (torch.where(off < 0.0, -off / self.below, off / self.above)).amax(1)
+        furthest = beyond.maximum((white.abs() / self.top).amax(1))
+        repeats = torch.where(measured.same, 0.0, measured.repeats @ self.weight)
+        fine = (z[:, -len(self.fine) :] @ self.fine).square().mean(1)
+        return torch.stack([repeats, furthest, white.square().mean(1), fine], dim=1).add(1e-2).log()
+
+    def broken(self, measured: Measured, run: Tensor) -> Tensor:
+        """What needs no statistics, bool (n,): not finite, flat, beyond a stop, or the same for longer than ever."""
+        beyond = (measured.ends < self.stop).any(1)
+        return ~measured.finite | (measured.flat & (self.flat == 0)) | beyond | (run > self.longest)
+
+
+def _stops(ends: Tensor) -> Tensor:
+    least = ends.amin(0)
+    return torch.where((ends == least).float().mean(0) > _OFTEN, least, -_NOWHERE)
+
+
+def tensors(healths: Sequence[Health]) -> dict[str, Tensor]:
+    """All of them by name."""
+    return {f"health.{m}.{f.name}": getattr(h, f.name) for m, h in enumerate(healths) for f in fields(h)}

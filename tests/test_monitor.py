@@ -1,0 +1,419 @@
+"""The monitor on made-up sensors: every check, recovery, files; and, slow, on the policy that comes along."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from robofuse.dropout import hide
+from robofuse.envs import Step, World
+from robofuse.monitor import CHECKS, Monitor, MonitoredPolicy, calibrate
+from robofuse.monitor.features import filled_after, measure
+from robofuse.monitor.monitor import MOST
+from robofuse.monitor.watch import PATIENCE
+from robofuse.policies import load
+from robofuse.policies.container import write
+from robofuse.sensors import AVAILABLE, Sensor
+
+RGB = Sensor("camera", "rgb", (24, 24, 3), "uint8", "sRGB", 255.0, 20.0)
+DEPTH = Sensor("depth", "depth", (24, 24, 1), "uint16", "mm", 1000.0, 20.0)
+FORCE = Sensor("force", "window", (8, 4), "float32", "N", 10.0, 20.0, sample_rate=160.0)
+JOINTS = Sensor("joints", "vector", (5,), "float32", "rad", 1.0, 20.0)
+SENSORS = (RGB, DEPTH, FORCE, JOINTS)
+KEYS = [sensor.key for sensor in SENSORS]
+STEPS = 40
+
+
+class Place:
+    """Stands in for a World: a dot that two cameras see moves around, joints say where, and force how fast."""
+
+    def __init__(self, num=16, slow=()):
+        self.num_worlds, self.sensors, self.auto_reset, self.max_steps = num, SENSORS, True, STEPS
+        self._slow = slow  # sensors that deliver every second step
+
+    def reset(self, seed=0):
+        self._random = torch.Generator().manual_seed(seed)
+        self.episode, self.elapsed = torch.arange(self.num_worlds), torch.zeros(self.num_worlds, dtype=torch.int64)
+        self._phase, self._rate = self._draw(2, 2)
+        self._held = {}
+        return self._read()
+
+    def step(self, action):
+        assert action.shape == (self.num_worlds, 2)
+        self.elapsed = self.elapsed + 1
+        over, episode = self.elapsed == STEPS, self.episode
+        self.episode = torch.where(over, self.episode + self.num_worlds, self.episode)
+        self.elapsed = torch.where(over, 0, self.elapsed)
+        phase, rate = self._draw(2, 2)
+        self._phase = torch.where(over[:, None], phase, self._phase)
+        self._rate = torch.where(over[:, None], rate, self._rate)
+        observation = self._read()
+        none = torch.zeros(self.num_worlds, dtype=torch.bool)
+        zero = torch.zeros(self.num_worlds)
+        return Step(observation, zero, none, over, none, {}, over.nonzero()[:, 0], {}, episode, {})
+
+    def _draw(self, *shape):
+        return torch.rand(shape[0], self.num_worlds, shape[1], generator=self._random)
+
+    def _noise(self, *shape):
+        return torch.randn(self.num_worlds, *shape, generator=self._random)
+
+    def _read(self):
+        angle = 6.3 * self._phase + (0.1 + 0.1 * self._rate) * self.elapsed[:, None]
+        at, speed = 0.5 + 0.35 * angle.sin(), (0.1 + 0.1 * self._rate) * 0.35 * angle.cos()
+        axis = torch.linspace(0, 1, 24)
+        dot = torch.exp(-40 * ((axis[None, :, None] - at[:, 1, None, None]) ** 2 + (axis - at[:, :1, None]) ** 2))
+        colour = 40 + 30 * axis[None, None, :, None] + 120 * dot[..., None] * torch.tensor([1.0, 0.6, 0.3])
+        range_mm = 900 + 100 * axis[None, :, None, None] - 200 * dot[..., None]
+        elements = torch.cat([at, speed, at.sum(1, keepdim=True)], dim=1)
+        pull = torch.cat([20 * speed, 5 * at - 2.5], dim=1)[:, None].expand(-1, 8, -1)
+        force = pull + 0.05 * self._noise(8, 4)
+        force[..., -1].clamp_(min=0.0)
+        observation = {
+            "camera": (colour + 2 * self._noise(24, 24, 3)).clamp(0, 255).round().to(torch.uint8),
+            "depth": (range_mm + 1.5 * self._noise(24, 24, 1)).round().int().to(torch.int16).view(torch.uint16),
+            "force": force,
+            "joints": elements + 1e-3 * self._noise(5),
+        }
+        for key in self._slow:
+            old = self._held.get(key, observation[key])
+            late = (self.elapsed % 2 == 1).reshape(-1, *[1] * (old.ndim - 1))
+            self._held[key] = observation[key] = torch.where(late, old, observation[key])
+        return {**observation, AVAILABLE: torch.ones(self.num_worlds, len(SENSORS), dtype=torch.int8)}
+
+
+class Still:
+    """A policy that reads nothing, but looks at what it is given."""
+
+    seen = None
+
+    def act(self, observation):
+        self.seen = observation
+        return torch.zeros(len(observation[AVAILABLE]), 2)
+
+
+@pytest.fixture(scope="module")
+def monitor():
+    return calibrate(Still(), Place(), episodes=96, false_alarms=2e-3, seed=1)
+
+
+def play(monitor, breaks=None, steps=30, seed=77, num=16):
+    """Verdicts (steps, N, M); `breaks(step, observation)` changes readings."""
+    place, watch = Place(num), monitor.lanes(num)
+    observation, verdicts = place.reset(seed), []
+    for step in range(steps):
+        if breaks:
+            breaks(step, observation)
+        verdicts.append(watch.step(observation))
+        observation = place.step(torch.zeros(num, 2)).observation
+    return torch.stack(verdicts)
+
+
+def test_healthy_sensors_of_other_episodes_keep_their_trust(monitor):
+    verdicts = play(monitor, steps=STEPS - 1, num=48)
+    lost = ((verdicts[:-1] == 1) & (verdicts[1:] == 0)).sum()
+    assert lost <= 2 * 2e-3 * (STEPS - 1) * 48  # twice the target: luck
+    assert verdicts.float().mean() > 0.99
+    held_out = monitor.card["held_out"]
+    assert sum(held_out["false_alarms"].values()) <= max(2, 2 * 2e-3 * held_out["steps"])
+
+
+def zero(x, state):
+    return torch.zeros(x.shape).to(x.dtype)
+
+
+def frozen(x, state):
+    return state.setdefault("held", x)
+
+
+def with_nan(x, state):
+    x = x.clone()
+    x.view(len(x), -1)[:, 1] = torch.nan
+    return x
+
+
+def with_infinity(x, state):
+    x = x.clone()
+    x.view(len(x), -1)[:, -1] = -torch.inf
+    return x
+
+
+def far(x, state):
+    x = x.clone()
+    x.view(len(x), -1)[:, 0] += 30.0
+    return x
+
+
+def below_its_stop(x, state):
+    x = x.clone()
+    x[:, 3, -1] = -0.01
+    return x
+
+
+def grainy(x, state):
+    grain = 40 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    return (x.float() + grain).clamp(0, 255).to(x.dtype)
+
+
+def half_stuck(x, state):
+    held = state.setdefault("held", x.clone())
+    return torch.cat([held[:, :2], x[:, 2:]], dim=1)
+
+
+def of_another_lane(x, state):
+    return (x.view(torch.int16).roll(1, 0).view(torch.uint16)) if x.dtype == torch.uint16 else x.roll(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "check", "within"),
+    [(key, zero, "broken", 0) for key in KEYS]
+    + [(key, frozen, "broken", 1) for key in KEYS]
+    + [
+        ("joints", with_nan, "broken", 0),
+        ("force", with_infinity, "broken", 0),
+        ("force", below_its_stop, "broken", 0),
+        ("joints", far, "range", 0),
+        ("camera", grainy, "texture", 2),
+        ("joints", half_stuck, "repeats", 1),
+        ("depth", of_another_lane, "others", 4),
+        ("joints", of_another_lane, "others", 4),
+    ],
+)
+def test_each_check_finds_what_it_is_for(monitor, key, fault, check, within):
+    place, watch, state = Place(), monitor.lanes(16), {}
+    m, observation, begin = KEYS.index(key), place.reset(7), 0 if check == "others" else 10
+    for step in range(begin + within + 1):
+        if step >= begin:
+            observation[key] = fault(observation[key], state)
+        verdict = watch.step(observation)
+        if step == begin - 1:
+            assert verdict.all()
+        observation = place.step(torch.zeros(16, 2)).observation
+    found = verdict[:, m] == 0
+    assert found.float().mean() >= 0.8
+    if check == "broken":
+        assert found.all() and watch.broken[:, m].all()
+    elif check != "others":
+        assert (watch.level[found, m, CHECKS.index(check)] > monitor.limit).all()
+    else:
+        assert not watch.broken.any()
+        assert (watch.level[found, m, :-1].amax(1) < watch.level[found, m, -1]).float().mean() > 0.5
+    healthy = torch.arange(len(KEYS)) != m
+    assert (verdict[:, healthy] == 0).float().mean() < 0.1
+
+
+def test_what_recovers_is_trusted_again_after_a_while(monitor):
+    def breaks(step, observation):
+        if 5 <= step < 8:
+            observation["joints"] = torch.full_like(observation["joints"], torch.nan)
+
+    trusted = play(monitor, breaks)[:, :, KEYS.index("joints")]
+    assert trusted[:5].all() and not trusted[5 : 8 + PATIENCE - 1].any()
+    back = 5 + trusted[5:].argmax(0)
+    assert (back <= 8 + PATIENCE + 3).float().mean() > 0.8
+
+
+def test_patience_grows_with_every_relapse(monitor):
+    watch = monitor.lanes(1)
+    sound, broken = (torch.zeros(1, 4, dtype=torch.bool) for _ in range(2))
+    broken[0, 3] = True
+    live, old = ~sound, watch.trusted
+    rows = torch.tensor([0])
+
+    def steps_until_back():
+        watch._settle(rows, live, watch.trusted[rows], broken)
+        count = 0
+        while not watch.trusted[0, 3]:
+            watch._settle(rows, live, watch.trusted[rows], sound)
+            count += 1
+        return count
+
+    assert old.all() and [steps_until_back() for _ in range(3)] == [PATIENCE, 2 * PATIENCE, 4 * PATIENCE]
+
+
+def test_lanes_do_not_know_of_each_other(monitor):
+    def breaks(step, observation):
+        if step >= 6:
+            observation["depth"] = observation["depth"].clone()
+            observation["depth"].view(torch.int16)[3] = 0
+
+    broken, healthy = play(monitor, breaks), play(monitor)
+    others = torch.arange(16) != 3
+    assert torch.equal(broken[:, others], healthy[:, others])
+    assert not broken[6:, 3, KEYS.index("depth")].any()
+
+
+def test_rows_may_come_apart(monitor):
+    place, whole, parts = Place(6), monitor.lanes(6), monitor.lanes(6)
+    observation = place.reset(5)
+    for _ in range(5):
+        expected, verdict = whole.step(observation), torch.zeros(6, 4, dtype=torch.int8)
+        for rows in (torch.tensor([4, 1]), torch.tensor([0, 2, 3, 5])):
+            part = {
+                key: x.view(torch.int16)[rows].view(torch.uint16) if x.dtype == torch.uint16 else x[rows]
+                for key, x in observation.items()
+            }
+            verdict[rows] = parts.step(part, rows)
+        assert torch.equal(verdict, expected)
+        assert torch.allclose(parts.level, whole.level, atol=1e-3)
+        observation = place.step(torch.zeros(6, 2)).observation
+
+
+def test_a_new_episode_forgets(monitor):
+    place, watch = Place(4), monitor.lanes(4)
+    observation = place.reset(9)
+    watch.step({**observation, "joints": torch.full((4, 5), torch.nan)})
+    watch.start(torch.tensor([1, 2]))
+    # the same readings again: in lanes that go on they are frozen
+    verdict = watch.step(observation)
+    assert verdict[[1, 2]].all() and not verdict[[0, 3]].all(1).any()
+
+
+def test_what_is_hidden_is_not_judged(monitor):
+    place, watch = Place(4), monitor.lanes(4)
+    observation = place.reset(9)
+    for step in range(12):
+        given = dict(observation)
+        if 3 <= step < 8:
+            live = torch.ones(4, 4, dtype=torch.int8)
+            live[:, 3] = 0
+            given = hide({**given, "joints": torch.full((4, 5), torch.nan)}, live, KEYS)
+        verdict = watch.step(given)
+        assert (verdict[:, 3] == (0 if 3 <= step < 8 else 1)).all()
+        observation = place.step(torch.zeros(4, 2)).observation
+
+
+def test_a_sensor_that_delivers_seldom_may_repeat_itself():
+    place = Place(slow=("camera", "joints"))
+    monitor = calibrate(Still(), place, episodes=48, false_alarms=5e-3, seed=2)
+    assert [int(health.longest) for health in monitor.healths] == [2, 0, 0, 2]
+    watch, observation = monitor.lanes(16), place.reset(4)
+    held = []
+    for step in range(12):
+        held.append(observation["joints"])
+        verdict = watch.step({**observation, "joints": held[min(step, 6)]})
+        if step <= 6:
+            assert verdict[:, 3].float().mean() > 0.9
+        observation = place.step(torch.zeros(16, 2)).observation
+    # for two steps nobody could tell which of them lagged behind
+    assert not verdict[:, 3].any() and verdict[:, 0].float().mean() > 0.6
+
+
+def test_windows_are_not_judged_before_they_are_filled():
+    assert filled_after(replace(FORCE, shape=(20, 4))) == 3 and filled_after(FORCE) == 1 and filled_after(RGB) == 0
+    x = torch.randn(2, 1, 4).expand(-1, 8, -1)
+    young = torch.tensor([True, False])
+    measured, _ = measure(x, torch.full((2, 8, 4), torch.nan), FORCE, young)
+    assert measured.features.isnan().all(1).tolist() == [True, False]
+
+
+def test_the_policy_sees_what_is_trusted(monitor):
+    place, still = Place(3), Still()
+    policy, observation = MonitoredPolicy(still, monitor), place.reset(1)
+    observation["joints"] = torch.full((3, 5), torch.inf)
+    assert policy.act(observation).shape == (3, 2)
+    assert still.seen[AVAILABLE].tolist() == [[1, 1, 1, 0]] * 3 == policy.available.tolist()
+    assert not still.seen["joints"].any()
+    policy.start(torch.arange(3))
+    policy.act(place.step(torch.zeros(3, 2)).observation)
+    assert still.seen[AVAILABLE].all()
+    with pytest.raises(ValueError, match="watches 3 lanes, got 2"):
+        policy.act(Place(2).reset(1))
+
+
+def test_files_keep_every_verdict(monitor, tmp_path):
+    again = Monitor.load(monitor.save(tmp_path / "one.safetensors"))
+    assert again.card == json.loads(json.dumps(monitor.card)) and again.sensors == monitor.sensors
+    place, watches = Place(4), (monitor.lanes(4), again.lanes(4))
+    observation = place.reset(8)
+    for _ in range(4):
+        first, second = (watch.step(observation) for watch in watches)
+        assert torch.equal(first, second) and torch.equal(watches[0].level, watches[1].level)
+        observation = place.step(torch.zeros(4, 2)).observation
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, m: m.update(kind="policy"), "is no monitor"),
+        (lambda t, m: m.update(sensors=[{"key": "a"}]), "does not describe a monitor"),
+        (lambda t, m: m.update(sensors=m["sensors"] * 5), "it has 20 sensors"),
+        (lambda t, m: m.update(limit="high"), "does not describe a monitor"),
+        (lambda t, m: t.pop("tails.own"), "tails.own must be floats"),
+        (lambda t, m: t.pop("health.2.mean"), "lacks the statistics of sensor 2"),
+        (lambda t, m: t.update({"health.1.white": torch.zeros(3, 3)}), r"health.1.white must be floats of shape"),
+        (lambda t, m: t.update({"peers.moments": torch.full_like(t["peers.moments"], torch.nan)}), "is not finite"),
+    ],
+)
+def test_files_of_strangers_are_refused(monitor, tmp_path, change, message):
+    from robofuse.policies.container import read
+
+    tensors, meta = read(monitor.save(tmp_path / "good.safetensors"))
+    change(tensors, meta)
+    meta.pop("format")
+    with pytest.raises(ValueError, match=message):
+        Monitor.load(write(tmp_path / "bad.safetensors", tensors, meta))
+
+
+def test_other_files_are_refused(tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="robofuse did not write it"):
+        Monitor.load(tmp_path / "other.safetensors")
+    torch.save({"a": 1}, tmp_path / "pickle.safetensors")
+    with pytest.raises(ValueError, match="pickle"):
+        Monitor.load(tmp_path / "pickle.safetensors")
+
+
+def test_mistakes_are_named(monitor):
+    watch, observation = monitor.lanes(4), Place(4).reset(1)
+    with pytest.raises(ValueError, match="watches the sensor 'depth'"):
+        watch.step({key: x for key, x in observation.items() if key != "depth"})
+    with pytest.raises(ValueError, match="'joints' must have shape"):
+        watch.step({**observation, "joints": torch.zeros(4, 6)})
+    with pytest.raises(ValueError, match="available must have shape"):
+        watch.step({**observation, AVAILABLE: torch.ones(4, 3)})
+    place = Place()
+    with pytest.raises(ValueError, match="false_alarms must lie between"):
+        calibrate(Still(), place, episodes=16, false_alarms=0.0)
+    with pytest.raises(ValueError, match="episodes must be an integer"):
+        calibrate(Still(), place, episodes=3)
+    place.sensors = tuple(replace(JOINTS, key=f"joints{i}") for i in range(MOST + 1))
+    with pytest.raises(ValueError, match=f"up to {MOST} sensors"):
+        calibrate(Still(), place, episodes=16)
+    place = Place()
+    place.auto_reset = False
+    with pytest.raises(ValueError, match="auto_reset=True"):
+        calibrate(Still(), place, episodes=16)
+
+
+@pytest.mark.slow
+def test_the_policy_that_comes_along_is_looked_after(needs_gl):
+    from robofuse.trained import load_trained, make_world
+
+    needs_gl()
+    trained = load_trained("grasp", device="cpu")
+    world = make_world(trained, 32, 0, auto_reset=True)
+    monitor = calibrate(trained.policy, world, episodes=160)
+    assert tuple(sensor.key for sensor in load("grasp").sensors) == monitor.keys
+    policy, onset, lanes = MonitoredPolicy(trained.policy, monitor), 15, 20
+    for fault in ("blackout", "freeze"):
+        for m, key in enumerate(monitor.keys):
+            options = {**trained.options, "faults": f"{key}:{fault}@{onset}?", "auto_reset": False}
+            place = World(num_worlds=lanes, seed=4_000_000, **options)
+            policy.watch, observation, lost, healthy = None, place.reset(), 0, torch.ones(lanes, 4, dtype=torch.bool)
+            going = torch.ones(lanes, dtype=torch.bool)
+            for step in range(onset + 3):
+                action = policy.act(observation)
+                trusted = policy.available > 0
+                if step < onset:
+                    lost += int((healthy & ~trusted)[going].sum())
+                    healthy = trusted
+                result = place.step(action)
+                going[result.ended] = False
+                observation = result.observation
+            place.close()
+            assert going.any() and (~trusted[going, m]).float().mean() >= 0.95, (key, fault)
+            assert lost <= 2 * 1e-3 * lanes * onset + 1
+    world.close()
