@@ -123,9 +123,7 @@ COMMANDS = {
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
-    "bench": Command(
-        "Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench
-    ),
+    "bench": Command("Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.

@@ -50,7 +50,7 @@ def test_error_points_at_the_place(text, message):
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 999)), unique_by=lambda pair: pair[0]))
 def test_what_is_written_is_read_back(pairs):
     text = ", ".join(f"{sensor}@{step}" for sensor, step in pairs)
-    assert parse_disable(text, KEYS) .strikes == tuple(blackout(*pair) for pair in pairs)
+    assert parse_disable(text, KEYS).strikes == tuple(blackout(*pair) for pair in pairs)
 
 
 @given(st.text(alphabet="rgbdepth@,0 9\n²-", max_size=12))

@@ -11,11 +11,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "lazy", "sensors", "stats", "streams", "tables"},
+    {"checks", "lazy", "sensors", "stats", "streams", "tables", "tensors"},
     {"dropout", "faults"},
     {"envs", "policies"},
-    {"train", "evaluate", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},
-    {"cli"},
+    {"train", "evaluate", "monitor", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},
+    {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 COMMANDS = LAYERS[3] | LAYERS[4]

@@ -282,7 +282,10 @@ def test_what_the_encoder_says_is_passed_on(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"disable": "rgbb"}, "unknown sensor 'rgbb' at character 1; sensors: depth, force, proprio, rgb"),
-        ({"disable": "rgb@500"}, "rgb never dies: episodes of Reach end at control step [0-9]+; .* than 500"),
+        (
+            {"disable": "rgb@500"},
+            "rgb:blackout@500 never happens: episodes of Reach end at control step [0-9]+; .* than 500",
+        ),
         ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
         ({"episode": -1}, "episode must lie in"),
         ({"seed": -1}, "seed must lie in"),
@@ -320,7 +323,7 @@ def policy_file(world, tmp_path):
 def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
     with pytest.raises(ValueError, match="was trained with renderer gl, this world has warp.*--allow-mismatch"):
         stage.open_policy(policy_file, 1, renderer="warp")
-    world, actor, name, note = stage.open_policy(policy_file, 1, renderer="warp", allow_mismatch=True)
+    world, actor, name, note, _ = stage.open_policy(policy_file, 1, renderer="warp", allow_mismatch=True)
     assert name == "mine" and note == "pictures of warp, trained on gl"
     *_, last = play(world, actor, Plan((blackout("rgb"), blackout("depth", 5))), 0)
     assert last.outcome and 5 < last.step <= world.max_steps

@@ -10,7 +10,7 @@ from torch import Tensor
 from robofuse.envs.backend import Backend
 from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
-from robofuse.envs.tensors import Rows, span
+from robofuse.tensors import Rows, span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up

@@ -13,9 +13,9 @@ from robofuse.envs.mount import Mount
 from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
-from robofuse.envs.tensors import Rows
 from robofuse.envs.timing import Line, Timing
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
+from robofuse.tensors import Rows
 
 Readings = dict[str, Tensor]
 

@@ -24,11 +24,11 @@ from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
 from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
-from robofuse.envs.tensors import integers, one_torch_thread, put
 from robofuse.envs.timing import Timing
 from robofuse.faults import Plan
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.streams import Stream, check_seed, uniform
+from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))

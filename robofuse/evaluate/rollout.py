@@ -9,10 +9,10 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import World
-from robofuse.envs.tensors import one_torch_thread, put, take
 from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.traces import Job, Result, Traces
 from robofuse.sensors import AVAILABLE
+from robofuse.tensors import one_torch_thread, put, take
 
 _BLOCK = 16  # episodes
 _NOT_FINITE = "the policy's action was not finite"

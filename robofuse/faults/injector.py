@@ -7,12 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from robofuse.envs.tensors import take
 from robofuse.faults.fault import Moment, salt_of
 from robofuse.faults.plan import Plan
 from robofuse.faults.strike import Strike
 from robofuse.sensors import Sensor
 from robofuse.streams import Stream, check_seed, uniform
+from robofuse.tensors import take
 
 _NEVER = torch.iinfo(torch.int64).max
 _RECALLED = 128  # steps of an episode that `Moment.other` can recall; beyond them the last one stays

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robofuse.envs.tensors import put, take
 from robofuse.faults.injector import Injector
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
 from robofuse.sensors import Sensor
 from robofuse.streams import check_seed
+from robofuse.tensors import put, take
 
 
 class Injectors:

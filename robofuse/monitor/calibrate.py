@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from robofuse.envs import World
-from robofuse.envs.tensors import one_torch_thread
 from robofuse.monitor.health import OWN, Health
 from robofuse.monitor.monitor import CHECKS, MOST, RARE, Monitor, Tails
 from robofuse.monitor.peers import Peers
 from robofuse.monitor.recording import FOLDS, Recording, lane_of, moments, record
 from robofuse.monitor.watch import FADE
 from robofuse.sensors import Sensor
+from robofuse.tensors import one_torch_thread
 from robofuse.trained import Policy, fingerprint
 
 SEED = 2_000_000  # neither trained on nor evaluated on

@@ -9,8 +9,8 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import World
-from robofuse.envs.tensors import one_torch_thread
 from robofuse.monitor.features import Measured, filled_after, measure
+from robofuse.tensors import one_torch_thread
 from robofuse.trained import Policy
 
 FOLDS = 8  # episodes are dealt out to so many; two of them are kept to check the monitor on

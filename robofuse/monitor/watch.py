@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robofuse.envs.tensors import one_torch_thread
 from robofuse.monitor.features import Measured, filled_after, measure
 from robofuse.monitor.health import OWN
 from robofuse.sensors import AVAILABLE
+from robofuse.tensors import one_torch_thread
 
 if TYPE_CHECKING:
     from robofuse.monitor.monitor import Monitor

@@ -11,10 +11,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from robofuse.dropout import hide
-from robofuse.envs.tensors import take
 from robofuse.policies.encoders import ENCODERS, Encoder
 from robofuse.policies.fusion import FUSIONS, Fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
+from robofuse.tensors import take
 
 HiddenAs = Literal["token", "zeros"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 
-from robofuse.envs.tensors import take
+from robofuse.tensors import take
 
 
 class Batch(NamedTuple):
