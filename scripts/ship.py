@@ -10,6 +10,8 @@ from typing import Any
 
 import tyro
 
+from robofuse.evaluate.watching import BESIDE, MONITOR
+from robofuse.monitor import Monitor
 from robofuse.policies.files import ZOO, load, save
 from robofuse.trained import fingerprint
 
@@ -23,7 +25,8 @@ class Ship:
     Attributes:
         policy: Policy file or run folder.
         name: What `robofuse replay NAME` will know it by.
-        evaluation: Folder that `robofuse evaluate` wrote for exactly this policy.
+        evaluation: Folder that `robofuse evaluate` wrote for exactly this policy; if it was done with a health monitor,
+            that goes along.
     """
 
     policy: tyro.conf.Positional[str]
@@ -61,4 +64,8 @@ if __name__ == "__main__":
     ZOO.mkdir(exist_ok=True)
     save(policy.network, ZOO / f"{ship.name}.safetensors", policy.world, card, strip_critic=True)
     (ZOO / f"{ship.name}.md").write_text(f"{head}{scenes}\n\n{table}\nHow it was made:\n\n```json\n{made}\n```\n")
-    print(f"wrote {ZOO / ship.name}.safetensors and .md")
+    if (ship.evaluation / MONITOR).exists():
+        monitor = Monitor.load(ship.evaluation / MONITOR)
+        monitor.card["weights"] = fingerprint(load(ship.name, "cpu"))  # without the critic
+        monitor.save((ZOO / ship.name).with_suffix(BESIDE))
+    print(f"wrote {ZOO / ship.name}.*")

@@ -286,6 +286,7 @@ def test_what_the_encoder_says_is_passed_on(tmp_path, monkeypatch):
             {"disable": "rgb@500"},
             "rgb:blackout@500 never happens: episodes of Reach end at control step [0-9]+; .* than 500",
         ),
+        ({"monitor": "auto"}, "--monitor is for trained policies; expert looks at no sensor"),
         ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
         ({"episode": -1}, "episode must lie in"),
         ({"seed": -1}, "seed must lie in"),

@@ -45,7 +45,8 @@ class Monitor(Protocol):
         card: how, as plain JSON.
     """
 
-    card: dict[str, Any]
+    @property
+    def card(self) -> dict[str, Any]: ...  # noqa: D102
 
     def lanes(self, num: int, /) -> Watch:
         """A fresh watch over N worlds."""
