@@ -82,13 +82,14 @@ def run_evaluate(config: Evaluate) -> int:
     several = {one.name: _load(one) for one in each}
     conditions = _conditions(each[0], several[each[0].name])
     for one in each:
-        trained = several[one.name]
-        strange = set(trained.policy.keys) - set(conditions[0].keys)
+        strange = sorted(set(several[one.name].policy.keys) - set(conditions[0].keys))
         if strange:
             raise ValueError(
-                f"{one.policy} reads {', '.join(sorted(strange))}, which {config.policy} does not; name first the "
-                "policy with the most sensors"
+                f"{one.policy} reads {', '.join(strange)}, which {config.policy} does not; name first the policy with "
+                "the most sensors"
             )
+    for one in each:
+        trained = several[one.name]
         if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
             return status
     table, text = compare({one.name: read_successes(one.folder) for one in each})
