@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MONITOR = "monitor.safetensors"
 BESIDE = ".monitor"  # the end of its name, beside the file of its policy
 _SEED = 3_000_000  # of the scenes that monitors are calibrated on, apart from those of trainings and evaluations
-_EPISODES = 256
+_EPISODES = 768
 
 
 def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Path] = ()) -> "Monitor | None":
