@@ -170,12 +170,19 @@ def _whose(trained: Trained) -> str:
 
 
 def fingerprint(policy: object) -> str | None:
-    """SHA-256 of the weights of a policy's `network`, None if it has none."""
+    """SHA-256 of the weights by which a policy's `network` acts, None if it has none.
+
+    The critic does not count: files may come without it, and what is loaded then has a random one.
+    """
+    from robofuse.policies.packing import CRITIC
+
     network = getattr(policy, "network", None)
     if not isinstance(network, nn.Module):
         return None
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
+        if name.startswith(CRITIC):
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

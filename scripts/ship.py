@@ -65,7 +65,5 @@ if __name__ == "__main__":
     save(policy.network, ZOO / f"{ship.name}.safetensors", policy.world, card, strip_critic=True)
     (ZOO / f"{ship.name}.md").write_text(f"{head}{scenes}\n\n{table}\nHow it was made:\n\n```json\n{made}\n```\n")
     if (ship.evaluation / MONITOR).exists():
-        monitor = Monitor.load(ship.evaluation / MONITOR)
-        monitor.card["weights"] = fingerprint(load(ship.name, "cpu"))  # without the critic
-        monitor.save((ZOO / ship.name).with_suffix(BESIDE))
+        Monitor.load(ship.evaluation / MONITOR).save((ZOO / ship.name).with_suffix(BESIDE))
     print(f"wrote {ZOO / ship.name}.*")

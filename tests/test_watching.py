@@ -25,6 +25,10 @@ def test_the_policy_that_comes_along_has_a_monitor(trained, tmp_path):
     assert find_monitor(str(path), "grasp", trained).card == found.card
 
 
+def test_a_policy_without_its_critic_is_known_again(trained):
+    assert fingerprint(load_trained("grasp", device="cpu").policy) == fingerprint(trained.policy)
+
+
 def test_a_monitor_of_another_policy_is_refused_or_passed_over(trained, tmp_path):
     other = Monitor.load(ZOO / "grasp.monitor")
     other.card["weights"] = "0"

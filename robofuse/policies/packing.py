@@ -15,7 +15,7 @@ from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 _ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
-_CRITIC = ("critic.", "value_net.", "return_norm.", "truth_norm.", "truth_heads.")  # not needed to act
+CRITIC = ("critic.", "value_net.", "return_norm.", "truth_norm.", "truth_heads.")  # not needed to act
 _ACTIVATIONS = {part.__name__: part for part in (nn.ELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.GELU)}
 
 
@@ -26,7 +26,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise ValueError(f"weights {name} hold NaN or Inf; such a policy is not written")
     if strip_critic:
-        tensors = {name: x for name, x in tensors.items() if not name.startswith(_CRITIC)}
+        tensors = {name: x for name, x in tensors.items() if not name.startswith(CRITIC)}
     assert isinstance(policy.observation_space, gym.spaces.Dict)
     spaces, extractor, options = policy.observation_space.spaces, policy.features_extractor, _extractor_options(policy)
     sensors = [replace(sensor, shape=tuple(spaces[sensor.key].shape or ())) for sensor in extractor.sensors]
@@ -65,7 +65,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
             network = _build(meta)
         expected = {name for name in network.state_dict() if not name.startswith(_ALIASES)}
         if not meta["critic"]:
-            expected = {name for name in expected if not name.startswith(_CRITIC)}
+            expected = {name for name in expected if not name.startswith(CRITIC)}
             nn.init.zeros_(network.value_net.weight)
             nn.init.zeros_(network.value_net.bias)
         prefix = "policy/" if meta["kind"] == "checkpoint" else ""
