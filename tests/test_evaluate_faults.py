@@ -184,6 +184,8 @@ def test_for_a_policy_with_fewer_sensors():
     place = world(1)
     both = condition("force:bias+proprio:noise@2", place)
     assert str(both.among(["proprio"]).plan) == "proprio:noise@2" and both.among(["proprio"]).name == both.name
+    gone = dead(KEYS, ["force"]).among(["proprio"])
+    assert (gone.name, gone.group, len(gone.plan)) == ("no-force", "dead", 0)
 
 
 # failures of the policy

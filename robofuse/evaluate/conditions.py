@@ -53,8 +53,8 @@ class Condition:
     @property
     def group(self) -> str:
         """`all`, `dead` from the start, `dying` later on, or any other `fault`."""
-        if not len(self.plan):
-            return "all"
+        if not len(self.plan):  # of a policy that never had the sensors in question, see `among`
+            return "all" if self.name == "all" else "dead"
         if not self.silent:
             return "fault"
         return "dead" if all(strike.step == 0 for strike in self.plan) else "dying"

@@ -15,6 +15,8 @@ from robofuse.evaluate import Monitor
 from robofuse.faults import Plan
 from robofuse.sensors import AVAILABLE
 
+_NOT_FINITE = "the policy's action is not finite"
+
 
 class Actor(Protocol):
     """What replays can show: `robofuse.policies.load` gives one, and so does `stage.py`."""
@@ -82,7 +84,7 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
     number, since = 0, dict[str, int]()
     watch = None if monitor is None else monitor.lanes(1)
     while True:
-        if watch is not None and not outcome:
+        if watch is not None and outcome != _NOT_FINITE:  # that moment was judged already
             observation = hide(observation, watch.step(observation, torch.zeros(1, dtype=torch.int64)), keys)
         alive = observation[AVAILABLE][0] > 0
         since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
@@ -100,7 +102,7 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
             return
         action = actor.act(observation).cpu()
         if not bool(action.isfinite().all()):
-            outcome = "the policy's action is not finite"
+            outcome = _NOT_FINITE
             continue
         step = world.step(action)
         number += 1
