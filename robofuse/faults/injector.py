@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robofuse.faults.fault import Moment, salt_of
+from robofuse.faults.memory import Recall, Ring, bits, put_rows, unbits
 from robofuse.faults.plan import Plan
 from robofuse.faults.strike import Strike
 from robofuse.sensors import Sensor
@@ -15,7 +16,6 @@ from robofuse.streams import Stream, check_seed, uniform
 from robofuse.tensors import take
 
 _NEVER = torch.iinfo(torch.int64).max
-_RECALLED = 128  # steps of an episode that `Moment.other` can recall; beyond them the last one stays
 
 
 class Injector:
@@ -131,10 +131,10 @@ class Injector:
             reading = arrived[strike.sensor]
             # what a fault remembers is what it was given, after the faults before it in the plan
             if strike.fault.holds:
-                running.hold(_bits(reading), rows, ~active)
+                running.hold(bits(reading), rows, ~active)
             for memory in (running.past, running.recalled):
                 if memory is not None:
-                    memory.push(_bits(reading), rows, self._step[rows])
+                    memory.push(bits(reading), rows, self._step[rows])
             hit = active if live is None else active & live[:, column]
             struck = hit.nonzero()[:, 0]
             if not len(struck):
@@ -147,7 +147,7 @@ class Injector:
             broken = strike.fault.apply(
                 take(reading, struck), self._moment(running, reading, readings, rows, struck, since)
             )
-            arrived[strike.sensor] = _put(reading, struck, broken)
+            arrived[strike.sensor] = put_rows(reading, struck, broken)
         return arrived, told
 
     def _moment(
@@ -161,17 +161,17 @@ class Injector:
     ) -> Moment:
         worlds, dtype = rows[struck], reading.dtype
         step = self._step[worlds]
-        before = _unbits(running.held[worlds], dtype) if running.held is not None else take(reading, struck)
+        before = unbits(running.held[worlds], dtype) if running.held is not None else take(reading, struck)
 
         def past(age: Tensor) -> Tensor:
             if running.past is None:
                 return take(reading, struck)
-            return _unbits(running.past.look(worlds, step, age), dtype)
+            return unbits(running.past.look(worlds, step, age), dtype)
 
         def other(otherwise: Tensor) -> Tensor:
             if running.recalled is None:
                 return otherwise
-            return _unbits(running.recalled.recall(worlds, step, _bits(otherwise)), dtype)
+            return unbits(running.recalled.recall(worlds, step, bits(otherwise)), dtype)
 
         def beside(name: str) -> Tensor | None:
             return take(readings[name], struck) if name in readings and name != running.sensor.key else None
@@ -194,8 +194,8 @@ class _Running:
 
     def __post_init__(self) -> None:
         self.held: Tensor | None = None
-        self.past = _Ring(self.num, self.back + 1) if self.back else None
-        self.recalled = _Recall(self.num) if self.strike.fault.recalls else None
+        self.past = Ring(self.num, self.back + 1) if self.back else None
+        self.recalled = Recall(self.num) if self.strike.fault.recalls else None
         self._wait = torch.zeros(self.num, dtype=torch.int64)  # steps after the phase, or the episode's start
         self._first = torch.full((self.num,), _NEVER)  # the first step of the fault, once it is known
         self._began = torch.full((self.num,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
@@ -242,62 +242,3 @@ class _Running:
         keep = (healthy | self._fresh[rows]).nonzero()[:, 0]
         self.held[rows[keep]] = reading[keep]
         self._fresh[rows] = False
-
-
-class _Ring:
-    """The last readings of one sensor in N environments."""
-
-    def __init__(self, num: int, length: int) -> None:
-        self._num, self._length, self._ring = num, length, None
-
-    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
-        if self._ring is None:
-            # untouched memory costs nothing: only the rows that are used
-            self._ring = reading.new_empty(self._num, self._length, *reading.shape[1:])
-        self._ring[rows, step % self._length] = reading
-
-    def look(self, rows: Tensor, step: Tensor, age: Tensor) -> Tensor:
-        assert self._ring is not None
-        age = age.clamp(min=0, max=self._length - 1).minimum(step)
-        return self._ring[rows, (step - age) % self._length]
-
-
-class _Recall:
-    """The first readings of the present episode and of the one before, in N environments."""
-
-    def __init__(self, num: int) -> None:
-        self._num, self._new, self._old = num, None, None
-        self._count, self._old_count = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
-
-    def start(self, rows: Tensor) -> None:
-        if self._new is not None and self._old is not None:
-            self._old[rows], self._old_count[rows] = self._new[rows], self._count[rows]
-        self._count[rows] = 0
-
-    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
-        if self._new is None:
-            self._new = reading.new_zeros(self._num, _RECALLED, *reading.shape[1:])
-            self._old = torch.zeros_like(self._new)
-        fits = (step < _RECALLED).nonzero()[:, 0]
-        self._new[rows[fits], step[fits]] = reading[fits]
-        self._count[rows] = (step + 1).clamp(max=_RECALLED)
-
-    def recall(self, rows: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
-        assert self._old is not None
-        count = self._old_count[rows]
-        found = self._old[rows, step.minimum((count - 1).clamp(min=0))]
-        return torch.where((count > 0).reshape(-1, *[1] * (found.ndim - 1)), found, otherwise)
-
-
-def _bits(x: Tensor) -> Tensor:
-    """Torch cannot index unsigned 16-bit numbers, but the same bits as signed ones."""
-    return x.view(torch.int16) if x.dtype == torch.uint16 else x
-
-
-def _unbits(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.view(torch.uint16) if dtype == torch.uint16 else x
-
-
-def _put(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """A copy of x with other rows."""
-    return _unbits(_bits(x).index_copy(0, rows, _bits(values.to(x.dtype).contiguous())), x.dtype)
