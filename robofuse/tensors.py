@@ -13,7 +13,10 @@ def put(target: Tensor, rows: Tensor | int, values: Tensor) -> None:
     """`target[rows] = values` along the first axis; torch cannot index into uint16, but into the same bits as int16."""
     if target.dtype == torch.uint16:
         target, values = target.view(torch.int16), values.view(torch.int16)
-    target[rows] = values
+    if isinstance(rows, int):
+        target[rows] = values
+    else:
+        target.index_copy_(0, rows, values)  # a copy of whole rows, which indexing is not
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from robofuse.envs import World
 from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
 from robofuse.evaluate.conditions import dead
 from robofuse.evaluate.traces import Job, Traces
-from robofuse.faults import Injectors, Mix, Plan
+from robofuse.faults import Injector, Mix, Plan
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
 from robofuse.trained import make_world
 
@@ -70,7 +70,7 @@ def test_worlds_under_different_plans_get_what_a_world_under_each_plan_gets():
 
 
 def injectors(place, faults=None):
-    return Injectors(faults or Plan(), place.sensors, place.num_worlds, place.seed, 0.05)
+    return Injector(faults or Plan(), place.sensors, place.num_worlds, place.seed, 0.05)
 
 
 def test_what_was_observed_is_not_changed():

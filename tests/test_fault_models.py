@@ -104,3 +104,15 @@ def test_it_depends_on_seed_and_episode_alone(kind, name):
         differs |= not torch.equal(a[key], c[key])
     fixed = {"blackout", "freeze", "latency", "slow", "saturation", "quantisation", "cutoff", "compression", "defocus"}
     assert differs != (name in fixed | {"overexposure", "underexposure"})
+
+
+def test_holes_come_as_often_at_the_border_as_within():
+    sensor = BY_KIND["depth"]
+    injector = Injector(Plan.parse("depth:holes(0.6)", (sensor,)), (sensor,), 600, 1, 0.05)
+    injector.start(torch.arange(600), torch.arange(600))
+    flat = torch.full((600, *sensor.shape), 1000, dtype=torch.int32).to(torch.uint16)
+    gone = (injector.apply({"depth": flat})[0]["depth"].int() == 0).float().mean(0)[..., 0]
+    inner = gone[3:-3, 3:-3].mean()
+    border = torch.cat([gone[0], gone[-1], gone[:, 0], gone[:, -1]]).mean()
+    assert inner == pytest.approx(0.3, abs=0.02)  # 0.6 of the share of 0.5
+    assert border == pytest.approx(float(inner), abs=0.02)

@@ -1,4 +1,6 @@
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fault_models import SENSORS, STEPS, play, readings
 
-from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.faults import Fault, Injector, Plan, Strike, faults_for
 from robofuse.sensors import Sensor
 
 KINDS = {sensor.key: sensor.kind for sensor in SENSORS}
@@ -260,3 +262,40 @@ def test_yaml(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(ValueError, match=r"pip install 'robofuse\[yaml\]'"):
         plan.yaml()
+
+
+def test_a_fault_that_changes_shapes_is_told_by_name():
+    @dataclass(frozen=True)
+    class Cropped(Fault):
+        name: ClassVar[str] = "cropped"
+
+        def apply(self, reading, moment):
+            return reading[:, 1:]
+
+    proprio = tuple(sensor for sensor in SENSORS if sensor.key == "proprio")
+    injector = Injector(Plan((Strike("proprio", Cropped()),)), proprio, 2, 0, 0.05)
+    injector.start(torch.arange(2), torch.arange(2))
+    size = proprio[0].shape[0]
+    with pytest.raises(ValueError, match=rf"proprio:cropped made \(2, {size - 1}\) of readings of shape \(2, {size}\)"):
+        injector.apply({"proprio": torch.zeros(2, size)})
+
+
+def test_environments_with_plans_of_their_own_are_as_if_alone():
+    plans = [parse("proprio:drift"), Plan(), parse("proprio:noise(0.5)@1+proprio:drift"), parse("rgb:freeze@1")]
+
+    def play(plans):
+        injector, seen = Injector(Plan(), SENSORS, len(plans), 4, 0.05), []
+        numbers = torch.arange(len(plans))
+        injector.start(numbers, torch.zeros_like(numbers), plans)
+        for step in range(4):
+            if step:
+                injector.step()
+            reading = {sensor.key: torch.full((len(plans), *sensor.shape), step + 1).float() for sensor in SENSORS}
+            reading = {s.key: reading[s.key].int().to(getattr(torch, s.dtype)) for s in SENSORS}
+            seen.append(injector.apply(reading)[0])
+        return seen
+
+    together = play(plans)
+    for row, plan in enumerate(plans):
+        for alone, all_ in zip(play([plan]), together, strict=True):
+            assert all(torch.equal(alone[key][0], all_[key][row]) for key in alone)

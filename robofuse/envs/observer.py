@@ -9,7 +9,7 @@ from robofuse.dropout import Dropout, Law, Masker, hide
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
-from robofuse.faults import Injectors, Mix, Plan
+from robofuse.faults import Injector, Mix, Plan
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
 
 FaultsLike = Plan | Mix | str | Callable[[Sequence[Sensor]], Plan | Mix] | None
@@ -66,7 +66,7 @@ class Observer:
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
         plan = Plan.parse(faults, self.sensors) if isinstance(faults, str) else faults or Plan()
         plan = plan(self.sensors) if callable(plan) else plan
-        self.injector = Injectors(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases, True)
+        self.injector = Injector(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases, True)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
 
     def start(self, seed: int, ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from robofuse.faults.common import Blackout
     from robofuse.faults.fault import Fault, Moment
     from robofuse.faults.injector import Injector
-    from robofuse.faults.injectors import Injectors
     from robofuse.faults.mix import Mix
     from robofuse.faults.plan import Plan
     from robofuse.faults.strike import Strike
@@ -28,7 +27,6 @@ _HOME = {
     "parse_disable": "blackouts",
     "Fault": "fault",
     "Injector": "injector",
-    "Injectors": "injectors",
     "Mix": "mix",
     "Moment": "fault",
     "Plan": "plan",
@@ -42,7 +40,6 @@ __all__ = [
     "Blackout",
     "Fault",
     "Injector",
-    "Injectors",
     "Mix",
     "Moment",
     "Plan",

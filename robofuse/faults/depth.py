@@ -1,12 +1,13 @@
 """Faults of depth cameras, in metres; a pixel of 0 has no return."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from robofuse.faults.fault import Fault, Moment
 from robofuse.faults.rgb import planes_back, planes_last
@@ -26,18 +27,18 @@ class RangeFault(Fault):
         whole = not reading.is_floating_point()
         unit = 1000.0 if whole else 1.0
         image = planes_last(reading, moment.sensor)
-        wide = image.view(torch.int16).int() & 0xFFFF if image.dtype == torch.uint16 else image
-        metres = wide.float()[..., 0] / unit
-        broken = torch.where(metres > 0.0, self.metres(metres, moment), 0.0).clamp(min=0.0) * unit
+        metres = image[..., 0].float() / unit
+        # masks are floats here and below: bool ones take five times as long
+        there = torch.gt(metres, 0.0, out=torch.empty_like(metres))
+        broken = self.metres(metres, moment).clamp_(min=0.0).mul_(there).mul_(unit)
         if whole:
-            limit = 2**16 - 1 if reading.dtype == torch.uint16 else torch.iinfo(reading.dtype).max
-            broken = broken.round().masked_fill(broken > limit, 0.0)  # beyond its range it sees nothing
-            small = broken.int().to(torch.int16).view(torch.uint16) if reading.dtype == torch.uint16 else broken
-            broken = small.to(reading.dtype)
-        return planes_back(broken[..., None], moment.sensor)
+            beyond = torch.iinfo(reading.dtype).max + 1
+            broken = broken.clamp_(max=beyond).round_()
+            broken.mul_(torch.lt(broken, beyond, out=there))  # beyond its range it sees nothing
+        return planes_back(broken.to(reading.dtype)[..., None], moment.sensor)
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
-        """Distances (n, H, W), 0 = no return, and what becomes of them; pixels without a return stay so."""
+        """Distances (n, H, W), which may be changed in place; pixels without a return, of 0, stay so."""
         raise NotImplementedError
 
 
@@ -59,16 +60,15 @@ class Holes(RangeFault):
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
-        limit = 0.3 * (0.001 / 0.3) ** self.severity
-        blotch = functional.avg_pool2d(moment.grain(*depth.shape[1:])[:, None], 5, 1, 2, count_include_pad=False)[:, 0]
-        edge = -math.sqrt(2.0) * float(
-            torch.erfinv(torch.tensor(1.0 - 2.0 * min(self.severity * self.blotches, 0.999)))
-        )
-        gone = (slope(depth) > limit * depth) | (blotch * 5.0 < edge)
+        steepest = 0.3 * (0.001 / 0.3) ** self.severity
+        steep, blotch = slope(depth), moment.blotches(*depth.shape[1:])
+        left = torch.le(steep, depth * steepest, out=steep)
+        left.mul_(torch.ge(blotch, _edge(self.severity * self.blotches), out=blotch))
         colours = moment.beside(moment.sensor.key.replace("depth", "rgb"))
         if colours is not None and colours.dtype == torch.uint8 and colours.shape[1:3] == depth.shape[1:]:
-            gone |= colours.amax(dim=3) < 255.0 * 0.5 * self.severity
-        return depth.masked_fill(gone, 0.0)
+            brightest = colours[..., 0].maximum(colours[..., 1]).maximum(colours[..., 2]).float()
+            left.mul_(torch.ge(brightest, 255.0 * 0.5 * self.severity, out=brightest))
+        return depth.mul_(left)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class RangeNoise(RangeFault):
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
-        return depth + self.severity * self.deviation * depth.square() * moment.grain(*depth.shape[1:])
+        return depth.addcmul_(depth.square(), moment.grain(*depth.shape[1:]), value=self.severity * self.deviation)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Coarse(RangeFault):
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
         width = self.severity * self.step
-        return (depth / width).round() * width
+        return depth.div_(width).round_().mul_(width)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class CutOff(RangeFault):
 
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
-        return depth.masked_fill(depth > self.far * (self.near / self.far) ** self.severity, 0.0)
+        limit = self.far * (self.near / self.far) ** self.severity
+        return depth.mul_(torch.le(depth, limit, out=torch.empty_like(depth)))
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,8 @@ class FlyingPixels(RangeFault):
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
         # no return counts as far away, not as near
-        far = torch.where(depth > 0.0, depth, depth.amax(dim=(1, 2), keepdim=True))[:, None]
-        padded = functional.pad(far, (1, 1, 1, 1), mode="replicate")
-        behind, front = functional.max_pool2d(padded, 3, 1)[:, 0], -functional.max_pool2d(-padded, 3, 1)[:, 0]
+        far = torch.where(depth > 0.0, depth, depth.amax(dim=(1, 2), keepdim=True))
+        behind, front = _around(far, torch.maximum), _around(far, torch.minimum)
         drawn = moment.grain(*depth.shape[1:])
         mix = 0.5 + 0.5 * torch.erf(drawn / math.sqrt(2.0))  # uniform
         floats = (behind - front > self.edge) & (mix < self.severity * self.share)
@@ -169,11 +169,29 @@ class ScaleError(RangeFault):
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
         sign = torch.where(moment.uniform(1, 1, fixed=True) < 0.5, -1.0, 1.0)
-        return depth * (1.0 + sign * self.severity * self.share)
+        return depth.mul_(1.0 + sign * self.severity * self.share)
+
+
+def _edge(share: float) -> float:
+    """The number below which this share of standard normal numbers lies."""
+    return NormalDist().inv_cdf(min(max(share, 1e-9), 0.999))
+
+
+def _around(image: Tensor, most: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The largest, or smallest, of every pixel (n, H, W) and its eight neighbours."""
+    for axis in (1, 2):
+        size = image.shape[axis]
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, size - 1, 1)
+        before = torch.cat([first, image.narrow(axis, 0, size - 1)], dim=axis)
+        after = torch.cat([image.narrow(axis, 1, size - 1), last], dim=axis)
+        image = most(most(before, image), after)
+    return image
 
 
 def slope(depth: Tensor) -> Tensor:
     """The larger of the changes to the next pixel along x and y, (n, H, W)."""
-    dx = functional.pad((depth[:, :, 1:] - depth[:, :, :-1]).abs(), (0, 1))
-    dy = functional.pad((depth[:, 1:] - depth[:, :-1]).abs(), (0, 0, 0, 1))
-    return dx.maximum(dy)
+    steps = torch.zeros_like(depth)
+    steps[:, :, :-1] = (depth[:, :, 1:] - depth[:, :, :-1]).abs_()
+    down = steps[:, :-1]
+    torch.maximum(down, (depth[:, 1:] - depth[:, :-1]).abs_(), out=down)
+    return steps

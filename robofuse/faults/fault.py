@@ -3,11 +3,13 @@
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache, lru_cache
 from typing import ClassVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from robofuse.sensors import Kind, Sensor
 from robofuse.streams import Stream, bits, normal, shift, uniform
@@ -98,7 +100,6 @@ class Moment:
         since: int64 (n,), control steps since the fault set in; 0 at its first reading.
         step: int64 (n,), control steps since the episode's start.
         dt: seconds of a control step.
-        before: (n, …) of faults that hold: the last reading before it set in; the first one if there was none.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Moment:
         since: Tensor,
         step: Tensor,
         dt: float,
-        before: Tensor,
+        before: Callable[[], Tensor],
         past: Callable[[Tensor], Tensor],
         other: Callable[[Tensor], Tensor],
         beside: Callable[[str], Tensor | None],
@@ -115,10 +116,15 @@ class Moment:
         episode: Tensor,
         salt: int,
     ) -> None:
-        """See the class; `past`, `other` and `beside` look readings up, `salt` tells faults apart."""
-        self.sensor, self.since, self.step, self.dt, self.before = sensor, since, step, dt, before
-        self._past, self._other, self._beside = past, other, beside
+        """See the class; `before`, `past`, `other` and `beside` look readings up, `salt` tells faults apart."""
+        self.sensor, self.since, self.step, self.dt = sensor, since, step, dt
+        self._before, self._past, self._other, self._beside = before, past, other, beside
         self._seed, self._episode, self._salt = seed, episode, salt
+
+    @property
+    def before(self) -> Tensor:
+        """(n, …) of faults that hold: the last reading before it set in; the first one if there was none."""
+        return self._before()
 
     def beside(self, key: str) -> Tensor | None:
         """(n, …) the healthy reading of another sensor at the same time; None if there is no such sensor."""
@@ -146,13 +152,25 @@ class Moment:
 
     def grain(self, *shape: int, fixed: bool = False) -> Tensor:
         """As `normal`, for whole images: stretches of a bank of a million numbers, as hashing each would take long."""
-        place = shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)
+        place = self._place(fixed)
         lines = shape[0] if np.prod(shape) > _BANK // 8 else 1  # large images line by line, far from each other
         length = int(np.prod(shape)) // lines
         starts = _BANK - length
         spread = (place + torch.arange(lines, device=place.device) * 610_839_793) & (2**62 - 1)
         rows = _bank().as_strided((starts, length), (1, 1)).index_select(0, (spread % starts).flatten().cpu())
         return rows.to(self.step.device).reshape(-1, *shape)
+
+    def blotches(self, height: int, width: int, size: int = 5, fixed: bool = False) -> Tensor:
+        """As `grain`, float32 (n, height, width), but averaged over squares of `size` pixels; still standard normal."""
+        bank = _blotched(width, size, max(_BANK // width, 2 * height))
+        starts = len(bank) - height
+        pieces = bank.as_strided((starts, height * width), (width, 1))
+        found = pieces.index_select(0, (self._place(fixed)[:, 0] % starts).cpu())
+        return found.to(self.step.device).reshape(-1, height, width)
+
+    def _place(self, fixed: bool) -> Tensor:
+        """Where in a bank, int64 (n, 1), from 0 to 2⁶² − 1."""
+        return shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)
 
     def _draw(self, draw: Callable[..., Tensor], shape: Sequence[int], fixed: bool) -> Tensor:
         salt = self._salt + (1 if draw is normal else 0)
@@ -168,10 +186,14 @@ def salt_of(sensor: str, name: str, index: int) -> int:
     return (zlib.crc32(f"{sensor}:{name}:{index}".encode()) << 2) + (1 << 40)
 
 
-_cache: list[Tensor] = []
-
-
+@cache
 def _bank() -> Tensor:
-    if not _cache:
-        _cache.append(torch.randn(_BANK, generator=torch.Generator().manual_seed(0xFA017)))
-    return _cache[0]
+    return torch.randn(_BANK, generator=torch.Generator().manual_seed(0xFA017))
+
+
+@lru_cache(maxsize=8)
+def _blotched(width: int, size: int, rows: int) -> Tensor:
+    """Standard normal numbers (rows, width), averaged over squares that go around at the borders."""
+    white = torch.randn(1, 1, rows, width, generator=torch.Generator().manual_seed(0xB107C4))
+    around = functional.pad(white, (size // 2, (size - 1) // 2) * 2, mode="circular")
+    return size * functional.avg_pool2d(around, size, 1)[0, 0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robofuse.dropout.spaces import sensed
-from robofuse.faults.injectors import Injectors
+from robofuse.faults.injector import Injector
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors
@@ -18,7 +18,7 @@ _DT = 0.05  # seconds, of robofuse's own environments
 
 
 class Breaker:
-    """`Injectors` for arrays.
+    """`Injector` for arrays.
 
     Attributes:
         sensed: the space with `available`, and its keys.
@@ -43,7 +43,7 @@ class Breaker:
         # a wrapper in between may have left keys out, or moved the channels
         sensors = tuple(replace(known.get(one.key, one), shape=one.shape, dtype=one.dtype) for one in found)
         plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
-        self.injector = Injectors(plan, sensors, num, seed, dt or _DT)
+        self.injector = Injector(plan, sensors, num, seed, dt or _DT)
         plans = plan.plans if isinstance(plan, Mix) else (plan,)
         self.struck = frozenset(strike.sensor for each in plans for strike in each if strike.fault.severity)
         self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]

@@ -1,28 +1,25 @@
-"""Breaks the sensors of N environments: one implementation for World and wrappers."""
+"""Breaks the sensors of N environments, each under its own plan: one implementation for World and wrappers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from robofuse.faults.fault import Moment, salt_of
-from robofuse.faults.memory import Recall, Ring, bits, put_rows, unbits
+from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
+from robofuse.faults.running import Running
 from robofuse.faults.strike import Strike
 from robofuse.sensors import Sensor
-from robofuse.streams import Stream, check_seed, uniform
-from robofuse.tensors import take
-
-_NEVER = torch.iinfo(torch.int64).max
+from robofuse.streams import check_seed
+from robofuse.tensors import put, take
 
 
 class Injector:
     """Faults in N environments, a function of (seed, episode, control step) and the readings.
 
     Attributes:
-        plan: what breaks; strikes of severity 0 are left out.
+        faults: what breaks unless `start` is told otherwise.
         keys: the M sensors, in the order of `available`.
         seed: of the faults; to change it, set it and start an episode in every environment.
         struck: bool (N, M), which sensors the last `apply` has broken.
@@ -30,7 +27,7 @@ class Injector:
 
     def __init__(
         self,
-        plan: Plan,
+        faults: Plan | Mix,
         sensors: Sequence[Sensor],
         num: int,
         seed: int,
@@ -41,7 +38,7 @@ class Injector:
         """Everything is healthy until an episode starts.
 
         Args:
-            plan: what breaks.
+            faults: what breaks.
             sensors: what there is.
             num: N.
             seed: of the faults.
@@ -50,28 +47,62 @@ class Injector:
             cameras_move: whether the caller moves cameras as `knocks` says, before it reads them.
 
         Raises:
-            ValueError: the plan does not fit the sensors.
+            ValueError: the faults do not fit the sensors.
         """
-        plan.check(sensors, phases, cameras_move)
-        self.plan = replace(plan, strikes=tuple(strike for strike in plan if strike.fault.severity))
-        self.keys, self.seed, self._dt, self._phases = [s.key for s in sensors], check_seed(seed), dt, list(phases)
-        self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        faults.check(sensors, phases, cameras_move)
+        self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
         self.struck = torch.zeros(num, len(sensors), dtype=torch.bool)
-        by_key, count = {sensor.key: sensor for sensor in sensors}, {}
-        self._running: list[_Running] = []
-        for strike in self.plan:
-            named = (strike.sensor, strike.fault.name)
-            count[named] = count.get(named, -1) + 1
-            back = round(strike.fault.history / dt)
-            self._running.append(_Running(strike, by_key[strike.sensor], num, salt_of(*named, count[named]), back))
+        self._sensors, self._dt, self._phases = {s.key: s for s in sensors}, dt, list(phases)
+        self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        self._under: list[Plan] = [Plan()] * num
+        self._of: list[list[Running]] = [[] for _ in range(num)]  # the strikes of each environment's plan
+        self._running: dict[tuple[int, int, Strike], Running] = {}  # by place in the plan, which comes first
 
-    def start(self, rows: Tensor, episode: Tensor) -> None:
-        """Begin episodes; `rows` int64 (n,) environments, `episode` int64 (n,) numbers."""
-        if not self._running or not len(rows):
-            return
-        self._episode[rows], self._step[rows] = episode, 0
-        for running in self._running:
-            running.start(rows, self.seed, episode)
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can break until the next episode starts."""
+        return not self._running
+
+    def start(self, rows: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+        """Begin episodes.
+
+        Args:
+            rows: int64 (n,), environments.
+            episode: int64 (n,), their numbers.
+            plans: n, what breaks in each; by default what `faults` says.
+        """
+        if plans is None:
+            plans = self.faults.draw(self.seed, episode) if isinstance(self.faults, Mix) else [self.faults] * len(rows)
+        self._episode[rows], self._step[rows], self.struck[rows] = episode, 0, False
+        begins: dict[Running, list[int]] = {}
+        for place, (row, plan) in enumerate(zip(rows.tolist(), plans, strict=True)):
+            if plan is not self._under[row]:
+                self._change(row, plan)
+            for running in self._of[row]:
+                begins.setdefault(running, []).append(place)
+        for running, places in begins.items():
+            running.start(rows[places], self.seed, episode[places])
+
+    def _change(self, row: int, plan: Plan) -> None:
+        """The environment is under this plan from now on."""
+        self._under[row], count, now = plan, dict[tuple[str, str], int](), list[Running]()
+        for place, strike in enumerate(strike for strike in plan if strike.fault.severity):
+            named = (strike.sensor, strike.fault.name)
+            index = count[named] = count.get(named, -1) + 1
+            running = self._running.get((place, index, strike))
+            if running is None:
+                sensor = self._sensors[strike.sensor]
+                running = Running(strike, sensor, len(self._under), salt_of(*named, index), self._dt, self._phases)
+                self._running[place, index, strike] = running
+            now.append(running)
+        for running in self._of[row]:
+            running.leave(row)
+        for running in now:
+            running.join(row)
+        self._of[row] = now
+        # what no environment has any more is forgotten; first strikes of plans come first
+        self._running = {key: self._running[key] for key in sorted(self._running, key=lambda key: key[0])}
+        self._running = {key: running for key, running in self._running.items() if len(running)}
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
@@ -89,21 +120,16 @@ class Injector:
         Yields:
             Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
         """
-        rows = torch.arange(len(self._step)) if rows is None else rows
-        for running in self._running:
+        for running in self._running.values():
             if not running.strike.fault.moves_camera:
                 continue
-            since = self._since(running, rows, phase)
-            running.since[rows] = since
+            places, lanes = running.among(rows)
+            since = self._since(running, places, lanes, phase)
+            running.since[lanes] = since
             struck = (since >= 0).nonzero()[:, 0]
             if len(struck):
-                moment = self._moment(running, torch.zeros(len(rows)), {}, rows, struck, since)
-                yield running.strike.sensor, rows[struck], *running.strike.fault.offset(moment)
-
-    def _since(self, running: "_Running", rows: Tensor, phase: Tensor | None) -> Tensor:
-        strike = running.strike
-        reached = None if strike.phase is None or phase is None else phase >= self._phases.index(strike.phase)
-        return running.follow(rows, self._step[rows], reached, self.seed, self._episode[rows])
+                moment = self._moment(running, lanes[struck], since[struck])
+                yield running.strike.sensor, lanes[struck], *running.strike.fault.offset(moment)
 
     def apply(
         self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
@@ -119,126 +145,86 @@ class Injector:
 
         Returns:
             The same keys, with fresh tensors where anything broke; int8 (n, M), 0 where an announced fault is.
+
+        Raises:
+            ValueError: a fault returned another shape than it was given.
         """
-        rows = torch.arange(len(self._step)) if rows is None else rows
-        arrived, told = dict(readings), torch.ones(len(rows), len(self.keys), dtype=torch.int8)
-        self.struck[rows] = False
-        for running in self._running:
-            strike, column = running.strike, self.keys.index(running.strike.sensor)
-            moved = strike.fault.moves_camera
-            since = running.since[rows] if moved else self._since(running, rows, phase)
-            active = since >= 0
-            reading = arrived[strike.sensor]
-            # what a fault remembers is what it was given, after the faults before it in the plan
-            if strike.fault.holds:
-                running.hold(bits(reading), rows, ~active)
-            for memory in (running.past, running.recalled):
-                if memory is not None:
-                    memory.push(bits(reading), rows, self._step[rows])
-            hit = active if live is None else active & live[:, column]
-            struck = hit.nonzero()[:, 0]
-            if not len(struck):
+        count = len(self._under) if rows is None else len(rows)
+        arrived, told = dict(readings), torch.ones(count, len(self.keys), dtype=torch.int8)
+        self.struck[slice(None) if rows is None else rows] = False
+        fresh: set[str] = set()  # sensors of which `arrived` holds a copy
+        for running in self._running.values():
+            places, lanes = running.among(rows)
+            if not len(places):
                 continue
-            self.struck[rows[struck], column] = True
+            strike, key, column = running.strike, running.strike.sensor, self.keys.index(running.strike.sensor)
+            moved = strike.fault.moves_camera
+            since = running.since[lanes] if moved else self._since(running, places, lanes, phase)
+            hit = since >= 0
+            # what a fault remembers is what it was given, after the faults before it in the plan
+            running.remember(arrived[key], places, lanes, ~hit, self._step[lanes])
+            hit = hit if live is None else hit & live[places, column]
+            at = hit.nonzero()[:, 0]
+            if not len(at):
+                continue
+            places, lanes = places[at], lanes[at]
+            self.struck[lanes, column] = True
             if strike.told:
-                told[struck, column] = 0
+                told[places, column] = 0
             if moved:
                 continue  # the camera took its picture from there
-            broken = strike.fault.apply(
-                take(reading, struck), self._moment(running, reading, readings, rows, struck, since)
-            )
-            arrived[strike.sensor] = put_rows(reading, struck, broken)
+            given = take(arrived[key], places)
+            shape, dtype = given.shape, given.dtype
+            moment = self._moment(running, lanes, since[at], arrived[key], readings, places)
+            broken = strike.fault.apply(given, moment)
+            if broken.shape != shape:
+                raise ValueError(f"{strike} made {tuple(broken.shape)} of readings of shape {tuple(shape)}")
+            broken = broken.to(dtype)
+            if len(places) == count:
+                arrived[key] = broken.contiguous()
+            else:
+                if key not in fresh:
+                    arrived[key] = arrived[key].clone()
+                put(arrived[key], places, broken)
+            fresh.add(key)
         return arrived, told
+
+    def _since(self, running: Running, places: Tensor, lanes: Tensor, phase: Tensor | None) -> Tensor:
+        here = None if phase is None else phase[places]
+        return running.follow(lanes, self._step[lanes], here, self.seed, self._episode[lanes])
 
     def _moment(
         self,
-        running: "_Running",
-        reading: Tensor,
-        readings: Mapping[str, Tensor],
-        rows: Tensor,
-        struck: Tensor,
+        running: Running,
+        lanes: Tensor,
         since: Tensor,
+        arrived: Tensor | None = None,
+        readings: Mapping[str, Tensor] | None = None,
+        places: Tensor | None = None,
     ) -> Moment:
-        worlds, dtype = rows[struck], reading.dtype
-        step = self._step[worlds]
-        before = unbits(running.held[worlds], dtype) if running.held is not None else take(reading, struck)
+        """For environments `lanes`, whose readings stand at `places`; knocks come before there are any."""
+        step = self._step[lanes]
 
-        def past(age: Tensor) -> Tensor:
-            if running.past is None:
-                return take(reading, struck)
-            return unbits(running.past.look(worlds, step, age), dtype)
-
-        def other(otherwise: Tensor) -> Tensor:
-            if running.recalled is None:
-                return otherwise
-            return unbits(running.recalled.recall(worlds, step, bits(otherwise)), dtype)
+        def present() -> Tensor:
+            assert arrived is not None
+            assert places is not None
+            return take(arrived, places)
 
         def beside(name: str) -> Tensor | None:
-            return take(readings[name], struck) if name in readings and name != running.sensor.key else None
+            if readings is None or places is None or name not in readings or name == running.sensor.key:
+                return None
+            return take(readings[name], places)
 
         return Moment(
-            running.sensor, since[struck], step, self._dt, before, past, other, beside, self.seed,
-            self._episode[worlds], running.salt,
-        )  # fmt: skip
-
-
-@dataclass
-class _Running:
-    """One strike in N environments."""
-
-    strike: Strike
-    sensor: Sensor
-    num: int
-    salt: int
-    back: int  # control steps that it looks back
-
-    def __post_init__(self) -> None:
-        self.held: Tensor | None = None
-        self.past = Ring(self.num, self.back + 1) if self.back else None
-        self.recalled = Recall(self.num) if self.strike.fault.recalls else None
-        self._wait = torch.zeros(self.num, dtype=torch.int64)  # steps after the phase, or the episode's start
-        self._first = torch.full((self.num,), _NEVER)  # the first step of the fault, once it is known
-        self._began = torch.full((self.num,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
-        self._fresh = torch.ones(self.num, dtype=torch.bool)
-        self.since = torch.full((self.num,), -1, dtype=torch.int64)  # of what moves cameras, as `knocks` found it
-        self._draw = partial(uniform, stream=Stream.FAULTS, count=1, salt=self.salt + 3)
-
-    def start(self, rows: Tensor, seed: int, episode: Tensor) -> None:
-        strike, wait = self.strike, torch.full_like(rows, self.strike.step)
-        if strike.until is not None:
-            drawn = self._draw(seed=seed, episode=episode, step=1 << 40)[:, 0]
-            wait = strike.step + (drawn * (strike.until - strike.step + 1)).long()
-        self._wait[rows], self._began[rows], self._fresh[rows] = wait, -1, True
-        if self.recalled is not None:
-            self.recalled.start(rows)
-        self._first[rows] = wait if strike.phase is None else _NEVER
-
-    def follow(self, rows: Tensor, step: Tensor, reached: Tensor | None, seed: int, episode: Tensor) -> Tensor:
-        """Control steps since the fault set in, int64 (n,), −1 where it is not there."""
-        if reached is not None:
-            now = reached & (self._first[rows] == _NEVER)
-            self._first[rows] = torch.where(now, step + self._wait[rows], self._first[rows])
-        first = self._first[rows]
-        there = step >= first
-        if self.strike.lasts is not None:
-            there &= step - first < self.strike.lasts
-        bursts = self.strike.bursts or self.strike.fault.bursts()
-        if bursts is None:
-            return torch.where(there, step - first, -1)
-        on, gap = bursts
-        drawn, began = self._draw(seed=seed, episode=episode, step=step)[:, 0], self._began[rows]
-        stays = drawn >= 1.0 / on
-        # at its first step the process is where it is in the long run
-        comes = drawn < torch.where(step == first, on / (on + gap), 1.0 / gap)
-        burst = there & torch.where(began >= 0, stays, comes)
-        began = torch.where(burst, torch.where(began >= 0, began, step), -1)
-        self._began[rows] = began
-        return torch.where(burst, step - began, -1)
-
-    def hold(self, reading: Tensor, rows: Tensor, healthy: Tensor) -> None:
-        """Remember the last reading before the fault; of an episode that begins with it, the first one."""
-        if self.held is None:
-            self.held = reading.new_zeros(self.num, *reading.shape[1:])
-        keep = (healthy | self._fresh[rows]).nonzero()[:, 0]
-        self.held[rows[keep]] = reading[keep]
-        self._fresh[rows] = False
+            running.sensor,
+            since,
+            step,
+            self._dt,
+            before=lambda: running.before(lanes) if running.strike.fault.holds else present(),
+            past=lambda age: running.past(lanes, step, age) if running.strike.fault.history else present(),
+            other=lambda otherwise: running.other(lanes, step, otherwise),
+            beside=beside,
+            seed=self.seed,
+            episode=self._episode[lanes],
+            salt=running.salt,
+        )

@@ -1,73 +1,91 @@
-"""What faults remember: readings of N environments, on the bits of any dtype."""
+"""What faults remember: readings of N environments."""
 
 import torch
 from torch import Tensor
 
+from robofuse.tensors import put, take
+
 _RECALLED = 128  # steps of an episode that `Moment.other` can recall; beyond them the last one stays
 
 
+class Held:
+    """The last reading of one sensor before it broke."""
+
+    def __init__(self, num: int) -> None:
+        """Nothing is known of `num` environments."""
+        self._num, self._last = num, None
+        self._fresh = torch.ones(num, dtype=torch.bool)  # nothing was read in this episode
+
+    def start(self, lanes: Tensor) -> None:
+        """Episodes begin."""
+        self._fresh[lanes] = True
+
+    def push(self, readings: Tensor, places: Tensor, lanes: Tensor, healthy: Tensor) -> None:
+        """Readings at `places` are of environments `lanes`; kept if healthy, or the first ones of their episode."""
+        if self._last is None:
+            self._last = readings.new_zeros(self._num, *readings.shape[1:])
+        keep = (healthy | self._fresh[lanes]).nonzero()[:, 0]
+        if len(keep):
+            put(self._last, lanes[keep], take(readings, places[keep]))
+            self._fresh[lanes] = False
+
+    def look(self, lanes: Tensor) -> Tensor:
+        """Readings (m, …)."""
+        assert self._last is not None
+        return take(self._last, lanes)
+
+
 class Ring:
-    """The last readings of one sensor in N environments."""
+    """The last readings of one sensor."""
 
     def __init__(self, num: int, length: int) -> None:
         """The last `length` readings of `num` environments."""
         self._num, self._length, self._ring = num, length, None
 
-    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
-        """Readings (n, …) of environments int64 (n,) at their control steps."""
+    def push(self, readings: Tensor, places: Tensor, lanes: Tensor, step: Tensor) -> None:
+        """Readings at `places` are of environments `lanes` at their control steps."""
         if self._ring is None:
             # untouched memory costs nothing: only the rows that are used
-            self._ring = reading.new_empty(self._num, self._length, *reading.shape[1:])
-        self._ring[rows, step % self._length] = reading
+            self._ring = readings.new_empty(self._num * self._length, *readings.shape[1:])
+        put(self._ring, lanes * self._length + step % self._length, take(readings, places))
 
-    def look(self, rows: Tensor, step: Tensor, age: Tensor) -> Tensor:
+    def look(self, lanes: Tensor, step: Tensor, age: Tensor) -> Tensor:
         """Readings of `age` control steps ago, never from before the episode."""
         assert self._ring is not None
         age = age.clamp(min=0, max=self._length - 1).minimum(step)
-        return self._ring[rows, (step - age) % self._length]
+        return take(self._ring, lanes * self._length + (step - age) % self._length)
 
 
 class Recall:
-    """The first readings of the present episode and of the one before, in N environments."""
+    """The first readings of the present episode and of the one before."""
 
     def __init__(self, num: int) -> None:
         """Nothing is known of `num` environments."""
-        self._num, self._new, self._old = num, None, None
-        self._count, self._old_count = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        self._num, self._both = num, None
+        self._now = torch.zeros(num, dtype=torch.int64)  # which half is the present episode
+        self._count = torch.zeros(num, 2, dtype=torch.int64)
 
-    def start(self, rows: Tensor) -> None:
+    def start(self, lanes: Tensor) -> None:
         """Episodes begin: what was the present one is the one before."""
-        if self._new is not None and self._old is not None:
-            self._old[rows], self._old_count[rows] = self._new[rows], self._count[rows]
-        self._count[rows] = 0
+        self._now[lanes] = 1 - self._now[lanes]
+        self._count[lanes, self._now[lanes]] = 0
 
-    def push(self, reading: Tensor, rows: Tensor, step: Tensor) -> None:
-        """Readings (n, …) of environments int64 (n,) at their control steps."""
-        if self._new is None:
-            self._new = reading.new_zeros(self._num, _RECALLED, *reading.shape[1:])
-            self._old = torch.zeros_like(self._new)
+    def push(self, readings: Tensor, places: Tensor, lanes: Tensor, step: Tensor) -> None:
+        """Readings at `places` are of environments `lanes` at their control steps."""
+        if self._both is None:
+            self._both = readings.new_empty(self._num * 2 * _RECALLED, *readings.shape[1:])
         fits = (step < _RECALLED).nonzero()[:, 0]
-        self._new[rows[fits], step[fits]] = reading[fits]
-        self._count[rows] = (step + 1).clamp(max=_RECALLED)
+        now = self._now[lanes]
+        put(self._both, ((lanes * 2 + now) * _RECALLED + step)[fits], take(readings, places[fits]))
+        self._count[lanes, now] = (step + 1).clamp(max=_RECALLED)
 
-    def recall(self, rows: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
+    def look(self, lanes: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
         """What the episode before read at these steps; `otherwise` where there was none."""
-        assert self._old is not None
-        count = self._old_count[rows]
-        found = self._old[rows, step.minimum((count - 1).clamp(min=0))]
-        return torch.where((count > 0).reshape(-1, *[1] * (found.ndim - 1)), found, otherwise)
-
-
-def bits(x: Tensor) -> Tensor:
-    """Torch cannot index unsigned 16-bit numbers, but the same bits as signed ones."""
-    return x.view(torch.int16) if x.dtype == torch.uint16 else x
-
-
-def unbits(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The reading whose bits these are."""
-    return x.view(torch.uint16) if dtype == torch.uint16 else x
-
-
-def put_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """A copy of x with other rows."""
-    return unbits(bits(x).index_copy(0, rows, bits(values.to(x.dtype).contiguous())), x.dtype)
+        assert self._both is not None
+        old = 1 - self._now[lanes]
+        count = self._count[lanes, old]
+        known = (count > 0).nonzero()[:, 0]
+        found = (lanes * 2 + old) * _RECALLED + step.minimum(count - 1)
+        otherwise = otherwise.clone()
+        put(otherwise, known, take(self._both, found[known]))
+        return otherwise

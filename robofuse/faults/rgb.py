@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -34,13 +35,15 @@ class ColourFault(Fault):
     def apply(self, reading: Tensor, moment: Moment) -> Tensor:
         """Colours out of the sensor's dtype and back, rounded and clipped."""
         top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(moment.sensor)
-        image = planes_last(reading, moment.sensor).float() / top
-        image[..., :3] = self.colours(image[..., :3], moment).clamp(0.0, 1.0)  # and transparency as it is
-        image = image * top
-        return planes_back(image if reading.is_floating_point() else image.round().to(reading.dtype), moment.sensor)
+        image = planes_last(reading, moment.sensor).float().mul_(1.0 / top)
+        broken = self.colours(image[..., :3], moment).clamp_(0.0, 1.0).mul_(top)
+        broken = broken if reading.is_floating_point() else broken.round_()
+        if image.shape[3] == 4:  # transparency as it is
+            broken = torch.cat([broken, planes_last(reading, moment.sensor)[..., 3:]], dim=3)
+        return planes_back(broken.to(reading.dtype), moment.sensor)
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
-        """Float images (n, H, W, C) in [0, 1], and what becomes of them; values beyond are clipped."""
+        """Float images (n, H, W, C) in [0, 1], which may be changed in place; values beyond are clipped."""
         raise NotImplementedError
 
 
@@ -62,7 +65,7 @@ class Gaussian(ColourFault):
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
-        return image + self.severity * self.deviation * moment.grain(*image.shape[1:])
+        return image.add_(moment.grain(*image.shape[1:]), alpha=self.severity * self.deviation)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Shot(ColourFault):
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
-        return image + self.severity * (image / self.photons).sqrt() * moment.grain(*image.shape[1:])
+        return image.addcmul_(image.sqrt(), moment.grain(*image.shape[1:]), value=self.severity / self.photons**0.5)
 
 
 @dataclass(frozen=True)
@@ -97,20 +100,19 @@ class MotionBlur(ColourFault):
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
-        n, height, width, _ = image.shape
-        angle = math.pi * moment.uniform(1)[:, 0]
-        reach = torch.linspace(-0.5, 0.5, 2 * max(1, round(self.severity * self.length * height / 2)) + 1)
-        total = torch.zeros_like(image)
-        planes = image.permute(0, 3, 1, 2)
-        for t in reach.tolist():
-            shift = 2.0 * t * self.severity * self.length * height
-            theta = torch.eye(2, 3, device=image.device).repeat(n, 1, 1)
-            theta[:, 0, 2], theta[:, 1, 2] = shift * angle.cos() / width, shift * angle.sin() / height
-            grid = functional.affine_grid(theta, [n, 1, height, width], align_corners=False)
-            total += functional.grid_sample(planes, grid, padding_mode="border", align_corners=False).permute(
-                0, 2, 3, 1
-            )
-        return total / len(reach)
+        height, width = image.shape[1:3]
+        length = self.severity * self.length * height
+        angle, border = math.pi * moment.uniform(1), math.ceil(length / 2)
+        reach = torch.linspace(-length / 2, length / 2, 2 * max(1, round(length / 2)) + 1, device=image.device)
+        right = (border + reach * angle.cos()).round().int().tolist()
+        down = (border + reach * angle.sin()).round().int().tolist()
+        planes = functional.pad(image.permute(0, 3, 1, 2), (border,) * 4, mode="replicate")
+        planes = planes.permute(0, 2, 3, 1).contiguous()
+        blurred = torch.zeros_like(image)
+        for total, picture, xs, ys in zip(blurred, planes, right, down, strict=True):
+            for x, y in zip(xs, ys, strict=True):  # to whole pixels
+                total += picture[y : y + height, x : x + width]
+        return blurred.div_(len(reach))
 
 
 @dataclass(frozen=True)
@@ -129,16 +131,8 @@ class Defocus(ColourFault):
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
         sigma = self.severity * self.width * image.shape[1]
-        radius = max(1, math.ceil(3.0 * sigma))
-        x = torch.arange(-radius, radius + 1, device=image.device)
-        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-        kernel = kernel / kernel.sum()
-        planes = image.permute(0, 3, 1, 2)
-        channels = planes.shape[1]
-        for shape, pad in (((1, 1, -1, 1), (0, 0, radius, radius)), ((1, 1, 1, -1), (radius, radius, 0, 0))):
-            padded = functional.pad(planes, pad, mode="replicate")
-            planes = functional.conv2d(padded, kernel.view(shape).repeat(channels, 1, 1, 1), groups=channels)
-        return planes.permute(0, 2, 3, 1)
+        down, across = (_blur(size, sigma).to(image.device) for size in image.shape[1:3])
+        return torch.einsum("nyxc,vy,ux->nvuc", image, down, across)
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ class Exposure(ColourFault):
 
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
-        return image * 2.0 ** (self.severity * self.stops)
+        return image.mul_(2.0 ** (self.severity * self.stops))
 
 
 @dataclass(frozen=True)
@@ -186,7 +180,7 @@ class Glare(ColourFault):
         place = moment.uniform(2, fixed=True)
         x, y = x - place[:, :1, None] * image.shape[2] / image.shape[1], y - place[:, 1:, None]
         spot = torch.exp(-0.5 * (x.square() + y.square()) / (self.severity * self.radius) ** 2)
-        return image + 2.0 * self.severity * spot[..., None]
+        return image.add_(spot[..., None], alpha=2.0 * self.severity)
 
 
 @dataclass(frozen=True)
@@ -216,7 +210,7 @@ class Occlusion(ColourFault):
         inside = ((x - left).remainder(aspect) < self.severity * self.size) & (
             (y - upper).remainder(1.0) < self.severity * self.size
         )
-        return torch.where(inside[..., None], 0.05, image)
+        return image.masked_fill_(inside[..., None], 0.05)
 
 
 @dataclass(frozen=True)
@@ -244,7 +238,7 @@ class DeadPixels(ColourFault):
         """See `ColourFault.colours`."""
         drawn = moment.grain(*image.shape[1:3], fixed=True)
         edge = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(1.0 - self.severity * self.share)))
-        return torch.where(drawn[..., None].abs() > edge, (drawn > 0.0).float()[..., None], image)
+        return image.masked_fill_((drawn > edge)[..., None], 1.0).masked_fill_((drawn < -edge)[..., None], 0.0)
 
 
 @dataclass(frozen=True)
@@ -262,7 +256,7 @@ class DeadLines(ColourFault):
     def colours(self, image: Tensor, moment: Moment) -> Tensor:
         """See `ColourFault.colours`."""
         dead = moment.uniform(image.shape[1], fixed=True) < self.severity * self.share
-        return image.masked_fill(dead[:, :, None, None], 0.0)
+        return image.masked_fill_(dead[:, :, None, None], 0.0)
 
 
 @dataclass(frozen=True)
@@ -281,7 +275,7 @@ class ColourCast(ColourFault):
         """See `ColourFault.colours`."""
         factors = 2.0 ** (self.severity * self.stops * moment.normal(image.shape[3], fixed=True))
         factors[:, 1 : image.shape[3] - 1] = 1.0
-        return image * factors[:, None, None, :]
+        return image.mul_(factors[:, None, None, :])
 
 
 @dataclass(frozen=True)
@@ -302,6 +296,17 @@ class Compression(ColourFault):
             assert unpacked is not None
             picture[:] = unpacked[..., ::-1]
         return torch.from_numpy(pictures).to(image.device).float() / 255.0
+
+
+@lru_cache(maxsize=16)
+def _blur(size: int, sigma: float) -> Tensor:
+    """(size, size) weights of each pixel of a line in each pixel of the blurred line; the border is repeated."""
+    reach = max(1, math.ceil(3.0 * sigma))
+    weights = torch.zeros(size, size)
+    at = torch.arange(size)
+    for x in range(-reach, reach + 1):
+        weights[at, (at + x).clamp(0, size - 1)] += math.exp(-0.5 * (x / sigma) ** 2)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def _axes(image: Tensor) -> tuple[Tensor, Tensor]:
