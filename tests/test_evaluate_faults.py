@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from helpers import same
@@ -11,7 +12,9 @@ from lab import KEYS, WORLD, Fake
 from robofuse import cli, policies
 from robofuse.envs import World
 from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
+from robofuse.evaluate.compare import compare
 from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.met import trained_on
 from robofuse.evaluate.traces import Job, Traces
 from robofuse.faults import Injector, Mix, Plan
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
@@ -332,3 +335,31 @@ def test_compare_plays_the_same_for_each(fake, tmp_path, capsys):
 def test_policies_of_one_name_are_refused(fake, tmp_path):
     with pytest.raises(ValueError, match="two policies are called fake"):
         run_evaluate(Evaluate("fake", compare=("fake",), out=tmp_path))
+
+
+def test_many_conditions_are_compared_by_group():
+    names = ["all", *(f"force:bias({i / 100})" for i in range(1, 61))]
+    groups = dict.fromkeys(names, "fault") | {"all": "all"}
+    rng = np.random.default_rng(0)
+    results = {p: {n: list(rng.random(20) < rate) for n in names} for p, rate in (("good", 0.9), ("bad", 0.3))}
+    table, text = compare(results, groups)
+    lines = [list(column.cells) for column in table.columns]
+    assert lines[0] == ["all (1)", "fault (60)"]
+    share = np.mean([results["bad"][n] for n in names[1:]])
+    assert lines[2][1].startswith(f"{share:.1%} (")
+    gain = np.mean([results["good"][n] for n in names[1:]]) - share
+    assert f"good {gain:+.1%} (" in lines[2][1]
+    good, bad = (np.array([results[p][n] for n in names[1:]], float) for p in ("good", "bad"))
+    better = np.mean([(g[:, None] > b).mean() + 0.5 * (g[:, None] == b).mean() for g, b in zip(good, bad, strict=True)])
+    assert f"better with probability {better:.2f}" in lines[2][1]
+    assert len(text.splitlines()) == 1 + 2 * len(names)
+
+
+def test_what_was_met_in_training_is_told():
+    sensors = world(1).sensors
+    card = lambda *plans: {"options": {"hiding": {"faults": list(plans)}}}  # noqa: E731
+    assert trained_on(card("force:bias+proprio:noise", "force:bias(0.3)@4"), sensors) == ["force:bias", "proprio:noise"]
+    known = trained_on(card("standard"), sensors)
+    assert "force:bias" in known and "force:drift" not in known and "proprio:nan" not in known
+    assert trained_on({"options": {"hiding": {}}}, sensors) == []
+    assert trained_on({"algorithm": "script"}, sensors) is None and trained_on(card("gone.yaml"), sensors) is None

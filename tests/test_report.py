@@ -258,6 +258,29 @@ def test_a_policy_beside_itself_does_not_differ(tmp_path):
     assert all(change.difference.value == 0 and not change.sure for change in found.changes)
 
 
+def test_faults_of_the_training_and_new_ones(tmp_path):
+    for name, met, skill in (("plain", [], 0.7), ("broken", ["rgb:noise", "rgb:freeze"], 0.9)):
+        make(tmp_path / name, name, skill=skill)
+        record = json.loads((tmp_path / name / "evaluation.json").read_text())
+        (tmp_path / name / "evaluation.json").write_text(json.dumps({**record, "trained_on": met}))
+    page = words(page_of(tmp_path / "plain", tmp_path / "broken"))
+    rows = {(row["policy"], row["faults"]): row for row in read(tmp_path / "report_files" / "known.csv")}
+    for name in ("plain", "broken"):
+        won = rates(tmp_path / name)
+        met = [text for text in won if text.startswith(("rgb:noise", "rgb:freeze")) and "+" not in text]
+        new = [text for text in won if ":" in text and "+" not in text and text not in met]
+        assert len(met) == 8 and len(new) == 9
+        for title, names in (("met in training", met), ("new", new)):
+            assert float(rows[name, title]["mean"]) == pytest.approx(np.mean([won[text] for text in names]))
+    assert "Met in training: rgb:freeze, rgb:noise" in page and "New: depth:freeze, depth:holes, force:bias" in page
+    gain = float(rows["broken", "new"]["mean"]) - float(rows["plain", "new"]["mean"])
+    assert f"[{points(gain)}:" in page and "2 faults" in page and "no faults" in page
+    (tmp_path / "plain" / "evaluation.json").write_text(json.dumps(record | {"trained_on": None}))
+    assert "cannot be told" in words(page_of(tmp_path / "plain", tmp_path / "broken"))
+    (tmp_path / "plain" / "evaluation.json").write_text(json.dumps({**record, "trained_on": []}))
+    assert "Faults of the training" not in page_of(tmp_path / "plain")
+
+
 @pytest.mark.parametrize("what, value", [("seed", 5), ("task", "Grasp"), ("robot", "arm")])
 def test_other_scenes_are_not_put_side_by_side(tmp_path, what, value):
     make(tmp_path / "a"), make(tmp_path / "b")

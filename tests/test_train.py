@@ -373,6 +373,14 @@ def test_faults_to_train_on_reach_the_observation():
     healthy.close()
 
 
+def test_plans_from_files_are_spelled_out(tmp_path):
+    (tmp_path / "plan.yaml").write_text("- {sensor: force, fault: bias, severity: 0.5, step: 3}")
+    config, _ = settle(SMALL.but(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp"))
+    assert config.hiding.faults == ("standard", "force:bias(0.5)@3")
+    with pytest.raises(ValueError, match=r"cannot read the plan .*gone.yaml"):
+        settle(SMALL.but(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
+
+
 def test_dropout_from_options():
     def made(**options):
         return make_dropout(Train().but(**options).hiding)

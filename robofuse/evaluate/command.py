@@ -17,6 +17,7 @@ from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.config import TRAINING_SEEDS, Evaluate
 from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all, write_safely
 from robofuse.evaluate.heatmap import draw_heatmap
+from robofuse.evaluate.met import trained_on
 from robofuse.evaluate.rollout import Monitor, rollout, schedule
 from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
 from robofuse.evaluate.summary import finished_scenes, summarise
@@ -92,7 +93,8 @@ def run_evaluate(config: Evaluate) -> int:
         trained = several[one.name]
         if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
             return status
-    table, text = compare({one.name: read_successes(one.folder) for one in each})
+    groups = {condition.name: condition.group for condition in conditions}
+    table, text = compare({one.name: read_successes(one.folder) for one in each}, groups)
     write_safely(config.folder / COMPARISON, text)
     console = Console(highlight=False)
     console.width = max(console.width, 40 * len(each) + 30)
@@ -181,10 +183,12 @@ def _check_steps(conditions: list[Condition], world: World) -> None:
 def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict[str, Any]:
     """What `evaluation.json` says of the call itself."""
     policy = {"name": config.name, "weights": fingerprint(trained.policy)}
+    card = trained.policy.card
     return {
         "format": 2,
         "command": config.command,
-        "policy": {**policy, "keys": list(trained.policy.keys), "card": trained.policy.card},
+        "policy": {**policy, "keys": list(trained.policy.keys), "card": card},
+        "trained_on": trained_on(card, trained.policy.sensors),
         "world": trained.options,
         "note": trained.note,
         "seed": config.seed,

@@ -2,16 +2,18 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from robofuse.evaluate.folder import EPISODES
-from robofuse.stats import paired_difference, wilson
+from robofuse.stats import Estimate, bootstrap, paired_difference, probability_of_improvement, wilson
 
 Episodes = Mapping[str, list[bool]]  # condition → success by scene
 COMPARISON = "comparison.csv"
+_MANY = 40  # conditions; a longer table says less than one of their groups
 
 
 def read_successes(folder: Path) -> dict[str, list[bool]]:
@@ -23,26 +25,25 @@ def read_successes(folder: Path) -> dict[str, list[bool]]:
     return found
 
 
-def compare(results: Mapping[str, Episodes]) -> tuple[Table, str]:
+def compare(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> tuple[Table, str]:
     """Success of each policy with its interval, and by how much the first differs from it, scene by scene.
 
     Args:
         results: policy → its episodes; all of them on the same scenes. A condition that a policy lacks stays empty.
+        groups: condition → its group.
 
     Returns:
-        A table for the terminal, and the text of a CSV file.
+        A table for the terminal, by groups of conditions if there are many, and the text of a CSV file.
 
     Raises:
         ValueError: of a condition that two policies share, they have not played as many scenes.
     """
-    first, *others = results
-    table, text = Table(), io.StringIO()
-    table.add_column("condition")
-    for name in results:
-        table.add_column(name, justify="right")
+    first, *_ = results
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = ("success", "success_low", "success_high", "difference", "difference_low", "difference_high")
     writer.writerow(("condition", "policy", "n", *columns))
+    table = _table(results)
     for condition, ours in results[first].items():
         cells = []
         for name in results:
@@ -57,6 +58,37 @@ def compare(results: Mapping[str, Episodes]) -> tuple[Table, str]:
             )
             cells.append(f"{rate:.1%} ({low:.1%} to {high:.1%})")
             if name != first:
-                cells[-1] += f"\n{first} {apart.value:+.1%} ({apart.low:+.1%} to {apart.high:+.1%})"
+                cells[-1] += f"\n{first} {_apart(apart)}"
         table.add_row(condition, *cells)
-    return table, text.getvalue()
+    return (_overview(results, groups) if len(results[first]) > _MANY else table), text.getvalue()
+
+
+def _overview(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> Table:
+    """Mean success by group of conditions; of the others also how probably an episode of the first goes better."""
+    first, *others = results
+    common = [name for name in results[first] if all(name in theirs for theirs in results.values())]
+    table = _table(results)
+    for group in dict.fromkeys(groups[name] for name in common):
+        names = [name for name in common if groups[name] == group]
+        scores = {policy: np.array([theirs[name] for name in names], float).T for policy, theirs in results.items()}
+        cells = []
+        for policy, table_of in scores.items():
+            mean = bootstrap(table_of, np.mean, paired=True)
+            cells.append(f"{mean.value:.1%} ({mean.low:.1%} to {mean.high:.1%})")
+            if policy in others:
+                apart = bootstrap(scores[first] - table_of, np.mean, paired=True)
+                better = probability_of_improvement(table_of, scores[first])
+                cells[-1] += f"\n{first} {_apart(apart)}, better with probability {better.value:.2f}"
+        table.add_row(f"{group} ({len(names)})", *cells)
+    return table
+
+
+def _table(policies: Iterable[str]) -> Table:
+    table = Table("condition")
+    for name in policies:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _apart(estimate: Estimate) -> str:
+    return f"{estimate.value:+.1%} ({estimate.low:+.1%} to {estimate.high:+.1%})"

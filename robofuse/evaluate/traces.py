@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from robofuse.evaluate.conditions import Condition
+from robofuse.stats import second_difference
 
 _NEVER = torch.iinfo(torch.int64).max
 
@@ -105,7 +106,7 @@ class Traces:
         self._onset = torch.where(begins, elapsed, self._onset)
         if len(self._before) == 2:
             older, old = self._before
-            jerk = (action - 2.0 * old + older).norm(dim=1)
+            jerk = second_difference(action, old, older).norm(dim=1)
             self._jerk = torch.where(begins & (elapsed >= 2), jerk, self._jerk)
         self._before = [*self._before[-1:], action]
 

@@ -50,6 +50,11 @@ class Mix:
             plans += standard_plans(sensors) if text == "standard" else [Plan.read(text, sensors)]
         return cls(tuple(plans), share)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is met here, such as `rgb:freeze`; severities and times left aside."""
+        return tuple(sorted({f"{strike.sensor}:{strike.fault.name}" for plan in self.plans for strike in plan}))
+
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
         """As `Plan.check`, of every plan."""
         for plan in self.plans:

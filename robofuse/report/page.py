@@ -9,6 +9,7 @@ from robofuse.report.markup import Html, join, tag
 from robofuse.report.sections.beside import beside
 from robofuse.report.sections.dead import dead
 from robofuse.report.sections.faults import faults
+from robofuse.report.sections.known import known
 from robofuse.report.sections.method import method, missing_section
 from robofuse.report.sections.monitor import monitor
 from robofuse.report.sections.scenes import Films, scenes
@@ -42,6 +43,7 @@ def build(evaluations: Sequence[Evaluation], films: Films, made: str, beside_fol
         short(evaluations, sum(map(len, gaps))),
         dead(evaluations),
         faults(evaluations),
+        known(evaluations),
         beside(evaluations),
         monitor(evaluations),
         scenes(evaluations, films),

@@ -10,6 +10,7 @@ from robofuse.stats.robustness import (
     jerk,
     monotonicity_violations,
     relative_robustness,
+    second_difference,
     worst,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "probability_of_improvement",
     "relative_robustness",
     "retention",
+    "second_difference",
     "wilson",
     "worst",
 ]

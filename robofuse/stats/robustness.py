@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from robofuse.stats.intervals import check_level
+
+A = TypeVar("A", bound=Any)
 
 
 class Worst(NamedTuple):
@@ -185,7 +187,12 @@ def jerk(actions: ArrayLike, onset: int) -> float | None:
         raise ValueError(f"onset must be at least 0, got {onset}")
     if onset < 2 or onset >= len(acts):
         return None
-    return float(np.linalg.norm(acts[onset] - 2.0 * acts[onset - 1] + acts[onset - 2]))
+    return float(np.linalg.norm(second_difference(acts[onset], acts[onset - 1], acts[onset - 2])))
+
+
+def second_difference(now: A, before: A, older: A) -> A:
+    """a[t] − 2 a[t−1] + a[t−2] of arrays or tensors."""
+    return now - 2.0 * before + older
 
 
 def _check_rate(rate: float) -> None:

@@ -1,6 +1,7 @@
 """From options to worlds and a learner."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
 from robofuse.evaluate.conditions import standard
-from robofuse.faults import Mix
+from robofuse.faults import Mix, Plan
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import check_device, read
 from robofuse.policies.teacher import Teacher, load_teacher
@@ -227,10 +228,10 @@ def _rate(text: str) -> tuple[str, float]:
 
 
 def settle(config: Train) -> tuple[Train, str]:
-    """The configuration without `auto`, and what to tell people of it.
+    """The configuration without `auto` and with what files of plans say, and what to tell people of it.
 
     Raises:
-        ValueError: no such device.
+        ValueError: no such device, or a plan that cannot be read.
     """
     note, renderer = "", config.scenes.renderer
     if renderer == "auto":
@@ -245,4 +246,12 @@ def settle(config: Train) -> tuple[Train, str]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device(device)
-    return config.but(renderer=renderer, device=device), note
+    config = config.but(renderer=renderer, device=device)
+    return config.but(faults=_spelled_out(config)) if config.hiding.faults else config, note
+
+
+def _spelled_out(config: Train) -> tuple[str, ...]:
+    """The plans to train on, without files, which the run and its policies may outlive."""
+    with closing(World(num_worlds=1, **_world(config))) as world:
+        sensors = world.sensors
+    return tuple(text if text == "standard" else str(Plan.read(text, sensors)) for text in config.hiding.faults)
