@@ -101,11 +101,12 @@ class Plan:
         return [strike.plain() for strike in self.strikes]
 
     @classmethod
-    def of(cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor]) -> Self:
-        """From what `plain` gave; ValueError names the entry that is wrong."""
+    def of(cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], lines: Sequence[int] = ()) -> Self:
+        """From what `plain` gave; ValueError names the entry that is wrong, and its line if they are known."""
         kinds: dict[str, Kind] = {sensor.key: sensor.kind for sensor in sensors}
         strikes: list[Strike] = []
         for number, entry in enumerate(plain, start=1):
+            where = f"entry {number} of the plan" + (f", line {lines[number - 1]}" if lines else "")
             try:
                 given = dict(entry)
                 key, name = str(given.pop("sensor")), str(given.pop("fault"))
@@ -116,9 +117,9 @@ class Plan:
                     raise ValueError(f"unknown sensor {key!r}; sensors: {', '.join(kinds)}")
                 strikes.append(Strike(key, make_fault(find_fault(name, kinds[key]), given), **when))
             except (ValueError, TypeError) as error:
-                raise ValueError(f"entry {number} of the plan: {error}") from None
+                raise ValueError(f"{where}: {error}") from None
             except KeyError as error:
-                raise ValueError(f"entry {number} of the plan has no {error.args[0]!r}") from None
+                raise ValueError(f"{where} has no {error.args[0]!r}") from None
         return cls(tuple(strikes))
 
     def yaml(self) -> str:
@@ -127,15 +128,15 @@ class Plan:
 
     @classmethod
     def from_yaml(cls, text: str, sensors: Sequence[Sensor]) -> Self:
-        """From a YAML file's text; ValueError names what is wrong."""
+        """From a YAML file's text; ValueError names what is wrong, and where."""
         yaml = _yaml()
         try:
-            plain = yaml.safe_load(text) or []
+            plain, marks = yaml.safe_load(text) or [], yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError as error:
             raise ValueError(f"this is not YAML: {error}") from None
         if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
             raise ValueError("a plan is a list of entries with sensor, fault and more")
-        return cls.of(plain, sensors)
+        return cls.of(plain, sensors, [entry.start_mark.line + 1 for entry in marks.value] if marks else ())
 
 
 def _yaml() -> Any:  # noqa: ANN401

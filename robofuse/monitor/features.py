@@ -30,9 +30,6 @@ def readable(x: Tensor, sensor: Sensor) -> Tensor:
         sensor: which.
     """
     whole = not x.is_floating_point()
-    if x.dtype == torch.uint16:  # torch can do little with it
-        x = x.view(torch.int16).float()
-        x = x.add_((x < 0.0) * 65536.0) if bool((x < 0.0).any()) else x
     now = x.to(torch.float32, copy=True).mul_(1.0 / torch.tensor(sensor.scale, dtype=torch.float32))
     return now if whole else now.clamp_(-_FAR, _FAR)  # integers end by themselves
 
