@@ -254,7 +254,7 @@ def test_yaml(monkeypatch):
     for text, message in (
         ("a: 1", "a plan is a list of entries"),
         ("# broken\n- fault: blackout", "entry 1 of the plan, line 2 has no 'sensor'"),
-        ("- {sensor: rgb, fault: noise}\n- {sensor: rgb, fault: noise, loud: 1}", "entry 2 of the plan, line 2: noise has no 'loud'"),
+        ("- {sensor: rgb, fault: noise}\n- {sensor: rgb, fault: noise, loud: 1}", "plan, line 2: noise has no 'loud'"),
         ("[", "this is not YAML"),
     ):
         with pytest.raises(ValueError, match=message):
