@@ -55,7 +55,7 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
         `p99` and `mean` by `wall` and by `cpu`.
 
     Raises:
-        ValueError: no such policy, or no such core.
+        ValueError: no such policy, core, or folder for the JSON.
         RuntimeError: onnx or onnxruntime is not installed.
     """
     from robofuse.deploy import Policy
@@ -68,6 +68,8 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
     whole(config.rounds, "rounds", 1, config.calls)
     if config.core not in os.sched_getaffinity(0):
         raise ValueError(f"--core {config.core} may not be used; cores: {sorted(os.sched_getaffinity(0))}")
+    if config.json is not None and not config.json.absolute().parent.is_dir():
+        raise ValueError(f"--json: there is no folder {config.json.absolute().parent}")
     eager = load(config.policy, device="cpu")
     with one_core(config.core), one_torch_thread():
         deployed = Policy(exported(eager).data)

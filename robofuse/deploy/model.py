@@ -15,6 +15,7 @@ PROPERTIES = ("format", "name", "sensors", "required", "action", "world", "card"
 DIGEST = f"{PRODUCER}.sha256"
 NO_DIGEST = "0" * 64
 _MARK = DIGEST.encode() + b"\x12\x40"  # as protobuf writes the key, and that 64 bytes of value follow
+_HEAD = b"\x12" + bytes([len(PRODUCER)]) + PRODUCER.encode()  # the producer, near the beginning
 _AGAIN = "write it with `robofuse export POLICY`"
 
 
@@ -96,7 +97,7 @@ def _check(data: bytes, whose: str) -> None:
     start = data.rfind(_MARK) + len(_MARK)
     digest = data[start : start + len(NO_DIGEST)]
     whole = start >= len(_MARK) and len(digest) == len(NO_DIGEST)
-    if not whole and PRODUCER.encode() not in data[:64]:  # the producer is among the first things in an ONNX file
+    if not whole and _HEAD not in data[:16]:
         raise ValueError(f"{whose} is no exported policy; {_AGAIN} (.onnx)")
     if not whole:
         raise ValueError(f"{whose} is cut off: its end is missing; fetch it again")

@@ -12,6 +12,7 @@ from torch import nn
 from robofuse.deploy import Policy as Deployed
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.sensors import AVAILABLE, Sensor
+from robofuse.tensors import one_torch_thread
 
 _MOST = 64  # masks that are tried at most
 
@@ -27,18 +28,22 @@ def worst_difference(network: FusionActorCriticPolicy, deployed: Deployed, round
         rounds: observations per mask.
         seed: of the observations.
     """
-    generator, worst = np.random.default_rng(seed), 0.0
+    generator, differences = np.random.default_rng(seed), []
     device, precise = network.device, network.features_extractor.mixed_precision
     network.features_extractor.mixed_precision = False  # exported policies are in float32
     try:
-        for mask in (mask for mask in masks(deployed, generator) for _ in range(rounds)):
-            observation = random_observation(deployed.sensors, generator) | {AVAILABLE: mask}
-            action = deployed(observation)
-            rows = {key: torch.from_numpy(x[None]).to(device) for key, x in observation.items()}
-            worst = max(worst, _difference(network, rows, action))
+        with one_torch_thread():
+            for mask in (mask for mask in masks(deployed, generator) for _ in range(rounds)):
+                readings = random_observation(deployed.sensors, generator)
+                action = deployed(readings | {AVAILABLE: mask})
+                # torch's `available` is of the sensors that may be hidden only; a policy of which none may has none
+                told = [flag for flag, key in zip(mask, deployed.keys, strict=True) if key not in deployed.required]
+                observation = {**readings, AVAILABLE: np.array(told, np.int8)} if told else readings
+                rows = {key: torch.from_numpy(x[None]).to(device) for key, x in observation.items()}
+                differences.append(_difference(network, rows, action))
     finally:
         network.features_extractor.mixed_precision = precise
-    return worst
+    return float(np.max(differences))  # NaN, if there is one
 
 
 def random_observation(sensors: Sequence[Sensor], generator: np.random.Generator) -> dict[str, np.ndarray]:

@@ -41,13 +41,13 @@ def exported(policy: Policy) -> Exported:
     sensors = [Sensor(**one) for one in meta["sensors"]]
     with one_torch_thread():
         model = build(policy.network, sensors, meta["required"])
-        model.producer_name = PRODUCER
-        for name in PROPERTIES:
-            model.metadata_props.add(key=f"{PRODUCER}.{name}", value=json.dumps(meta[name], allow_nan=False))
-        model.metadata_props.add(key=DIGEST, value=NO_DIGEST)  # last, so that a file that was cut off lacks it
-        data = seal(model.SerializeToString())
-        deployed = Deployed(data)
-        difference = worst_difference(policy.network, deployed)
+    model.producer_name = PRODUCER
+    for name in PROPERTIES:
+        model.metadata_props.add(key=f"{PRODUCER}.{name}", value=json.dumps(meta[name], allow_nan=False))
+    model.metadata_props.add(key=DIGEST, value=NO_DIGEST)  # last, so that a file that was cut off lacks it
+    data = seal(model.SerializeToString())
+    deployed = Deployed(data)
+    difference = worst_difference(policy.network, deployed)
     if not difference <= TOLERANCE:  # NaN is no agreement
         raise RuntimeError(
             f"ONNX's actions differ from torch's by {difference:.1e}, more than {TOLERANCE:g}: this policy cannot be "

@@ -31,6 +31,7 @@ class _Image(nn.Module):
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self.train(encoder.training)  # the mode that torch's exporter puts back
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
@@ -47,6 +48,7 @@ class _Depth(nn.Module):
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self.train(encoder.training)  # the mode that torch's exporter puts back
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
@@ -76,6 +78,7 @@ class _Vector(nn.Module):
     def __init__(self, encoder: VectorEncoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self.train(encoder.training)  # the mode that torch's exporter puts back
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
@@ -90,6 +93,7 @@ class Head(nn.Module):
         """Of that network: fusion, actor, and what brings its output to the bounds of the action."""
         super().__init__()
         self.network = network
+        self.train(network.training)
 
     def forward(self, tokens: Tensor, read: Tensor) -> Tensor:
         """See the class."""
