@@ -60,7 +60,7 @@ def told(observation: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
     if given is None:
         return np.ones(len(keys), bool)
     flags = np.asarray(given)
-    if flags.shape != (len(keys),) or flags.dtype.kind not in "biuf" or not np.isin(flags, (0, 1)).all():
+    if flags.shape != (len(keys),) or flags.dtype.kind not in "biuf" or not ((flags == 0) | (flags == 1)).all():
         raise ValueError(
             f"{AVAILABLE!r} must hold 0 or 1 for each of {', '.join(keys)}, in this order, shape ({len(keys)},); got "
             f"{given!r}"
