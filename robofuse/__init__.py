@@ -2,12 +2,11 @@
 
 Importing this package registers the Gymnasium environments by name and loads
 nothing heavy: torch, MuJoCo and the renderers are imported when an environment
-or a policy is made.
+or a policy is made. Where Gymnasium is missing, as on a robot that only runs
+exported policies (`robofuse.deploy`), there is nothing to register.
 """
 
 from importlib.metadata import PackageNotFoundError, version
-
-from robofuse.envs.registration import register_all
 
 __all__ = ["__version__"]
 
@@ -16,4 +15,10 @@ try:
 except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
 
-register_all()
+try:
+    from robofuse.envs.registration import register_all
+except ModuleNotFoundError as error:
+    if error.name != "gymnasium":
+        raise
+else:
+    register_all()

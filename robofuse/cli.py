@@ -59,21 +59,9 @@ def _load_doctor() -> Run:
 
 
 def _load_bench() -> dict[str, Run]:
-    from robofuse.bench import EnvBench, FaultBench, TrainBench, bench_env, bench_faults, bench_train
+    from robofuse.bench.command import benches
 
-    def env(config: tyro.conf.OmitArgPrefixes[EnvBench]) -> None:
-        """Measures the control steps per second of an environment."""
-        bench_env(config)
-
-    def train(config: tyro.conf.OmitArgPrefixes[TrainBench]) -> None:
-        """Measures the pace and memory of learning, beside Stable-Baselines3's PPO."""
-        bench_train(config)
-
-    def faults(config: tyro.conf.OmitArgPrefixes[FaultBench]) -> None:
-        """Measures what broken sensors cost, beside the same worlds without faults."""
-        bench_faults(config)
-
-    return {"env": env, "train": train, "faults": faults}
+    return benches()
 
 
 def _load_evaluate() -> Run:
@@ -106,6 +94,16 @@ def _load_replay() -> Run:
     return run
 
 
+def _load_export() -> Run:
+    from robofuse.export import Export, run_export
+
+    def run(config: tyro.conf.OmitArgPrefixes[Export]) -> int:
+        """Writes a policy as ONNX, for robots without torch."""
+        return run_export(config)
+
+    return run
+
+
 def _load_train(arguments: Sequence[str]) -> Run:
     from robofuse.train import Train, defaults_for, run_train
 
@@ -123,7 +121,8 @@ COMMANDS = {
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
-    "bench": Command("Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench),
+    "export": Command("Write a policy as ONNX, for robots without torch.", _load_export),
+    "bench": Command("Measure speed: `bench env`, `bench train`, `bench faults`, `bench deploy`.", _load_bench),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.

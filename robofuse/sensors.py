@@ -1,11 +1,16 @@
-"""What a sensor is: one key of the observation, with its shape, range, unit, typical scale, rate and latency."""
+"""What a sensor is: one key of the observation, with its shape, range, unit, typical scale, rate and latency.
+
+Gymnasium is imported where a space is made: a robot that runs an exported policy has sensors, and no Gymnasium.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import gymnasium as gym
 import numpy as np
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 Kind = Literal["rgb", "depth", "vector", "window"]
 
@@ -42,8 +47,10 @@ class Sensor:
     latency: float = 0.0
     sample_rate: float = 0.0
 
-    def space(self) -> gym.spaces.Box:
+    def space(self) -> "gym.spaces.Box":
         """The Gymnasium space: full integer range for images, unbounded for vectors."""
+        import gymnasium as gym
+
         dtype = np.dtype(self.dtype)
         if dtype.kind == "u":
             return gym.spaces.Box(0, np.iinfo(dtype).max, self.shape, dtype.type)
@@ -55,13 +62,15 @@ def order(sensors: Iterable[Sensor]) -> tuple[Sensor, ...]:
     return tuple(sorted(sensors, key=lambda sensor: sensor.key))
 
 
-def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> gym.spaces.Dict:
+def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> "gym.spaces.Dict":
     """The Dict space of these sensors, with `available` and, if asked for, `privileged`.
 
     Args:
         sensors: the sensors of one world.
         privileged: length of the privileged vector, 0 for none.
     """
+    import gymnasium as gym
+
     spaces: dict[str, gym.Space] = {sensor.key: sensor.space() for sensor in order(sensors)}
     spaces[AVAILABLE] = gym.spaces.MultiBinary(len(sensors))
     if privileged:
@@ -69,7 +78,7 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> gym.spa
     return gym.spaces.Dict(spaces)
 
 
-def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
+def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
     """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
 
     A uint8 image of 3 or 4 channels is `rgb`; one of 1 channel, of unsigned integers or with `depth` in its key, is
@@ -87,6 +96,8 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
     Raises:
         ValueError: not a Dict, a nested Dict, or a key whose kind cannot be told; the message names the key.
     """
+    import gymnasium as gym
+
     if not isinstance(space, gym.spaces.Dict):
         raise ValueError(
             f"sensors are the keys of a Dict observation, got {type(space).__name__}; wrap a Box with "

@@ -2,17 +2,20 @@
 
 import json
 import math
+import os
 from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from exporting import make
 from stable_baselines3.common.preprocessing import is_image_space
 
-from robofuse.bench import EnvBench, TrainBench, bench_env, bench_train
+from robofuse.bench import DeployBench, EnvBench, TrainBench, bench_deploy, bench_env, bench_train
 from robofuse.bench.byte_depth import ByteDepth
 from robofuse.cli import main
 from robofuse.envs import World
+from robofuse.policies.files import save
 
 
 @pytest.mark.slow  # five processes have to start
@@ -112,4 +115,32 @@ def test_depth_as_bytes_is_a_picture_to_sb3():
 )
 def test_what_cannot_be_learned_is_refused_at_once(arguments, message, capsys):
     assert main(["bench", "train", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_tiny_deployment_is_measured_with_every_sensor_hidden(tmp_path, capsys):
+    file, out = save(make().network, tmp_path / "small.safetensors"), tmp_path / "bench.json"
+    before = os.sched_getaffinity(0)
+    result = bench_deploy(DeployBench(str(file), calls=6, rounds=2, core=min(before), json=out))
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    hidden = [(), ("depth",), ("force",), ("proprio",), ("rgb",), ("depth", "rgb"), ("force", "proprio", "rgb")]
+    expected = [(one, who) for one in hidden for who in ("torch", "onnx", "onnx, fed")]
+    assert [(tuple(row["hidden"]), row["contender"]) for row in result["rows"]] == expected
+    for row in result["rows"]:
+        for clock in ("wall", "cpu"):
+            assert 0.0 < row[clock]["p50"] <= row[clock]["p99"] and row[clock]["mean"] > 0.0
+    assert os.sched_getaffinity(0) == before and "depth, rgb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "grusp"], "error: no policy 'grusp'"),
+        (["--calls", "0"], "error: calls must be an integer of at least 1, got 0"),
+        (["--core", "9999"], "error: --core 9999 may not be used; cores: ["),
+        (["--json", "no/such/folder.json"], "error: --json: there is no folder"),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused_at_once(arguments, message, capsys):
+    assert main(["bench", "deploy", *arguments]) == 2
     assert message in capsys.readouterr().err

@@ -11,16 +11,32 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "lazy", "sensors", "stats", "streams", "tables", "tensors"},
+    {"checks", "deploy", "lazy", "sensors", "stats", "streams", "tables", "tensors"},
     {"dropout", "faults"},
     {"envs", "policies"},
-    {"train", "evaluate", "monitor", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},
+    {
+        "train",
+        "evaluate",
+        "monitor",
+        "replay",
+        "report",
+        "bench",
+        "doctor",
+        "export",
+        "listing",
+        "machine",
+        "probes",
+        "trained",
+    },  # fmt: skip
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 COMMANDS = LAYERS[3] | LAYERS[4]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
+# all that a robot needs to have; Gymnasium is left out by sensors.py
+ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
+ON_ROBOTS_OURS = {"checks", "deploy", "sensors"}
 SB3_FILES = {"dropout", "faults", "policies.extractor", "policies.actor_critic", "policies.ppo", "policies.rollouts"}
 
 
@@ -56,6 +72,8 @@ def violations(parts, imported):
         in_allowed_file = any(".".join(parts[:n]) in SB3_FILES for n in (1, 2))
         if not (adapter or in_allowed_file or own in COMMANDS):
             yield "stable_baselines3 is imported only by adapters, wrappers and commands"
+    if own == "deploy" and top not in ON_ROBOTS and (top != "robofuse" or rest[0] not in ON_ROBOTS_OURS):
+        yield f"deploy imports {', '.join(sorted({'numpy', 'onnxruntime', *ON_ROBOTS_OURS}))} and the standard library"
     if top == "robofuse" and rest and rest[0] in RANK:
         target = rest[0]
         if not parts:
@@ -93,6 +111,10 @@ def test_every_module_has_a_layer():
         ("sensors", "robofuse.dropout"),
         ("envs.world", "robofuse.train"),
         ("replay", "mujoco_warp"),
+        ("deploy.policy", "torch"),
+        ("deploy.policy", "gymnasium"),
+        ("deploy.policy", "robofuse.tensors"),
+        ("deploy.policy", "robofuse.policies"),
     ],
 )
 def test_rules_catch(module, imported):
@@ -108,6 +130,9 @@ def test_rules_catch(module, imported):
         ("policies.ppo", "stable_baselines3"),
         ("report", "robofuse.evaluate"),
         ("cli", "robofuse.__version__"),
+        ("deploy.model", "onnxruntime"),
+        ("deploy.model", "robofuse.sensors.Sensor"),
+        ("export.graph", "onnx"),
     ],
 )
 def test_rules_allow(module, imported):

@@ -43,11 +43,17 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, An
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
+    return put(path, save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
+
+
+def put(path: str | Path, data: bytes) -> Path:
+    """Write a file, whole or not at all: `path` holds the old bytes or the new ones; folders are made."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
-            file.write(save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robofuse.sensors import Kind, Sensor, channels_last
 
-_SLOPE = 50.0  # per unit of depth and pixel
+SLOPE = 50.0  # per unit of depth and pixel
 
 
 class ImageEncoder(nn.Module):
@@ -102,8 +102,8 @@ def slopes(depth: Tensor) -> Tensor:
     if depth.is_cuda or not bool(valid.all()):
         dx, dy = dx * (valid[:, :, 1:] & valid[:, :, :-1]), dy * (valid[:, 1:] & valid[:, :-1])
     planes[..., 0] = depth
-    planes[:, :, 1:, 1] = dx.mul_(_SLOPE).clamp_(-1.0, 1.0)
-    planes[:, 1:, :, 2] = dy.mul_(_SLOPE).clamp_(-1.0, 1.0)
+    planes[:, :, 1:, 1] = dx.mul_(SLOPE).clamp_(-1.0, 1.0)
+    planes[:, 1:, :, 2] = dy.mul_(SLOPE).clamp_(-1.0, 1.0)
     return planes.permute(0, 3, 1, 2)
 
 

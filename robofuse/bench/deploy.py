@@ -1,0 +1,167 @@
+"""How long an action takes on one core: exported, and in torch, with all sensors and without some."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from robofuse.bench.env import machine
+from robofuse.checks import whole
+
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
+
+
+@dataclass(frozen=True)
+class DeployBench:
+    """How to measure a policy on one core.
+
+    Attributes:
+        policy: A policy that comes along, a policy file, or a training's folder.
+        calls: Actions of each contender with each set of sensors.
+        rounds: Turns in which they are taken, all contenders with all sets of sensors in each.
+        core: Which core.
+        json: Also write the results here.
+    """
+
+    policy: str = "grasp"
+    calls: int = 2000
+    rounds: int = 50
+    core: int = 0
+    json: Path | None = None
+
+
+def bench_deploy(config: DeployBench) -> dict[str, Any]:
+    """Measure, print a table, write JSON.
+
+    Contenders are given NumPy arrays and return an action. Torch: `robofuse.policies.Policy.act`, one thread. Exported:
+    `robofuse.deploy.Policy` called with an observation, and `feed` of every live sensor with `act`. Beside the time on
+    the clock there is the processor time, which others on the core do not add to, but for what they did to its caches.
+
+    Args:
+        config: what to measure.
+
+    Returns:
+        What is written as JSON: `machine`, `config`, and `rows`: hidden sensors, contender, and in milliseconds `p50`,
+        `p99` and `mean` by `wall` and by `cpu`.
+
+    Raises:
+        ValueError: no such policy, core, or folder for the JSON.
+        RuntimeError: onnx or onnxruntime is not installed.
+    """
+    from robofuse.deploy import Policy
+    from robofuse.export.agreement import random_observation
+    from robofuse.export.make import exported
+    from robofuse.policies import load
+    from robofuse.tensors import one_torch_thread
+
+    whole(config.calls, "calls", 1)
+    whole(config.rounds, "rounds", 1, config.calls)
+    if config.core not in os.sched_getaffinity(0):
+        raise ValueError(f"--core {config.core} may not be used; cores: {sorted(os.sched_getaffinity(0))}")
+    if config.json is not None and not config.json.absolute().parent.is_dir():
+        raise ValueError(f"--json: there is no folder {config.json.absolute().parent}")
+    eager = load(config.policy, device="cpu")
+    with one_core(config.core), one_torch_thread():
+        data = exported(eager).data
+        deployed = Policy(data)
+        readings = random_observation(deployed.sensors, np.random.default_rng(0))
+        contenders: dict[tuple[tuple[str, ...], str], Callable[[], object]] = {}
+        for hidden in _hidden(deployed):
+            flags = np.array([key not in hidden for key in deployed.keys], np.int8)
+            contenders[hidden, "torch"] = _act(eager, readings, flags)
+            contenders[hidden, "onnx"] = _call(deployed, readings, flags)
+            contenders[hidden, "onnx, fed"] = _fed(Policy(data), readings, flags)
+        taken = _turns(contenders, config.calls, config.rounds)
+    rows = [{"hidden": list(hidden), "contender": name, **times} for (hidden, name), times in taken.items()]
+    Console().print(_table(rows))
+    plain = json.loads(json.dumps(asdict(config), default=str))
+    result = {"machine": machine(), "config": plain, "rows": rows}
+    if config.json is not None:
+        config.json.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+@contextmanager
+def one_core(core: int) -> Iterator[None]:
+    """This thread, and those that it starts, on one core; afterwards where it was."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _hidden(deployed: Any) -> list[tuple[str, ...]]:  # noqa: ANN401
+    """None, each that may be hidden, all pictures, and all but one."""
+    free = [key for key in deployed.keys if key not in deployed.required]
+    pictures = tuple(s.key for s in deployed.sensors if len(s.shape) == 3 and s.key in free)
+    return list(dict.fromkeys([(), *((key,) for key in free), pictures, tuple(free[1:])]))
+
+
+def _act(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
+    batch = {key: x[None] for key, x in (readings | {"available": flags}).items()}
+    return lambda: policy.act(batch).numpy()
+
+
+def _call(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
+    observation = readings | {"available": flags}
+    return lambda: policy(observation)
+
+
+def _fed(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
+    live = {key: readings[key] for key, there in zip(policy.keys, flags, strict=True) if there}
+    clock = iter(range(1 << 60))
+
+    def step() -> object:
+        now = float(next(clock))
+        for key, reading in live.items():
+            policy.feed(key, reading, now)
+        return policy.act(now)
+
+    return step
+
+
+def _turns(contenders: dict[Any, Callable[[], object]], calls: int, rounds: int) -> dict[Any, dict[str, Any]]:
+    """By contender and clock: milliseconds per call."""
+    taken: dict[Any, list[tuple[float, ...]]] = {name: [] for name in contenders}
+    for _ in track(range(rounds), "measuring", console=Console(stderr=True), transient=True):
+        for name, act in contenders.items():
+            act()  # the caches are the other's
+            for _ in range(calls // rounds):
+                before = [clock() for clock in CLOCKS.values()]
+                act()
+                taken[name].append(tuple(clock() - b for clock, b in zip(CLOCKS.values(), before, strict=True)))
+    return {name: _figures(np.array(times) * 1e3) for name, times in taken.items()}
+
+
+def _figures(times: np.ndarray) -> dict[str, Any]:
+    columns = zip(CLOCKS, times.T, strict=True)
+    return {
+        clock: {"p50": float(np.median(x)), "p99": float(np.percentile(x, 99)), "mean": float(x.mean())}
+        for clock, x in columns
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    all_live = {row["contender"]: row["cpu"]["p50"] for row in rows if not row["hidden"]}
+    title = "milliseconds an action takes on one core; cpu: without what others did meanwhile"
+    table = Table("hidden", "contender", "p50", "p99", "cpu p50", "cpu p99", "of all live", title=title)
+    for row in rows:
+        table.add_row(
+            "" if row["contender"] != "torch" else ", ".join(row["hidden"]) or "none",
+            row["contender"],
+            *(f"{row[clock][name]:.3f}" for clock in CLOCKS for name in ("p50", "p99")),
+            f"{row['cpu']['p50'] / all_live[row['contender']]:.0%}",
+        )
+    return table

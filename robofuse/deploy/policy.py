@@ -1,0 +1,147 @@
+"""A policy on a robot: readings as they arrive, actions when they are due."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robofuse.checks import whole
+from robofuse.deploy.model import read
+from robofuse.deploy.readings import checked, finite, known, told
+from robofuse.deploy.watchdog import Blind, Status, Watchdog
+from robofuse.sensors import AVAILABLE
+
+
+class Policy:
+    """An exported policy.
+
+    With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. What has gone stale, holds
+    NaN or was never fed is hidden by itself, and costs nothing. Without: call it with a whole observation.
+
+    Attributes:
+        name: of the policy.
+        sensors: what it reads, in the order of `available`: shape, dtype, unit, rate.
+        required: keys of sensors that it cannot do without, as it was not trained to.
+        action: `low` and `high` of the action, or `n` choices; plain JSON.
+        world: what it was trained in, with its cameras; plain JSON.
+        card: how it was trained and how well it does; plain JSON.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | bytes,
+        *,
+        timeouts: Mapping[str, float] | None = None,
+        skew: float = 0.01,
+        threads: int = 1,
+    ) -> None:
+        """Reads the file; nothing in it is executed but the operators of onnxruntime.
+
+        Args:
+            source: path of what `robofuse export` wrote, or its bytes.
+            timeouts: key → age [s] from which on a reading is stale. By default the sensor's latency and 2.5 periods of
+                its rate: one reading may be lost, and the next be half a period late.
+            skew: how far a stamp may lie after now [s], as a reading may arrive between asking the clock and acting.
+            threads: for the network; more than one gains nothing at 64×64.
+
+        Raises:
+            ValueError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors.
+            RuntimeError: onnxruntime is not installed or too old.
+        """
+        model = read(source, whole(threads, "threads", 1))
+        self.name, self.sensors, self.required = model.name, model.sensors, model.required
+        self.action, self.world, self.card = dict(model.action), dict(model.world), dict(model.card)
+        self._session = model.session
+        self._watchdog = Watchdog(self.sensors, timeouts or {}, skew)
+        # stands for what is hidden: the graph does not read it, but onnxruntime wants every input
+        self._blank = {sensor.key: np.zeros((1, *sensor.shape), sensor.dtype) for sensor in self.sensors}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the sensors, in the order of `available`."""
+        return tuple(sensor.key for sensor in self.sensors)
+
+    @property
+    def timeouts(self) -> dict[str, float | None]:
+        """Key → seconds after which a reading is stale; None where it must be said, as no rate is known."""
+        return dict(self._watchdog.timeouts)
+
+    def __call__(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """An action for a whole observation; neither reads nor changes what was fed.
+
+        Args:
+            observation: key → array of the sensor's shape and dtype, without a batch. `available`, (M,) of 0 or 1, says
+                which are live; without it all are. Hidden sensors may be missing, and are not looked at.
+
+        Returns:
+            float32, shape of the action, within its bounds; or an int64 () of a Discrete.
+
+        Raises:
+            ValueError: a live sensor is missing, has another shape or dtype, or holds NaN or Inf; an unknown key; a
+                hidden sensor that the policy cannot do without.
+        """
+        for key in observation:
+            if key != AVAILABLE:
+                known(key, self.keys)
+        live: dict[str, np.ndarray] = {}
+        for sensor, delivers in zip(self.sensors, told(observation, self.keys), strict=True):
+            if not delivers:
+                continue
+            if sensor.key not in observation:
+                raise ValueError(
+                    f"{sensor.key!r} is missing; give {sensor.dtype} of shape {sensor.shape}, or say in {AVAILABLE!r} "
+                    f"that it is hidden (sensors in order: {', '.join(self.keys)})"
+                )
+            live[sensor.key] = checked(sensor, observation[sensor.key])
+            if not finite(live[sensor.key]):
+                raise ValueError(f"{sensor.key!r} is live and holds NaN or Inf; hide it with a 0 in {AVAILABLE!r}")
+        lacking = [key for key in self.required if key not in live]
+        if lacking:
+            raise ValueError(f"policy {self.name!r} was not trained to do without {', '.join(lacking)}")
+        return self._run(live)
+
+    def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:
+        """Takes in a reading; from any thread.
+
+        Args:
+            key: of the sensor.
+            reading: array of the sensor's shape and dtype, without a batch; it is copied. If it holds NaN or Inf, the
+                sensor is hidden until a better one comes.
+            stamp: when it was measured [s], on the clock of `act`; not before that of the last one.
+
+        Raises:
+            ValueError: unknown key, another shape or dtype, a stamp out of order, or a sensor whose rate nobody knows
+                and that was given no timeout. The last reading stays.
+        """
+        self._watchdog.feed(key, reading, stamp)
+
+    def act(self, now: float) -> np.ndarray:
+        """An action from the last reading of each sensor that is not stale; returns as `__call__`.
+
+        Args:
+            now: the time [s] on the clock of the stamps, such as `time.monotonic()`.
+
+        Raises:
+            ValueError: a stamp lies after `now`, by more than the skew.
+            Blind: no sensor delivers, or one does not that the policy cannot do without; says why of each.
+        """
+        states, live = self._watchdog.look(now)
+        lacking = [key for key in self.required if key not in live]
+        if lacking or not live:
+            what = f"policy {self.name!r} cannot do without {', '.join(lacking)}" if lacking else "no sensor delivers"
+            why = "; ".join(f"{key}: {state.why}" for key, state in states.items() if not state.live)
+            raise Blind(f"{what} ({why})")
+        return self._run(live)
+
+    def status(self, now: float) -> dict[str, Status]:
+        """How each sensor is: whether an action would read it, its age, what is wrong. ValueError as in `act`."""
+        return self._watchdog.look(now)[0]
+
+    def reset(self) -> None:
+        """Forgets all that was fed, such as before another episode with another clock."""
+        self._watchdog.reset()
+
+    def _run(self, live: Mapping[str, np.ndarray]) -> np.ndarray:
+        flags = np.array([[key in live for key in self.keys]], np.int8)
+        return self._session.run(None, {**self._blank, **live, AVAILABLE: flags})[0][0]

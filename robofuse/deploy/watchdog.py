@@ -1,0 +1,113 @@
+"""The last reading of every sensor, and whether it may still be used."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robofuse.deploy.readings import checked, finite, known
+from robofuse.sensors import Sensor
+
+PERIODS = 2.5  # one reading may be lost, and the next be half a period late
+
+
+class Blind(RuntimeError):
+    """No sensor delivers, or one does not that the policy cannot do without: stop the robot."""
+
+
+class Status(NamedTuple):
+    """How a sensor is.
+
+    Attributes:
+        live: whether an action would read it.
+        age: seconds since the stamp of its last reading, infinite if there was none.
+        why: what is wrong, empty if it is live.
+    """
+
+    live: bool
+    age: float
+    why: str = ""
+
+
+class _Fed(NamedTuple):
+    reading: np.ndarray  # (1, …), a copy that nobody writes to
+    stamp: float
+    finite: bool
+
+
+class Watchdog:
+    """Hides sensors whose last reading is too old or holds NaN or Inf.
+
+    Readings may be fed from other threads than the one that asks: what is stored is never changed, only replaced.
+
+    Attributes:
+        timeouts: key → seconds, None where nothing is known of the rate.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], timeouts: Mapping[str, float], skew: float) -> None:
+        """As in `robofuse.deploy.Policy`."""
+        self._sensors = {sensor.key: sensor for sensor in sensors}
+        self._fed: dict[str, _Fed] = {}
+        self._skew = _number(skew, "skew", "seconds")
+        if self._skew < 0.0:
+            raise ValueError(f"skew must be at least 0 seconds, got {skew}")
+        self.timeouts = {key: _timeout(sensor) for key, sensor in self._sensors.items()}
+        for key, seconds in timeouts.items():
+            known(key, list(self._sensors))
+            if not isinstance(seconds, int | float | np.number) or not seconds > 0:  # infinite is allowed
+                raise ValueError(f"the timeout of {key!r} must be more than 0 seconds, got {seconds!r}")
+            self.timeouts[key] = float(seconds)
+
+    def feed(self, key: str, reading: Any, stamp: float) -> None:  # noqa: ANN401
+        """Takes in a copy of a reading; ValueError leaves everything as it was."""
+        known(key, list(self._sensors))
+        if self.timeouts[key] is None:
+            raise ValueError(
+                f"nothing is known of the rate of {key!r}, so not when it is stale; say timeouts={{{key!r}: seconds}}"
+            )
+        stamp, before = _number(stamp, f"the stamp of {key!r}", "seconds"), self._fed.get(key)
+        if before is not None and stamp < before.stamp:
+            raise ValueError(
+                f"the stamp of {key!r} is {before.stamp - stamp:.3g} s older than that of the reading before; feed "
+                "them in order, or reset() to start anew with another clock"
+            )
+        held = checked(self._sensors[key], reading).copy()
+        self._fed[key] = _Fed(held, stamp, finite(held))
+
+    def look(self, now: float) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
+        """How every sensor is, and the readings (1, …) of the live ones.
+
+        Raises:
+            ValueError: a reading is stamped later than `now` and the skew.
+        """
+        now, fed, states = _number(now, "now", "seconds"), dict(self._fed), {}
+        for key, timeout in self.timeouts.items():
+            states[key] = self._status(key, fed.get(key), timeout, now)
+        return states, {key: fed[key].reading for key, state in states.items() if state.live}
+
+    def reset(self) -> None:
+        """Forgets all readings and stamps."""
+        self._fed = {}
+
+    def _status(self, key: str, fed: _Fed | None, timeout: float | None, now: float) -> Status:
+        if fed is None or timeout is None:
+            return Status(False, float("inf"), "never fed")
+        age = now - fed.stamp
+        if age < -self._skew:
+            raise ValueError(
+                f"the stamp of {key!r} lies {-age:.3g} s after now; take both from one clock, in seconds, or allow for "
+                f"more than {self._skew:g} s between two clocks with skew=…"
+            )
+        if age > timeout:
+            return Status(False, age, f"stale: {age:.3g} s old, timeout {timeout:.3g} s")
+        return Status(True, age) if fed.finite else Status(False, age, "its last reading holds NaN or Inf")
+
+
+def _timeout(sensor: Sensor) -> float | None:
+    return sensor.latency + PERIODS / sensor.rate if sensor.rate > 0 else None
+
+
+def _number(value: Any, what: str, unit: str) -> float:  # noqa: ANN401
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise ValueError(f"{what} must be a finite number of {unit}, got {value!r}")
+    return float(value)

@@ -1,0 +1,119 @@
+"""One ONNX graph of a policy, in which an `If` for every sensor sees to it that hidden ones are not even read."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import GraphProto, NodeProto, TensorProto, compose, helper, numpy_helper
+from torch import Tensor, nn
+
+from robofuse.export.modules import Head, to_token
+from robofuse.policies import FusionActorCriticPolicy
+from robofuse.sensors import AVAILABLE, Sensor
+
+OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
+_IR = 8  # of the same year
+_LIVE, _ALWAYS = "live", "live/always"
+
+
+def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
+    """The network for one observation, without meta data.
+
+    Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The one output is the
+    action: float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. The token of a sensor comes out of
+    an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask token.
+
+    The batch is 1: a robot is one, and an `If` decides for a whole batch, so that with more rows every encoder would
+    have to run as soon as one row needs it.
+
+    Args:
+        network: on any device; it stays as it is.
+        sensors: its sensors, in the order of `available`, with the shapes and dtypes that it reads.
+        required: keys of those that are live whatever `available` says.
+
+    Raises:
+        ValueError: an encoder that is not robofuse's.
+    """
+    extractor, count = network.features_extractor, len(sensors)
+    zeros = extractor.hidden_as == "zeros"
+    constants = {f"column/{m}": np.array([m]) for m in range(count)}
+    constants |= {_ALWAYS: np.ones((1, 1), bool), "read/all": np.ones((1, count), bool)}
+    nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []
+    for m, sensor in enumerate(sensors):
+        lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
+        if lives[-1] != _ALWAYS:
+            nodes.append(_node("Gather", [_LIVE, f"column/{m}"], lives[-1], axis=1))
+        encoder, one = to_token(extractor.encoders[sensor.key]), torch.zeros(1, *sensor.shape, device=network.device)
+        with torch.no_grad():
+            hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
+        tokens.append(f"token/{m}")
+        branches = {
+            "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, "token", f"encoder/{m}/")),
+            "else_branch": _constant(f"hidden/{m}", hidden),
+        }
+        nodes.append(_node("If", [lives[-1]], tokens[-1], **branches))
+    example = torch.zeros(1, count, extractor.mask_tokens.shape[1], device=network.device)
+    read = torch.ones(1, count, dtype=torch.bool, device=network.device)
+    head = _traced(Head(network), {"tokens": example, "read": read}, "action", "head/")
+    nodes += [
+        _node("Concat", tokens, "token/rows", axis=0),
+        _node("Unsqueeze", ["token/rows", "column/0"], "head/tokens"),
+        _node("Identity", ["read/all"], "head/read") if zeros else _node("Concat", lives, "head/read", axis=1),
+        *head.node,
+    ]
+    weights = [*head.initializer, *(numpy_helper.from_array(x, name) for name, x in constants.items())]
+    graph = helper.make_graph(nodes, "policy", _inputs(sensors), list(head.output), weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _node(kind: str, inputs: Sequence[str], output: str, **options: Any) -> NodeProto:  # noqa: ANN401
+    return helper.make_node(kind, list(inputs), [output], output, **options)
+
+
+def _inputs(sensors: Sequence[Sensor]) -> list[onnx.ValueInfoProto]:
+    found = []
+    for sensor in sensors:
+        element, unit = helper.np_dtype_to_tensor_dtype(np.dtype(sensor.dtype)), sensor.unit or "unit unknown"
+        found.append(helper.make_tensor_value_info(sensor.key, element, (1, *sensor.shape), f"{sensor.kind}, {unit}"))
+    says = "1 = delivering, for " + ", ".join(sensor.key for sensor in sensors)
+    return [*found, helper.make_tensor_value_info(AVAILABLE, TensorProto.INT8, (1, len(sensors)), says)]
+
+
+def _encode(key: str, traced: GraphProto) -> GraphProto:
+    """The branch of a live sensor: from its reading, in its own dtype, to its token."""
+    cast = _node("Cast", [key], traced.input[0].name, to=TensorProto.FLOAT)
+    name = traced.output[0].name
+    return helper.make_graph([cast, *traced.node], name, [], list(traced.output), list(traced.initializer))
+
+
+def _constant(name: str, token: Tensor) -> GraphProto:
+    """The branch of a hidden one."""
+    value = numpy_helper.from_array(token.detach().cpu().numpy(), f"{name}/token")
+    output = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(token.shape))
+    return helper.make_graph([_node("Identity", [value.name], name)], name, [], [output], [value])
+
+
+def _traced(module: nn.Module, inputs: dict[str, Tensor], output: str, prefix: str) -> GraphProto:
+    """What torch makes of a module, with all names prefixed.
+
+    By the older, tracing exporter: the newer one needs another package, and these modules have no control flow.
+    """
+    buffer: Any = io.BytesIO()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a fused operator that ONNX does not have
+    try:
+        with warnings.catch_warnings():
+            # that the exporter is the older one, and that shapes and bounds become constants, which they are
+            warnings.simplefilter("ignore")
+            names: dict[str, Any] = {"input_names": list(inputs), "output_names": [output]}
+            torch.onnx.export(module, (*inputs.values(),), buffer, dynamo=False, opset_version=OPSET, **names)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    model = onnx.load_model_from_string(buffer.getvalue())
+    return compose.add_prefix(model, prefix).graph

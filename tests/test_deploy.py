@@ -1,0 +1,324 @@
+"""A policy on a robot: no torch, sensors that go stale, bad input, bad files."""
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from exporting import MASKS, PROPRIO, SENSORS, make, observe
+
+from robofuse.deploy import Blind, Policy, Status
+from robofuse.deploy.model import seal
+from robofuse.deploy.watchdog import Watchdog
+from robofuse.export.make import exported
+from robofuse.policies.files import save
+
+ROOT = Path(__file__).parents[1]
+KEYS = tuple(sensor.key for sensor in SENSORS)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return exported(make()).data
+
+
+@pytest.fixture
+def policy(data):
+    return Policy(data)
+
+
+def feed(policy, stamp, *keys):
+    for key in keys or KEYS:
+        policy.feed(key, observe()[key], stamp)
+
+
+def expected(policy, *live):
+    return policy(observe() | {"available": [key in live for key in policy.keys]})
+
+
+ALONE = """
+import sys
+class Only:
+    # of what is not in the standard library, this and nothing else
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in {"robofuse", "numpy", "onnxruntime", *sys.stdlib_module_names}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Only())
+import numpy as np
+from robofuse.deploy import Policy
+policy = Policy(sys.argv[1])
+readings = np.load(sys.argv[2])
+for key in readings:
+    policy.feed(key, readings[key], 5.0)
+print(policy.act(5.01).tolist())
+for name in ("torch", "gymnasium", "mujoco", "stable_baselines3", "safetensors", "onnx", "scipy"):
+    assert name not in sys.modules, name
+"""
+
+
+def test_it_runs_where_there_is_nothing_but_numpy_and_onnxruntime(data, policy, tmp_path):
+    (tmp_path / "one.onnx").write_bytes(data)
+    np.savez(tmp_path / "readings.npz", **observe())
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "one.onnx"), str(tmp_path / "readings.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == "" and done.stdout.strip() == str(policy(observe()).tolist())
+
+
+def test_a_sensor_is_stale_after_its_latency_and_two_and_a_half_periods(policy):
+    assert policy.timeouts == {"depth": 0.3, "force": 0.025, "proprio": 0.125, "rgb": 0.125}
+    feed(policy, 10.0)
+    for now, live in [(10.0, KEYS), (10.02, KEYS), (10.03, ("depth", "proprio", "rgb")), (10.2, ("depth",))]:
+        assert np.array_equal(policy.act(now), expected(policy, *live)), now
+        assert tuple(key for key, state in policy.status(now).items() if state.live) == live
+    assert policy.status(10.2)["rgb"] == Status(False, pytest.approx(0.2), "stale: 0.2 s old, timeout 0.125 s")
+    feed(policy, 10.25, "rgb")  # and it comes back
+    assert np.array_equal(policy.act(10.25), expected(policy, "depth", "rgb"))
+
+
+def test_what_was_never_fed_is_hidden_and_nothing_at_all_is_refused(policy):
+    with pytest.raises(Blind, match="no sensor delivers .*rgb: never fed"):
+        policy.act(0.0)
+    feed(policy, 0.0, "proprio")
+    assert np.array_equal(policy.act(0.0), expected(policy, "proprio"))
+    with pytest.raises(Blind, match="depth: never fed; .*proprio: stale: 1 s old, timeout 0.125 s"):
+        policy.act(1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_reading_that_is_no_number_hides_its_sensor_until_a_better_one(policy, bad):
+    feed(policy, 1.0)
+    reading = observe()["proprio"]
+    policy.feed("proprio", np.where(np.arange(7) == 3, np.float32(bad), reading), 1.01)
+    assert np.array_equal(policy.act(1.01), expected(policy, "depth", "force", "rgb"))
+    assert policy.status(1.01)["proprio"].why == "its last reading holds NaN or Inf"
+    policy.feed("proprio", reading, 1.02)
+    assert np.array_equal(policy.act(1.02), expected(policy, *KEYS))
+
+
+def test_timeouts_can_be_chosen(data):
+    policy = Policy(data, timeouts={"force": 1.0, "rgb": float("inf")})
+    feed(policy, 0.0)
+    assert np.array_equal(policy.act(0.9), expected(policy, "force", "rgb"))
+    assert policy.status(1e6)["rgb"].live and not policy.status(1e6)["force"].live
+
+
+def test_a_reading_is_copied_and_the_next_takes_its_place(policy):
+    camera = observe()["rgb"].copy()
+    policy.feed("rgb", camera, 0.0)
+    camera[:] = 0  # drivers write the next picture into the same buffer
+    assert np.array_equal(policy.act(0.0), expected(policy, "rgb"))
+    policy.feed("rgb", camera, 0.0)
+    assert not np.array_equal(policy.act(0.0), expected(policy, "rgb"))
+
+
+def test_reset_forgets_readings_and_their_clock(policy):
+    feed(policy, 100.0)
+    policy.reset()
+    feed(policy, 1.0, "rgb")
+    assert np.array_equal(policy.act(1.0), expected(policy, "rgb"))
+
+
+def test_calling_it_is_apart_from_what_was_fed(policy):
+    feed(policy, 3.0)
+    before = policy.act(3.0)
+    for mask in MASKS:
+        live = [key for key, flag in zip(KEYS, mask, strict=True) if flag]
+        part = {key: observe(1)[key] for key in live}  # hidden sensors may be missing
+        whole = observe(1) | {"available": mask}
+        assert np.array_equal(policy(part | {"available": mask}), policy(whole))
+        assert np.array_equal(policy(whole | {"available": mask.astype(bool)}), policy(whole))
+    assert np.array_equal(policy(observe(1)), policy(observe(1) | {"available": MASKS[0]}))
+    assert np.array_equal(policy.act(3.0), before)
+
+
+def test_a_strange_array_of_a_hidden_sensor_is_not_looked_at(policy):
+    flags = {"available": [1, 1, 0, 1]}
+    assert np.array_equal(policy(observe() | flags | {"proprio": "?"}), policy(observe() | flags))
+
+
+def test_views_of_other_memory_orders_are_the_same_reading(policy):
+    turned = np.asfortranarray(observe()["rgb"])
+    assert np.array_equal(policy(observe() | {"rgb": turned}), policy(observe()))
+
+
+def test_readings_come_from_other_threads(policy):
+    stop, actions = threading.Event(), set()
+    feed(policy, 0.0)
+
+    def camera():
+        while not stop.is_set():
+            for seed in (0, 1):
+                policy.feed("rgb", observe(seed)["rgb"], 0.0)
+
+    thread = threading.Thread(target=camera)
+    thread.start()
+    for _ in range(200):
+        actions.add(policy.act(0.0).tobytes())
+    stop.set()
+    thread.join()
+    allowed = {policy(observe() | {"rgb": observe(seed)["rgb"]}).tobytes() for seed in (0, 1)}
+    assert actions <= allowed  # never half of one picture and half of another
+
+
+@pytest.mark.parametrize(
+    ("key", "reading", "sentence"),
+    [
+        ("lidar", 0, "unknown sensor 'lidar'; sensors: depth, force, proprio, rgb"),
+        ("privileged", 0, "does not read the simulator's truth: leave it out; sensors: depth"),
+        ("proprio", [0.0] * 7, r"'proprio' must be a NumPy array, float32 of shape \(7,\), got a list; numpy.asarray"),
+        ("proprio", np.zeros(7), r"'proprio' must be float32 \[rad\], got float64; x.astype\(numpy.float32\)"),
+        (
+            "depth",
+            np.ones((20, 24, 1), np.float32),
+            r"must be uint16 \[mm\], got float32; metres become millimetres by",
+        ),
+        ("rgb", np.ones((20, 24, 3), np.float32), r"must be uint8 \[sRGB\], got float32; \[0, 1\] becomes bytes by"),
+        ("rgb", np.zeros((24, 20, 3), np.uint8), r"'rgb' must have the shape \(20, 24, 3\), got \(24, 20, 3\)$"),
+        ("rgb", np.zeros((1, 20, 24, 3), np.uint8), r"got \(1, 20, 24, 3\); leave the batch out: x\[0\]"),
+    ],
+)
+def test_bad_readings_are_named_however_they_come(policy, key, reading, sentence):
+    feed(policy, 0.0)
+    before = policy.act(0.0)
+    with pytest.raises(ValueError, match=sentence):
+        policy(observe() | {key: reading})
+    with pytest.raises(ValueError, match=sentence):
+        policy.feed(key, reading, 0.1)
+    assert np.array_equal(policy.act(0.0), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"proprio": None}, r"'proprio' is missing; give float32 of shape \(7,\), or say in 'available'"),
+        ({"proprio": np.full(7, np.nan, np.float32)}, "'proprio' is live and holds NaN or Inf; hide it with a 0 in"),
+        (
+            {"available": [1, 1, 1]},
+            r"'available' must hold 0 or 1 for each of depth, force, proprio, rgb, in this order",
+        ),
+        ({"available": [1, 1, 1, 2]}, r"must hold 0 or 1 .*; got \[1, 1, 1, 2\]"),
+        ({"available": ["yes"] * 4}, "must hold 0 or 1"),
+    ],
+)
+def test_bad_observations_are_named(policy, change, sentence):
+    observation = {key: x for key, x in (observe() | change).items() if x is not None}
+    with pytest.raises(ValueError, match=sentence):
+        policy(observation)
+
+
+def test_bad_stamps_are_named_and_change_nothing(policy):
+    feed(policy, 5.0)
+    before = policy.act(5.0)
+    with pytest.raises(ValueError, match="stamp of 'rgb' is 0.5 s older than that of the reading before; feed them in"):
+        policy.feed("rgb", np.zeros((20, 24, 3), np.uint8), 4.5)
+    for stamp in (float("nan"), "now", None):
+        with pytest.raises(ValueError, match="the stamp of 'rgb' must be a finite number of seconds, got"):
+            policy.feed("rgb", observe()["rgb"], stamp)
+        with pytest.raises(ValueError, match="now must be a finite number of seconds, got"):
+            policy.act(stamp)
+    with pytest.raises(ValueError, match="the stamp of 'depth' lies 1 s after now; take both from one clock"):
+        policy.act(4.0)
+    assert np.array_equal(policy.act(5.0), before)
+
+
+def test_clocks_may_differ_by_the_skew(data, policy):
+    feed(policy, 5.0)
+    assert np.array_equal(policy.act(4.995), expected(policy, *KEYS))
+    strict = Policy(data, skew=0.0)
+    feed(strict, 5.0)
+    with pytest.raises(ValueError, match="lies 0.005 s after now"):
+        strict.act(4.995)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"timeouts": {"lidar": 1.0}}, "unknown sensor 'lidar'; sensors: depth"),
+        ({"timeouts": {"rgb": 0.0}}, "the timeout of 'rgb' must be more than 0 seconds, got 0.0"),
+        ({"timeouts": {"rgb": float("nan")}}, "the timeout of 'rgb' must be more than 0 seconds, got nan"),
+        ({"skew": -1.0}, "skew must be at least 0 seconds, got -1.0"),
+        ({"threads": 0}, "threads must be an integer of at least 1, got 0"),
+    ],
+)
+def test_bad_options_are_named(data, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Policy(data, **options)
+
+
+def test_where_no_rate_is_known_a_timeout_must_be_said():
+    unknown = [replace(PROPRIO, rate=0.0)]
+    with pytest.raises(ValueError, match="nothing is known of the rate of 'proprio', .*; say timeouts={'proprio': sec"):
+        Watchdog(unknown, {}, 0.0).feed("proprio", observe()["proprio"], 0.0)
+    watchdog = Watchdog(unknown, {"proprio": 2.0}, 0.0)
+    watchdog.feed("proprio", observe()["proprio"], 0.0)
+    assert watchdog.look(2.0)[0]["proprio"].live and not watchdog.look(2.1)[0]["proprio"].live
+
+
+def test_a_policy_that_cannot_do_without_a_sensor_does_not_act_without_it():
+    policy = exported(make(maskable=["depth", "force", "rgb"])).deployed
+    feed(policy, 0.0, "depth", "rgb")
+    with pytest.raises(Blind, match="policy 'small' cannot do without proprio .*proprio: never fed"):
+        policy.act(0.0)
+    with pytest.raises(ValueError, match="policy 'small' was not trained to do without proprio"):
+        expected(policy, "rgb")
+    feed(policy, 0.0, "proprio")
+    assert np.array_equal(policy.act(0.0), expected(policy, "depth", "proprio", "rgb"))
+
+
+def test_files_that_are_none_of_ours_are_refused(data, tmp_path):
+    model = onnx.load_from_string(data)
+    del model.metadata_props[:]
+    model.producer_name = "pytorch"
+    files = {
+        "foreign.onnx": (model.SerializeToString(), "is no exported policy; write it with `robofuse export POLICY`"),
+        "empty.onnx": (b"", "is no exported policy"),
+        "flipped.onnx": (data[:5000] + bytes([data[5000] ^ 1]) + data[5001:], "is damaged or was changed"),
+        "longer.onnx": (data + b"\x00", "is damaged or was changed"),
+    }
+    for length in (100, 5000, len(data) - 80, len(data) - 1):
+        files[f"{length}.onnx"] = data[:length], "is cut off: its end is missing; fetch it again"
+    for name, (content, sentence) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} {sentence}"):
+            Policy(tmp_path / name)
+    with pytest.raises(ValueError, match="is no exported policy; write it with `robofuse export POLICY`"):
+        Policy(save(make().network, tmp_path / "policy.safetensors"))
+    with pytest.raises(ValueError, match="there is no file .*none.onnx"):
+        Policy(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "sentence"),
+    [
+        ("format", "2", RuntimeError, "has format 2, this robofuse reads up to 1; update robofuse"),
+        ("sensors", "[{}]", ValueError, "does not describe a policy"),
+        ("sensors", "(", ValueError, "does not describe a policy"),
+        ("world", None, ValueError, "does not describe a policy"),
+    ],
+)
+def test_files_of_another_robofuse_are_refused(data, name, value, error, sentence):
+    model = onnx.load_from_string(data)
+    found = {entry.key: entry.value for entry in model.metadata_props} | {"robofuse.sha256": "0" * 64}
+    found |= {f"robofuse.{name}": value}
+    onnx.helper.set_model_props(model, {key: text for key, text in found.items() if text is not None})
+    with pytest.raises(error, match=sentence):
+        Policy(seal(model.SerializeToString()))
+
+
+def test_what_this_onnxruntime_cannot_run_is_said(data):
+    model = onnx.load_from_string(data)
+    model.opset_import[0].version = 999
+    model.metadata_props[-1].value = "0" * 64
+    with pytest.raises(RuntimeError, match=r"onnxruntime [\d.]+ cannot run this model: .*; update it"):
+        Policy(seal(model.SerializeToString()))
+
+
+def test_a_missing_onnxruntime_is_named(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RuntimeError, match=r"cannot be imported here .*pip install 'robofuse\[deploy\]'"):
+        Policy(data)
