@@ -1,5 +1,6 @@
 """What a robot is: an MJCF file and the names of its parts. `control.py` moves it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from robofuse.envs.mjcf import compiled, read_mjcf, require
 ROBOT_PREFIX = "robot/"
 _SLIDE, _HINGE = int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)
 FORCE_SENSORS = ("wrist_force", "wrist_torque", "tip_0", "tip_1")
+_NARROW = math.radians(7.0)  # −π to π, taken for degrees, is less
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -86,9 +88,15 @@ class RobotModel:
                     f"joints with a servo: {', '.join(driven) or 'none'}"
                 )
         for name, value in zip(self.joints, self.home, strict=True):
-            low, high = spec.joint(name).range
+            hinge = int(spec.joint(name).type) == _HINGE
+            low, high = spec.joint(name).range * (math.pi / 180.0 if hinge and spec.compiler.degree else 1.0)
+            if hinge and spec.compiler.degree and 0.0 < high - low < _NARROW:
+                raise ValueError(
+                    f"{whose}: hinge {name!r} has a range of {math.degrees(high - low):.3g} degrees; for radians, "
+                    'write <compiler angle="radian"/>'
+                )
             if low < high and not low <= value <= high:
-                raise ValueError(f"{whose}: home of {name!r} is {value}, outside its range [{low}, {high}]")
+                raise ValueError(f"{whose}: home of {name!r} is {value}, outside its range [{low:g}, {high:g}]")
         return spec
 
     def workspace(self) -> np.ndarray:
