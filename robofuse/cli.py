@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from robofuse import __version__
-from robofuse.own import import_own, take_imports
+from robofuse.own import import_asked
 
 Run = Callable[..., int | None]
 
@@ -129,8 +129,8 @@ COMMANDS = {
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.
 
-Options of a command: robofuse COMMAND --help. Version: robofuse --version.
-With any command, --import FILE.py (or a module) makes known what is yours: tasks, robots, encoders, fusions, faults."""
+Options of a command: robofuse COMMAND --help. Version: robofuse --version. With any command, --import FILE.py (or a
+module) makes known what is yours: tasks, robots, encoders, fusions, faults."""
 
 
 def _placeholder(summary: str) -> Run:
@@ -180,10 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"robofuse {__version__}")
         return 0
     try:
-        arguments, own = take_imports(arguments)
-        for what in own:
-            import_own(what)
-        return _run(arguments)
+        return _run(import_asked(arguments))
     except (ValueError, RuntimeError) as error:
         if not _is_ours(error):
             raise

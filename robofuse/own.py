@@ -34,11 +34,11 @@ def again() -> str:
     return "".join(f" {IMPORT} {shlex.quote(what)}" for what in _imported)
 
 
-def take_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Arguments without `--import WHAT` and `--import=WHAT`, wherever they stand, and what is to be imported.
+def import_asked(arguments: list[str]) -> list[str]:
+    """Imports what `--import WHAT` and `--import=WHAT` say, wherever they stand, and returns the other arguments.
 
     Raises:
-        ValueError: the last one says not what.
+        ValueError: one of them says not what, or something that cannot be found.
     """
     rest: list[str] = []
     wanted: list[str] = []
@@ -54,7 +54,9 @@ def take_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
         if not what or what.startswith("-"):
             raise ValueError(f"{IMPORT} takes the path of a .py file or the name of a module, got {what or 'nothing'}")
         wanted.append(what)
-    return rest, wanted
+    for what in wanted:
+        import_own(what)
+    return rest
 
 
 def _file(what: str) -> ModuleType:

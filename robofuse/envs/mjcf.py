@@ -58,7 +58,7 @@ def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
         for name in (wanted,) if isinstance(wanted, str) else wanted:
             if name not in present:
                 there = ", ".join(present) or "none has a name"
-                raise ValueError(f"{whose}: its MJCF has no {kind} {name!r}; {kind}s: {there}")
+                raise ValueError(f"{whose}: its MJCF has no {kind} {name!r}; {_LISTS[kind]}: {there}")
 
 
 def compiled(spec: mujoco.MjSpec, whose: str) -> mujoco.MjModel:

@@ -21,10 +21,10 @@ class Thumbnail(nn.Module):
 
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
         super().__init__()
-        self.scale, self.layer = sensor.scale, nn.Linear(8 * 8 * sensor.shape[-1], token_dim)
+        self.layer = nn.Linear(8 * 8 * sensor.shape[-1], token_dim)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, H, W, C), in the sensor's own type
-        small = nn.functional.adaptive_avg_pool2d(x.float().permute(0, 3, 1, 2) / self.scale, 8)
+        small = nn.functional.adaptive_avg_pool2d(x.float().permute(0, 3, 1, 2) / 255.0, 8)
         return self.layer(small.flatten(1))
 
 

@@ -4,6 +4,8 @@ python scripts/examples/own_robot.py
 robofuse train Grasp --robot gantry --import scripts/examples/own_robot.py
 """
 
+import torch
+
 from robofuse.envs import RobotModel, World, register_robot
 
 # A gantry: three slides, a turning tool, two fingers, each with a <position> servo. The site `grip` lies between the
@@ -53,6 +55,6 @@ if __name__ == "__main__":
     for task in ("Reach", "Grasp"):
         world = World(task, 8, robot="gantry", sensors=("proprio", "force"), auto_reset=False)
         world.reset()
-        won = sum(world.step(world.expert()).success.long() for _ in range(world.max_steps)) > 0
+        won = torch.stack([world.step(world.expert()).success for _ in range(world.max_steps)]).any(dim=0)
         print(f"{task}: the scripted expert solves {int(won.sum())} of 8 scenes with the {world.robot.model.name}")
-    print("proprio:", ", ".join(world.robot.proprio_names))
+    print("proprio:", *world.robot.proprio_names)

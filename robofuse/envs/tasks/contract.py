@@ -63,8 +63,9 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     Raises:
         ValueError: one of them has another shape or type, or the terms are not those of `weights`.
     """
-    success, terms = task.success(), task.terms(action)
+    success = task.success()
     expect(task, "success()", success, (len(action),), torch.bool)
+    terms = task.terms(action)
     if not isinstance(terms, Mapping) or terms.keys() != task.weights.keys():
         given = ", ".join(terms) if isinstance(terms, Mapping) else type(terms).__name__
         raise ValueError(
