@@ -1,5 +1,6 @@
 """Checks of what users pass, with sentences that say what would be right."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,3 +29,27 @@ def at_least_zero(value: Any, what: str) -> None:  # noqa: ANN401
     """A finite number that is not negative, or ValueError."""
     if not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
         raise ValueError(f"{what} must be a finite number of at least 0, got {value!r}")
+
+
+def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401
+    """Whether something of the user's can be made known by a name.
+
+    Args:
+        name: letters, digits, _ and -, a letter first.
+        thing: what is to have it; the same thing again, such as the class of a notebook's cell that ran twice, is fine.
+        known: name → what has it.
+        what: task, robot, …, for the message.
+
+    Raises:
+        ValueError: not a name, or something else has it.
+    """
+    if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
+        raise ValueError(f"a {what} needs a name of letters, digits, _ and -, got {name!r}")
+    held = known.get(name, thing)
+    if held is not thing and held != thing and _home(held) != _home(thing):
+        raise ValueError(f"the name {name!r} belongs to another {what} already; {what}s: {', '.join(known)}")
+
+
+def _home(thing: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    names = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    return names if None not in names else (id(thing),)

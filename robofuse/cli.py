@@ -14,6 +14,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from robofuse import __version__
+from robofuse.own import import_asked
 
 Run = Callable[..., int | None]
 
@@ -127,7 +128,8 @@ COMMANDS = {
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.
 
-Options of a command: robofuse COMMAND --help. Version: robofuse --version."""
+Options of a command: robofuse COMMAND --help. Version: robofuse --version. With any command, --import FILE.py (or a
+module) makes known what is yours: tasks, robots, encoders, fusions, faults."""
 
 
 def _placeholder(summary: str) -> Run:
@@ -177,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"robofuse {__version__}")
         return 0
     try:
-        return _run(arguments)
+        return _run(import_asked(arguments))
     except (ValueError, RuntimeError) as error:
         if not _is_ours(error):
             raise

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from robofuse.envs.adapters import BatchedEnv, SingleEnv
     from robofuse.envs.adapters_sb3 import SB3VecEnv
     from robofuse.envs.cameras import CAMERAS, Camera
+    from robofuse.envs.mjcf import attach
     from robofuse.envs.noise import Noise
-    from robofuse.envs.robot import ROBOTS, RobotModel
+    from robofuse.envs.robot import ROBOTS, RobotModel, register_robot
     from robofuse.envs.step import Step
-    from robofuse.envs.tasks import TASKS, Task
+    from robofuse.envs.tasks import TASKS, Task, register_task
     from robofuse.envs.timing import Timing
     from robofuse.envs.world import World
 
@@ -32,6 +33,9 @@ _HOME = {
     "Task": "tasks",
     "Timing": "timing",
     "World": "world",
+    "attach": "mjcf",
+    "register_robot": "robot",
+    "register_task": "tasks",
 }
 __all__ = [
     "CAMERAS",
@@ -47,6 +51,9 @@ __all__ = [
     "Task",
     "Timing",
     "World",
+    "attach",
+    "register_robot",
+    "register_task",
 ]
 
 __getattr__ = lazy(__name__, _HOME)

@@ -9,6 +9,7 @@ from robofuse.dropout import Dropout, Law, Masker, hide
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
+from robofuse.envs.tasks.contract import expect
 from robofuse.faults import Injector, Mix, Plan
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
 
@@ -26,7 +27,7 @@ class Truth:
 
     def __init__(self, task: Task, robot: Robot, control_dt: float) -> None:
         """For a task that is bound to the robot; `control_dt` in seconds."""
-        self.task, self._robot = task, robot
+        self.task, self._robot, self._num_worlds = task, robot, robot.backend.num_worlds
         self.names = (*task.privileged_names, *robot.proprio_names)
         scale = (*task.privileged_scale, *robot.proprio_scale)
         self.sensor = Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, 1.0 / control_dt)
@@ -34,6 +35,7 @@ class Truth:
     def read(self, ids: Tensor | None) -> Tensor:
         """float32 (n, K) of the given worlds, or of all."""
         truth = self.task.privileged()
+        expect(self.task, "privileged()", truth, (self._num_worlds, len(self.task.privileged_names)))
         rows = slice(None) if ids is None else ids
         count = len(truth) if ids is None else len(ids)
         silence = torch.zeros(count, self._robot.num_encoders, dtype=torch.float64, device=truth.device)

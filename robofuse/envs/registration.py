@@ -24,8 +24,13 @@ RENDERERS = {
 }
 
 
+def id_of(task: str) -> str:
+    """The Gymnasium id of a task."""
+    return f"{NAMESPACE}/{task}-v0"
+
+
 def register_all() -> None:
-    """Register every task; `gym.make(id, **options)` takes the options of `robofuse.envs.World`."""
+    """Register every task that is not yet; `gym.make(id, **options)` takes the options of `robofuse.envs.World`."""
     for id in TASKS:
         task = id.removeprefix(f"{NAMESPACE}/").removesuffix("-v0")
         if id not in gym.registry:

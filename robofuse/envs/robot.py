@@ -1,13 +1,20 @@
 """What a robot is: an MJCF file and the names of its parts. `control.py` moves it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
+from robofuse.checks import check_name
+from robofuse.envs import registration
+from robofuse.envs.mjcf import compiled, read_mjcf, require
+
 ROBOT_PREFIX = "robot/"
+_SLIDE, _HINGE = int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)
 FORCE_SENSORS = ("wrist_force", "wrist_torque", "tip_0", "tip_1")
+_NARROW = math.radians(7.0)  # −π to π, taken for degrees, is less
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -58,30 +65,38 @@ class RobotModel:
         """A fresh, checked spec of the robot alone.
 
         Raises:
-            ValueError: a name is missing in the MJCF, or a joint has no position servo; lists what exists.
+            ValueError: no such MJCF, a name is missing in it, a joint is of the wrong kind or without a position servo,
+                or home is out of range; lists what there is.
         """
-        text = str(self.mjcf)
-        spec = mujoco.MjSpec.from_string(text) if text.lstrip().startswith("<") else mujoco.MjSpec.from_file(text)
-        for kind, names, present in (
-            ("joint", (*self.joints, *self.fingers), [joint.name for joint in spec.joints]),
-            ("site", (self.grip_site, self.wrist_site, *self.tip_sites), [site.name for site in spec.sites]),
-        ):
-            for name in names:
-                if name not in present:
-                    raise ValueError(
-                        f"robot {self.name!r}: its MJCF has no {kind} {name!r}; {kind}s: {', '.join(present)}"
-                    )
+        whose, moving = f"robot {self.name!r}", (*self.joints, *self.fingers)
+        spec = read_mjcf(self.mjcf, whose)
+        require(spec, whose, joint=moving, site=(self.grip_site, self.wrist_site, *self.tip_sites))
+        for name in moving:
+            kind, (low, high) = int(spec.joint(name).type), spec.joint(name).range
+            if kind not in (_SLIDE, _HINGE):
+                raise ValueError(f"{whose}: joint {name!r} must be a slide or a hinge, it is a ball or free joint")
+            if name in self.fingers and not (kind == _SLIDE and low < high):
+                raise ValueError(
+                    f"{whose}: finger {name!r} must be a slide with a range, closed to open [m]; it is a "
+                    f"{'slide' if kind == _SLIDE else 'hinge'} with range [{low:g}, {high:g}]"
+                )
         driven = [a.target for a in spec.actuators if is_servo(a.trntype, a.gainprm, a.biasprm)]
-        for name in (*self.joints, *self.fingers):
+        for name in moving:
             if driven.count(name) != 1:
                 raise ValueError(
-                    f"robot {self.name!r}: joint {name!r} must have one <position> servo, it has {driven.count(name)}; "
-                    f"joints with a servo: {', '.join(driven)}"
+                    f"{whose}: joint {name!r} must have one <position> servo, it has {driven.count(name)}; "
+                    f"joints with a servo: {', '.join(driven) or 'none'}"
                 )
         for name, value in zip(self.joints, self.home, strict=True):
-            low, high = spec.joint(name).range
+            hinge = int(spec.joint(name).type) == _HINGE
+            low, high = spec.joint(name).range * (math.pi / 180.0 if hinge and spec.compiler.degree else 1.0)
+            if hinge and spec.compiler.degree and 0.0 < high - low < _NARROW:
+                raise ValueError(
+                    f"{whose}: hinge {name!r} has a range of {math.degrees(high - low):.3g} degrees; for radians, "
+                    'write <compiler angle="radian"/>'
+                )
             if low < high and not low <= value <= high:
-                raise ValueError(f"robot {self.name!r}: home of {name!r} is {value}, outside its range [{low}, {high}]")
+                raise ValueError(f"{whose}: home of {name!r} is {value}, outside its range [{low:g}, {high:g}]")
         return spec
 
     def workspace(self) -> np.ndarray:
@@ -90,13 +105,19 @@ class RobotModel:
 
     def home_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) [m] and orientation (3, 3) of the grip site at home, in the robot's base frame."""
-        model = self.spec().compile()
+        model = compiled(self.spec(), f"robot {self.name!r}")
         data = mujoco.MjData(model)
         for joint, value in zip(self.joints, self.home, strict=True):
             data.joint(joint).qpos[0] = value
         mujoco.mj_kinematics(model, data)
         grip = data.site(self.grip_site)
-        return grip.xpos.copy(), grip.xmat.reshape(3, 3).copy()
+        position, axes = grip.xpos.copy(), grip.xmat.reshape(3, 3).copy()
+        if axes[2, 2] > -0.7:
+            raise ValueError(
+                f"robot {self.name!r}: the z axis of site {self.grip_site!r} points out of the fingers, and at home "
+                f"down; there it points to {np.round(axes[:, 2], 2).tolist()}"
+            )
+        return position, axes
 
     def add_sensors(self, spec: mujoco.MjSpec) -> None:
         """Add the wrist and fingertip force sensors to the spec that the robot has been attached to."""
@@ -139,6 +160,19 @@ ROBOTS = {
 }
 
 
+def register_robot(robot: RobotModel, summary: str = "") -> RobotModel:
+    """Makes a robot known by its name: to `World`, to commands, and to `robofuse list` with a line about it.
+
+    Raises:
+        ValueError: its MJCF lacks something, or another robot has the name.
+    """
+    check_name(robot.name, robot, ROBOTS, "robot")
+    robot.home_pose()
+    ROBOTS[robot.name] = robot
+    registration.ROBOTS[robot.name] = summary or f"joints {', '.join(robot.joints)}"
+    return robot
+
+
 def resolve_robot(robot: "str | RobotModel") -> RobotModel:
     """A robot by name, or the given one.
 
@@ -148,5 +182,8 @@ def resolve_robot(robot: "str | RobotModel") -> RobotModel:
     if isinstance(robot, RobotModel):
         return robot
     if not isinstance(robot, str) or robot not in ROBOTS:
-        raise ValueError(f"unknown robot {robot!r}; robots: {', '.join(ROBOTS)}; or give a robofuse.envs.RobotModel")
+        raise ValueError(
+            f"unknown robot {robot!r}; robots: {', '.join(ROBOTS)}; or give a robofuse.envs.RobotModel, or make its "
+            "name known first: robofuse.envs.register_robot, and --import FILE.py on the command line"
+        )
     return ROBOTS[robot]

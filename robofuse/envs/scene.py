@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.cameras import OVERVIEW, Camera
+from robofuse.envs.mjcf import compiled
 from robofuse.envs.robot import ROBOT_PREFIX, RobotModel
 
 TIMESTEP = 0.005
@@ -29,7 +30,7 @@ def build(
         The model, with the table's top at z = 0 and gravity along −z.
 
     Raises:
-        ValueError: the robot's MJCF lacks a name that `robot` gives.
+        ValueError: the robot's MJCF lacks a name that `robot` gives, or MuJoCo cannot compile all of it together.
     """
     spec = mujoco.MjSpec()
     spec.modelname = f"robofuse {robot.name}"
@@ -49,7 +50,7 @@ def build(
     add_objects(spec, workspace, (ROBOT_PREFIX + left, ROBOT_PREFIX + right))
     for camera in (*cameras, OVERVIEW):
         _add_camera(spec, camera, robot, workspace)
-    return spec.compile()
+    return compiled(spec, f"the world of robot {robot.name!r}")
 
 
 def _options(spec: mujoco.MjSpec) -> None:

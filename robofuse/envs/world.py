@@ -24,6 +24,7 @@ from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
 from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
+from robofuse.envs.tasks.contract import outcome
 from robofuse.envs.timing import Timing
 from robofuse.faults import Plan
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
@@ -225,7 +226,7 @@ class World:
             action: (N, 5); values beyond [−1, 1] are clipped.
 
         Raises:
-            ValueError: wrong shape, or NaN or Inf anywhere.
+            ValueError: wrong shape, or NaN or Inf anywhere; or the task breaks its contract.
             RuntimeError: closed, or not reset yet.
         """
         self._check_open()
@@ -241,7 +242,7 @@ class World:
         observe = self._read()  # the cameras draw while the rest is computed
         self.task.update()
 
-        success, terms = self.task.success().clone(), self.task.terms(action)
+        success, terms = outcome(self.task, action)
         terms = {name: (weight * terms[name]).float() for name, weight in self.task.weights.items()}
         truncated = self.elapsed >= self.max_steps
         if errors:
@@ -299,7 +300,7 @@ class World:
 
     @one_torch_thread()
     def expert(self) -> Tensor:
-        """Actions (N, 5) of the task's scripted expert, which knows the simulator's truth."""
+        """Actions (N, 5) of the task's scripted expert, which knows the truth; RuntimeError if the task has none."""
         self._check_open()
         return self.task.expert()
 

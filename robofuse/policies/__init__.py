@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robofuse.policies.extractor import FusionExtractor
     from robofuse.policies.files import Policy, load
     from robofuse.policies.fusion import FUSIONS
+    from robofuse.policies.own import register_encoder, register_fusion
     from robofuse.policies.ppo import FusionPPO
 
 _HOME = {
@@ -24,6 +25,8 @@ _HOME = {
     "FusionPPO": "ppo",
     "Policy": "files",
     "load": "files",
+    "register_encoder": "own",
+    "register_fusion": "own",
 }
 __all__ = [
     "ENCODERS",
@@ -33,6 +36,8 @@ __all__ = [
     "FusionPPO",
     "Policy",
     "load",
+    "register_encoder",
+    "register_fusion",
 ]
 
 __getattr__ = lazy(__name__, _HOME)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from robofuse.sensors import Kind, Sensor, channels_last
+from robofuse.sensors import Sensor, channels_last
 
 SLOPE = 50.0  # per unit of depth and pixel
 
@@ -140,7 +140,8 @@ class VectorEncoder(nn.Module):
 
 
 Encoder = Callable[[Sensor, int], nn.Module]
-ENCODERS: dict[Kind, Encoder] = {
+# the standard encoder of a kind of sensor has the kind's name
+ENCODERS: dict[str, Encoder] = {
     "rgb": ImageEncoder,
     "depth": ImageEncoder,
     "vector": VectorEncoder,

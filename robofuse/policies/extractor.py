@@ -11,8 +11,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from robofuse.dropout import hide
-from robofuse.policies.encoders import ENCODERS, Encoder
-from robofuse.policies.fusion import FUSIONS, Fusion
+from robofuse.policies.encoders import Encoder
+from robofuse.policies.fusion import Fusion
+from robofuse.policies.trial import check_encoders, make_encoder, make_fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
 from robofuse.tensors import take
 
@@ -54,7 +55,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         kinds: Mapping[str, Kind] | None = None,
         token_dim: int = 64,
         fusion: str | Fusion = "concat",
-        encoders: Mapping[str, Encoder] | None = None,
+        encoders: Mapping[str, str | Encoder] | None = None,
         maskable: Sequence[str] | None = None,
         dropout: float = 0.0,
         mixed_precision: bool = False,
@@ -69,8 +70,9 @@ class FusionExtractor(BaseFeaturesExtractor):
             sensors: what the keys are, such as `World.sensors`; by default inferred from the space.
             kinds: key → kind, where inferring needs help.
             token_dim: D.
-            fusion: a name of `robofuse.policies.FUSIONS`, or (M, D) → module with `features`.
-            encoders: key or kind → (sensor, D) → module, in place of the standard ones.
+            fusion: a name of `robofuse.policies.FUSIONS`, or (M, D) → module, see `register_fusion`.
+            encoders: key or kind → a name of `robofuse.policies.ENCODERS`, or (sensor, D) → module, see
+                `register_encoder`; in place of the standard ones.
             maskable: keys that the entries of `available` stand for, if not for all sensors; the others always deliver.
             dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
@@ -82,8 +84,8 @@ class FusionExtractor(BaseFeaturesExtractor):
                 and the fusion take that for a reading, and nothing tells that it is hidden.
 
         Raises:
-            ValueError: an unknown fusion, kind, key or `hidden_as`, or an `available` that is longer or shorter than
-                there are sensors.
+            ValueError: an unknown fusion, encoder, kind, key or `hidden_as`, an `available` that is longer or shorter
+                than there are sensors, or an encoder or fusion that does not give what it promises.
         """
         self.sensors = infer_sensors(observation_space, kinds) if sensors is None else order(sensors)
         keys = [sensor.key for sensor in self.sensors]
@@ -95,8 +97,7 @@ class FusionExtractor(BaseFeaturesExtractor):
                 sizes = sorted(space.shape), sorted(sensor.shape)  # SB3 may have moved the channels to the front
                 if sizes[0] != sizes[1]:
                     raise ValueError(f"{sensor.key!r} has shape {space.shape} but the sensor was {sensor.shape}")
-        if isinstance(fusion, str) and fusion not in FUSIONS:
-            raise ValueError(f"unknown fusion {fusion!r}; fusions: {', '.join(FUSIONS)}")
+        check_encoders(encoders or {}, self.sensors)
         if hidden_as not in get_args(HiddenAs):
             raise ValueError(f"hidden_as must be one of {', '.join(get_args(HiddenAs))}, got {hidden_as!r}")
         if not 0.0 <= dropout < 1.0:
@@ -106,7 +107,7 @@ class FusionExtractor(BaseFeaturesExtractor):
                 "dropout inside the extractor breaks PPO and A2C: the update would hide other sensors than the "
                 "rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
-        fuse = (FUSIONS[fusion] if isinstance(fusion, str) else fusion)(len(keys), token_dim)
+        fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
         self.hidden_as = hidden_as
@@ -116,8 +117,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             shape = observation_space.spaces[sensor.key].shape
             if len(sensor.shape) == 3 and shape is not None and tuple(shape) != sensor.shape:
                 sensor = Sensor(**{**vars(sensor), "shape": tuple(shape)})
-            make = (encoders or {}).get(sensor.key) or (encoders or {}).get(sensor.kind) or ENCODERS[sensor.kind]
-            self.encoders[sensor.key] = make(sensor, token_dim)
+            self.encoders[sensor.key] = make_encoder(encoders or {}, sensor, token_dim)
         self.mask_tokens = nn.Parameter(torch.randn(len(keys), token_dim) * 0.5)
         self.fusion = fuse
         self.availability = nn.Linear(len(keys), self.features_dim, bias=False)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.own import Unregistered, told_names
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 _ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
@@ -55,7 +56,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     A critic that was left out gives 0. torch's global random numbers are neither used nor moved.
 
     Raises:
-        ValueError: not a policy; `path` is named in the message.
+        ValueError: not a policy, or one with an encoder or fusion that nobody has made known; `path` is named.
     """
     if meta.get("kind") not in ("policy", "checkpoint"):
         raise ValueError(f"{path} is not a policy but {meta.get('kind')!r}")
@@ -73,6 +74,8 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         if found.keys() != expected:
             raise ValueError(f"weights {sorted(found.keys() ^ expected)[0]!r} are missing or too many")
         network.load_state_dict(found, strict=False)
+    except Unregistered as error:
+        raise ValueError(f"{path} holds no code, and needs some that is not known here: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         first = " ".join(str(error).split())
         raise ValueError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
@@ -122,10 +125,10 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
 
 def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
     given, extractor = policy.features_extractor_kwargs, policy.features_extractor
-    fusion = given.get("fusion", "concat")
-    if given.get("encoders") or not isinstance(fusion, str):
-        raise ValueError("a policy file holds no code, so it cannot describe encoders or fusions of your own")
+    encoders, fusion = told_names(given.get("encoders") or {}, given.get("fusion", "concat"))
     options: dict[str, Any] = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
+    if encoders:
+        options["encoders"] = encoders
     if extractor.hidden_as != "token":
         options["hidden_as"] = extractor.hidden_as
     for name in ("maskable", "mixed_precision", "live_rows_only"):

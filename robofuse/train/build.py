@@ -128,6 +128,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
                 "sensors": env.world.sensors,
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
+                "encoders": own_encoders(config),
                 "hidden_as": network.hidden_as,
                 "mixed_precision": network.mixed_precision,
             },
@@ -217,6 +218,15 @@ def _law(hiding: Hiding) -> Law:
             )
         return Markov(fail, recover)
     return Groups(p=hiding.p) if hiding.dropout == "groups" else Independent(hiding.p)
+
+
+def own_encoders(config: Train) -> dict[str, str]:
+    """Names of encoders by sensor or kind of sensor."""
+    pairs = [text.partition("=") for text in config.network.encoders]
+    for key, _, name in pairs:
+        if not key or not name:
+            raise ValueError(f"--encoders takes entries such as rgb=NAME, got {'='.join(filter(None, (key, name)))!r}")
+    return {key: name for key, _, name in pairs}
 
 
 def _rate(text: str) -> tuple[str, float]:

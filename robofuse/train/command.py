@@ -17,9 +17,10 @@ from robofuse import __version__
 from robofuse.envs.cores import usable_cores
 from robofuse.evaluate.folder import write_safely
 from robofuse.machine import describe_machine, package_versions
-from robofuse.policies import FUSIONS
+from robofuse.own import again
+from robofuse.policies.own import find_encoder, find_fusion
 from robofuse.train.best import BEST, FINAL
-from robofuse.train.build import TEACHER, make_dropout, settle, teacher_config, try_out, wants_teacher
+from robofuse.train.build import TEACHER, make_dropout, own_encoders, settle, teacher_config, try_out, wants_teacher
 from robofuse.train.changes import changes
 from robofuse.train.checkpoint import alone_in, left_behind
 from robofuse.train.curve import CURVE
@@ -72,8 +73,9 @@ def run_train(config: Train) -> int:
     console = Console(highlight=False)
     config.check()
     make_dropout(config.hiding)
-    if config.network.fusion not in FUSIONS:
-        raise ValueError(f"unknown fusion {config.network.fusion!r}; fusions: {', '.join(FUSIONS)}")
+    find_fusion(config.network.fusion)
+    for encoder in own_encoders(config).values():
+        find_encoder(encoder)
     changed: list[str] = []
     if config.resume is not None:
         changed = changes(recorded(config.resume), config)
@@ -112,7 +114,7 @@ def _teach(config: Train, folder: Path, console: Console) -> int:
 
 def _train(config: Train, folder: Path, notes: list[str], console: Console, run: Path | None = None) -> int:
     """Trains into a folder; `run` is the one to resume, if that is another."""
-    resume = f"robofuse train --resume {shlex.quote(str(run or folder))}"
+    resume = f"robofuse train --resume {shlex.quote(str(run or folder))}{again()}"
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine()
@@ -179,7 +181,7 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
 
 def _commands(console: Console, folder: Path) -> None:
     file = folder / (BEST if (folder / BEST).exists() else FINAL)
-    commands = (f"  robofuse {command} {shlex.quote(str(file))}" for command in ("evaluate", "replay"))
+    commands = (f"  robofuse {command} {shlex.quote(str(file))}{again()}" for command in ("evaluate", "replay"))
     console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True, markup=False)
 
 
@@ -191,7 +193,7 @@ def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: in
             run |= json.loads((folder / RUN).read_text())
         except ValueError:
             pass  # it only tells people what was
-    command = shlex.join(["robofuse", "train", *sys.argv[2:]]) if "train" in sys.argv[1:2] else ""
+    command = shlex.join(["robofuse", *sys.argv[1:]]) if "train" in sys.argv[1:] else ""
     run["starts"].append({**machine, "command": command, "step": step, "options": config.plain()})
     write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
     return run

@@ -65,7 +65,8 @@ class Network:
     """The network.
 
     Attributes:
-        fusion: How tokens become features: concat, sum, attention, gated, product_of_experts.
+        fusion: How tokens become features: concat, sum, attention, gated, product_of_experts; or one of yours.
+        encoders: In place of the standard encoders, by sensor or kind of sensor, yours, such as rgb=thumbnail.
         token_dim: Width of a sensor's token.
         hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
             tells that it is hidden.
@@ -75,6 +76,7 @@ class Network:
     """
 
     fusion: str = "concat"
+    encoders: tuple[str, ...] = ()
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
     mixed_precision: bool = False

@@ -1,5 +1,12 @@
 """The tasks, one file each."""
 
+from typing import TypeVar
+
+import gymnasium as gym
+
+from robofuse.checks import check_name
+from robofuse.envs import registration
+from robofuse.envs.tasks.contract import check_task
 from robofuse.envs.tasks.grasp import Grasp
 from robofuse.envs.tasks.reach import Reach
 from robofuse.envs.tasks.task import Task
@@ -7,20 +14,47 @@ from robofuse.envs.tasks.task import Task
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp)}
 
 
+T = TypeVar("T", bound=type[Task])
+
+
+def register_task(task: T) -> T:
+    """Makes a task of yours known by its name, as a decorator of its class.
+
+    `World("Push")`, `gym.make("robofuse/Push-v0")`, the commands and `robofuse list` know it from then on; the list
+    shows the first sentence of its docstring.
+
+    Raises:
+        ValueError: it lacks methods or attributes, or another task has the name.
+    """
+    check_task(task)
+    check_name(task.name, task, TASKS, "task")
+    TASKS[task.name] = task
+    summary = " ".join((task.__doc__ or "").partition("\n\n")[0].split())
+    id = registration.id_of(task.name)
+    registration.TASKS[id] = summary
+    gym.registry.pop(id, None)
+    registration.register_all()
+    return task
+
+
 def resolve_task(task: str | Task | type[Task]) -> Task:
     """A task by name (`Grasp` or `robofuse/Grasp-v0`), class or instance.
 
     Raises:
-        ValueError: unknown name; the message lists what exists.
+        ValueError: unknown name, or a task that lacks something; the message lists what there is, or what is missing.
     """
-    if isinstance(task, Task):
-        return task
-    if isinstance(task, type) and issubclass(task, Task):
-        return task()
-    name = str(task).removeprefix("robofuse/").removesuffix("-v0")
-    if name not in TASKS:
-        raise ValueError(f"unknown task {task!r}; tasks: {', '.join(TASKS)}; or give a robofuse.envs.Task")
-    return TASKS[name]()
+    if isinstance(task, str):
+        name = task.removeprefix("robofuse/").removesuffix("-v0")
+        if name not in TASKS:
+            raise ValueError(
+                f"unknown task {task!r}; tasks: {', '.join(TASKS)}; or give a robofuse.envs.Task, or make its name "
+                "known first: @robofuse.envs.register_task, and --import FILE.py on the command line"
+            )
+        return TASKS[name]()
+    if not isinstance(task, Task) and not (isinstance(task, type) and issubclass(task, Task)):
+        raise ValueError(f"a task is a name ({', '.join(TASKS)}) or a robofuse.envs.Task, got {task!r}")
+    check_task(task)
+    return task if isinstance(task, Task) else task()
 
 
-__all__ = ["TASKS", "Grasp", "Reach", "Task", "resolve_task"]
+__all__ = ["TASKS", "Grasp", "Reach", "Task", "register_task", "resolve_task"]

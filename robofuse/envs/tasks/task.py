@@ -13,7 +13,7 @@ from robofuse.envs.control import Robot
 
 
 class Task(ABC):
-    """One task in N worlds. A new task is one file with one subclass.
+    """One task in N worlds. A new task is one file with one subclass, under `robofuse.envs.register_task`.
 
     The world calls, in this order: `add_objects` once per model; `bind` once; `place` and then `begin` for every world
     that starts an episode; after every control step `update`, and then the queries. Every tensor has N in front;
@@ -90,9 +90,9 @@ class Task(ABC):
         """Positions of `visible_names` in the privileged vector."""
         return [self.privileged_names.index(name) for name in self.visible_names or self.privileged_names]
 
-    @abstractmethod
     def expert(self) -> Tensor:
-        """A scripted solution from simulator truth: actions (N, 5) in [−1, 1]."""
+        """A scripted solution from simulator truth: actions (N, 5) in [−1, 1]; a task may do without."""
+        raise RuntimeError(f"task {self.name!r} has no scripted expert; one would be its method `expert`")
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
