@@ -253,7 +253,7 @@ def test_only_learners_from_replay_buffers_may_hide_inside():
     class Rollouts(BasePolicy):  # such as MaskablePPO's, which is no ActorCriticPolicy
         def __init__(self):
             super().__init__(
-                Dict(a=STATE), Discrete(2),
+                Dict(a=STATE, b=STATE), Discrete(2),
                 features_extractor_class=FusionExtractor, features_extractor_kwargs={"dropout": 0.3},
             )  # fmt: skip
             self.features_extractor = self.make_features_extractor()
@@ -266,9 +266,13 @@ def test_only_learners_from_replay_buffers_may_hide_inside():
 
     with pytest.raises(ValueError, match="VecSensorDropout"):
         Rollouts()
-    FusionExtractor(Dict(a=STATE), dropout=0.3)
-    with pytest.raises(ValueError, match="dropout has no sensor to hide; name some of desired_goal in maskable"):
-        FusionExtractor(Dict(desired_goal=STATE), dropout=0.3)
+
+
+def test_hiding_inside_needs_two_sensors():
+    for space, options in ((Dict(a=STATE, desired_goal=STATE), {}), (Dict(a=STATE, b=STATE), {"maskable": ["a"]})):
+        with pytest.raises(ValueError, match="never hide anything, as one sensor always stays.*may hide a; divide"):
+            FusionExtractor(space, dropout=0.3, **options)
+    FusionExtractor(Dict(a=STATE, achieved_goal=STATE), dropout=0.3)
 
 
 def test_hiding_inside_follows_the_law_and_spares_goals():

@@ -69,6 +69,4 @@ def agent(way, extractor=None, kind=FusionExtractor, **options):
         **options.pop("policy", {}),
     }
     name = "MultiInputLstmPolicy" if way.make is RecurrentPPO else "MultiInputPolicy"
-    return way.make(
-        name, environment(way), seed=0, device="cpu", policy_kwargs=policy, **(way.options | options)
-    )
+    return way.make(name, environment(way), seed=0, device="cpu", policy_kwargs=policy, **(way.options | options))

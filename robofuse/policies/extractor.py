@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robofuse.dropout import hide
 from robofuse.policies.encoders import ENCODERS, Encoder
 from robofuse.policies.fusion import FUSIONS, Fusion
-from robofuse.policies.inputs import Readings, columns, for_rollouts, without_goals
+from robofuse.policies.inputs import Readings, columns, droppable, for_rollouts
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
 from robofuse.tensors import take
 
@@ -73,9 +73,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             maskable: keys that the entries of `available` stand for, if not for all sensors; the others always deliver.
             dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
-                did. Those hide sensors on the environment's side, see `robofuse.dropout`. Of the sensors that
-                `available` stands for, one stays; goals (`achieved_goal`, `desired_goal`) are never hidden so, unless
-                named in `maskable`. Each call draws its own masks from torch's random numbers.
+                did. Those hide sensors on the environment's side, see `robofuse.dropout`. Hides those that
+                `maskable` names, by default all but `desired_goal`, and leaves one at least. Every call draws its own
+                masks, from torch's random numbers, and only in train mode, which SB3 sets for the networks that take
+                gradient steps: neither acting nor target networks miss what the row has. Targets are labels, and a
+                mask drawn there would be noise in them.
             mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
@@ -84,7 +86,8 @@ class FusionExtractor(BaseFeaturesExtractor):
 
         Raises:
             ValueError: an unknown fusion, kind, key or `hidden_as`, an `available` that is longer or shorter than there
-                are sensors, or dropout for a policy that learns from rollouts.
+                are sensors, or dropout that would hide
+                nothing, or for a policy that learns from rollouts.
         """
         self.sensors = infer_sensors(observation_space, kinds) if sensors is None else order(sensors)
         keys = [sensor.key for sensor in self.sensors]
@@ -105,9 +108,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
         self.hidden_as = hidden_as
         self._columns, self._readings = columns(observation_space, keys, maskable), readings
-        self._droppable = without_goals(keys, maskable)
-        if dropout and not self._droppable:
-            raise ValueError(f"dropout has no sensor to hide; name some of {', '.join(keys)} in maskable=[...]")
+        self._droppable = droppable(keys, maskable) if dropout else []
         self.encoders, own = nn.ModuleDict(), dict(encoders or {})
         for sensor in self.sensors:
             shape = observation_space.spaces[sensor.key].shape

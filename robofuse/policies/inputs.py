@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.dropout.spaces import GOALS
 from robofuse.sensors import AVAILABLE, Sensor
+
+_ORDER = "desired_goal"  # of Gymnasium's goal environments; an agent without its orders is not one without a sensor
 
 
 class Readings:
@@ -121,9 +122,21 @@ def columns(space: gym.spaces.Dict, keys: Sequence[str], maskable: Sequence[str]
     return found
 
 
-def without_goals(keys: Sequence[str], maskable: Sequence[str] | None) -> list[int]:
-    """Positions of the sensors that dropout may hide: an agent without its orders is not one without a sensor."""
-    return [m for m, key in enumerate(keys) if (key not in GOALS if maskable is None else key in maskable)]
+def droppable(keys: Sequence[str], maskable: Sequence[str] | None) -> list[int]:
+    """Positions of the sensors that dropout in the network may hide; by default all but the order, `desired_goal`.
+
+    `achieved_goal` is a sensor to the network. HER, which needs it, reads the replay buffer, where it stays as it was.
+
+    Raises:
+        ValueError: there are fewer than two, and one always stays.
+    """
+    found = [m for m, key in enumerate(keys) if (key != _ORDER if maskable is None else key in maskable)]
+    if len(found) < 2:
+        raise ValueError(
+            f"dropout would never hide anything, as one sensor always stays: of {', '.join(keys)} it may hide "
+            f"{', '.join(keys[m] for m in found) or 'none'}; divide a sensor in two, or name more in maskable=[...]"
+        )
+    return found
 
 
 def for_rollouts() -> bool:
