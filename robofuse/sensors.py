@@ -72,10 +72,10 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> gym.spa
 def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
     """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
 
-    A uint8 image of 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb`; one of 1 channel, of unsigned
-    integers or with `depth` in its key, is `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete (one-hot) and
-    MultiBinary entries are vectors. What is ambiguous, such as a float image whose key does not say `depth`, must be
-    named in `kinds`.
+    A uint8 image of 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb`; one of 1 channel, of
+    unsigned integers or with `depth` in its key, is `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete
+    (one-hot) and MultiBinary entries are vectors. What is ambiguous, such as a float image whose key does not say
+    `depth`, must be named in `kinds`.
 
     Args:
         space: Dict space; `available` and `privileged` are left out.
@@ -168,8 +168,8 @@ def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
         how = f"say kinds={{{key!r}: ...}} with one of {', '.join(get_args(Kind))}; its space's bounds are its range"
     else:
         how = (
-            f"it has {channels} channels. Divide it into keys of their own, or say kinds={{{key!r}: 'rgb'}} to take the "
-            "channels as they are, or 'depth' if each is a frame of depth"
+            f"it has {channels} channels. Divide it into keys of their own, or say kinds={{{key!r}: 'rgb'}} to take "
+            "the channels as they are, or 'depth' if each is a frame of depth"
         )
     raise ValueError(f"{cannot}an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels, depth 1: {how}")
 

@@ -86,7 +86,7 @@ class Readings:
             scale = self._images[key].scale
             assert isinstance(scale, int | float)
             x = x / scale
-        if key in self._ranges and not torch.jit.is_tracing() and not torch.compiler.is_compiling():
+        if key in self._ranges and not _being_exported():
             highest, limit = float(x.detach().amax()), self._ranges[key]
             if highest > 1.01 * limit:
                 raise ValueError(
@@ -146,7 +146,11 @@ def for_rollouts() -> bool:
 
 def _preprocessing_divides() -> bool:
     """Whether images of bytes come divided by 255: SB3's preprocessing does that unless told not to."""
-    return next((one.normalize_images for one in _makers() if hasattr(one, "normalize_images")), True)
+    return next((bool(one.normalize_images) for one in _makers() if hasattr(one, "normalize_images")), True)
+
+
+def _being_exported() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _makers() -> list[torch.nn.Module]:

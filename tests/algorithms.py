@@ -47,6 +47,10 @@ WAYS = {
     "DQN": Way(DQN, 4000, OFF | STEP | QUICKLY, discrete=True),
     "QRDQN": Way(QRDQN, 4000, OFF | STEP | QUICKLY, SMALL, discrete=True),
     "SAC with HER": Way(SAC, 3000, OFF | STEP | HER, goals=True),
+    "PPO, two extractors": Way(
+        PPO, 8000, ON | {"batch_size": 64, "n_epochs": 6}, {"share_features_extractor": False}, replay=False
+    ),
+    "SAC, one extractor": Way(SAC, 3000, OFF | STEP, {"share_features_extractor": True}),
     "DQN with HER": Way(DQN, 4000, OFF | STEP | QUICKLY | HER, discrete=True, goals=True),
 }
 
