@@ -11,6 +11,13 @@ from robofuse.dropout import Independent, VecSensorDropout
 from robofuse.policies import FUSIONS, FusionExtractor
 
 REPLAY = [name for name, way in WAYS.items() if way.replay]
+QUICK = {"PPO", "RecurrentPPO", "SAC", "QRDQN", "DQN with HER"}  # one of each sort; the others are slow tests
+
+
+def each(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 OTHER_FUSIONS = [(name, fusion) for fusion in FUSIONS if fusion != "concat" for name in ("PPO", "DQN", "TD3")]
 
 
@@ -82,7 +89,7 @@ def test_every_fusion_learns(name, fusion):
     check_worth(model, WAYS[name])
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", each(WAYS))
 def test_save_and_load(name, tmp_path):
     model = tiny(name)
     model.learn(96)
@@ -112,7 +119,7 @@ class Recorded(FusionExtractor):
         return fused
 
 
-@pytest.mark.parametrize("name", REPLAY)
+@pytest.mark.parametrize("name", each(REPLAY))
 def test_masks_inside_are_drawn_per_row_and_in_gradient_steps_alone(name, monkeypatch):
     monkeypatch.setattr(Recorded, "calls", [])
     model = tiny(name, {"dropout": 0.5}, kind=Recorded, batch_size=128)
@@ -144,7 +151,7 @@ def test_masks_inside_are_drawn_per_row_and_in_gradient_steps_alone(name, monkey
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("name", ["PPO", "A2C", "RecurrentPPO", "SAC", "TD3", "TQC"])
+@pytest.mark.parametrize("name", each(["PPO", "A2C", "RecurrentPPO", "SAC", "TD3", "TQC"]))
 def test_extractors_of_actor_and_critic(name, shared):
     model = tiny(name, policy={"share_features_extractor": shared})
     policy = model.policy
@@ -155,10 +162,10 @@ def test_extractors_of_actor_and_critic(name, shared):
     else:
         pair, copied = (policy.pi_features_extractor, policy.vf_features_extractor), None
     assert (pair[0] is pair[1]) == shared
-    before = [[p.detach().clone() for p in each.parameters()] for each in (*pair, copied) if each is not None]
+    before = [[p.detach().clone() for p in one.parameters()] for one in (*pair, copied) if one is not None]
     model.learn(160)
-    for each, old in zip([one for one in (*pair, copied) if one is not None], before, strict=True):
-        assert any(not torch.equal(a, b) for a, b in zip(each.parameters(), old, strict=True))
+    for part, old in zip([one for one in (*pair, copied) if one is not None], before, strict=True):
+        assert any(not torch.equal(a, b) for a, b in zip(part.parameters(), old, strict=True))
     action, _ = model.predict(rows(model), deterministic=True)
     assert np.isfinite(action).all()
 
@@ -184,7 +191,7 @@ def test_hindsight_keeps_masks_and_takes_true_goals(name):
     assert (batch.rewards == 0).float().mean() > 1 / STEPS  # goals in hindsight
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", each(WAYS))
 def test_what_is_hidden_cannot_be_read_through_sb3(name):
     model = tiny(name)
     signal = "observation" if WAYS[name].goals else "near"

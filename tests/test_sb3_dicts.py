@@ -73,8 +73,11 @@ def agent(kind, env, **options):
     return kind("MultiInputPolicy", env, seed=0, device="cpu", policy_kwargs=kwargs(**options), **BRIEF[kind])
 
 
-@pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("kind", list(BRIEF))
+QUICK = [(PPO, True), (SAC, False), (DQN, True)]
+SLOW = [(kind, last) for kind in BRIEF for last in (True, False) if (kind, last) not in QUICK]
+
+
+@pytest.mark.parametrize(("kind", "last"), [*QUICK, *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW)])
 def test_every_algorithm_takes_every_sort(kind, last, tmp_path):
     env = VecSensorDropout(DummyVecEnv([lambda: Room(last, kind is DQN)] * 2), 0.3, seed=0)
     model = agent(kind, env, **({} if kind in (PPO, A2C) else {"dropout": 0.3})).learn(32)
@@ -164,7 +167,7 @@ def test_wrappers_of_one_environment_in_order(tmp_path, monkeypatch):
     base.observation_space = base.observation_space["state"]  # a Box, as most environments have
     monkeypatch.setattr(Room, "step", lambda self, action: still(self))
     monkeypatch.setattr(Room, "reset", lambda self, *, seed=None, options=None: (still(self, 4)[0], {}))
-    env = gym.wrappers.RecordVideo(base, str(tmp_path / "films"), episode_trigger=lambda episode: True)
+    env = gym.wrappers.RecordVideo(base, str(tmp_path / "films"), episode_trigger=lambda episode: True, gc_trigger=None)
     env = gym.wrappers.NormalizeObservation(env)
     space = Dict(left=Box(-np.inf, np.inf, (2,)), right=Box(-np.inf, np.inf, (3,)))
     env = gym.wrappers.TransformObservation(env, lambda x: {"left": x[:2], "right": x[2:]}, space)
