@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from exporting import CAMERA, MASKS, SENSORS, by_torch, make, observe, spoilt
+from exporting import CAMERA, DEPTH, MASKS, RGB, SENSORS, by_torch, make, observe, spoilt
 
 from robofuse.cli import main
 from robofuse.export import export, modules
@@ -82,6 +83,17 @@ def test_the_policy_that_comes_along_agrees():
     assert len(list(masks(made.deployed, np.random.default_rng(0)))) == 16
     assert made.difference < TOLERANCE
     assert worst_difference(policy.network, made.deployed, rounds=2, seed=1) < TOLERANCE
+
+
+def test_stacked_frames_agree():
+    pictures = (replace(DEPTH, shape=(20, 24, 2)), replace(RGB, shape=(20, 24, 6)))
+    policy = make(pictures)
+    deployed = exported(policy).deployed
+    g = np.random.default_rng(0)
+    observation = {s.key: g.integers(0, 250, s.shape).astype(s.dtype) for s in pictures}
+    for mask in (np.array(m, np.int8) for m in ((1, 1), (0, 1), (1, 0))):
+        difference = deployed({**observation, "available": mask}) - by_torch(policy, observation, mask)
+        assert np.abs(difference).max() <= 1e-4
 
 
 def test_zeros_for_hidden_sensors_are_exported_as_what_they_are_to_the_network():

@@ -74,5 +74,8 @@ def sensed(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> Sensed
             raise ValueError(f"{key!r} cannot be zero-filled: its space {space[key]} has no 0; use fill='keep'")
     own = space.spaces.get(AVAILABLE, gym.spaces.MultiBinary(len(keys)))
     if own != gym.spaces.MultiBinary(len(keys)):
-        raise ValueError(f"`available` must be MultiBinary({len(keys)}), one for each of {', '.join(keys)}; got {own}")
+        raise ValueError(
+            f"`available` must be MultiBinary({len(keys)}), one for each of {', '.join(keys)}; got {own}. What stacks "
+            "frames or changes keys belongs inside of what hides or breaks sensors"
+        )
     return Sensed(gym.spaces.Dict({**space.spaces, AVAILABLE: own}), keys, tuple(key for key in keys if key in wanted))

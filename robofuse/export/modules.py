@@ -36,10 +36,9 @@ class _Image(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
         planes = x.permute(0, 3, 1, 2) if encoder.last else x
-        if encoder.middle.numel() > planes.shape[1]:
-            colours = planes[:, :3]
-            saturation = colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True)
-            planes = torch.cat([planes, saturation], dim=1)
+        frames = [planes[:, 3 * k : 3 * k + 3] for k in range(encoder.middle.numel() - planes.shape[1])]
+        saturations = [colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True) for colours in frames]
+        planes = torch.cat([planes, *saturations], dim=1)
         planes = planes * (1.0 / encoder.scale) - encoder.middle.view(-1, 1, 1)
         return encoder.head(encoder.convolutions(planes))
 
@@ -52,14 +51,16 @@ class _Depth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
-        depth = x.reshape(1, 1, *encoder.size) / encoder.scale
+        frames = x.permute(0, 3, 1, 2) if encoder.last else x
+        depth = frames.reshape(-1, 1, *encoder.size) / encoder.scale
         seen = (depth > 0).float()
         dx = (depth[..., 1:] - depth[..., :-1]) * (seen[..., 1:] * seen[..., :-1])
         dy = (depth[..., 1:, :] - depth[..., :-1, :]) * (seen[..., 1:, :] * seen[..., :-1, :])
         dx, dy = ((d * SLOPE).clamp(-1.0, 1.0) for d in (dx, dy))
         none = torch.zeros_like(depth)
         dx, dy = torch.cat([none[..., :1], dx], dim=3), torch.cat([none[..., :1, :], dy], dim=2)
-        return encoder.head(encoder.convolutions(torch.cat([depth, dx, dy], dim=1)))
+        planes = torch.cat([depth, dx, dy], dim=1).reshape(1, -1, *encoder.size)
+        return encoder.head(encoder.convolutions(planes))
 
 
 class _Asinh(torch.autograd.Function):

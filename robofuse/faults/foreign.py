@@ -77,8 +77,6 @@ def _sensors(space: gym.spaces.Dict, keys: tuple[str, ...], kinds: Mapping[str, 
             continue
         try:
             (sensor,) = infer_sensors(gym.spaces.Dict({key: part}), {key: kinds[key]} if key in kinds else None)
-            if sensor.kind == "rgb" and part.dtype.kind == "f" and np.isfinite(part.high).all():
-                sensor = replace(sensor, scale=float(part.high.max()))
             found.append(sensor)
         except ValueError:
             if key in kinds:

@@ -16,7 +16,8 @@ class ImageEncoder(nn.Module):
 
     Takes (n, H, W, C) or (n, C, H, W), as the sensor's shape says, in the sensor's own dtype; images of bytes may also
     come as floats in [0, 1], which is what SB3's preprocessing makes of them. Convolutions see the memory in the
-    channels-last order in which cameras deliver it, so nothing is transposed.
+    channels-last order in which cameras deliver it, so nothing is transposed. Stacked frames are channels: rgb may have
+    a multiple of 3, each frame with its saturation, and depth any number, each with its slopes.
 
     Two inputs are made visible that a network finds slowly by itself. RGB gets a fourth channel, saturation (largest
     minus smallest): things stand out by it, whatever their colour and light. Depth gets its slopes along x and y, times
@@ -39,9 +40,8 @@ class ImageEncoder(nn.Module):
         self.size = height, width
         if min(height, width) < 20:
             raise ValueError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
-        if self.depth and channels != 1:
-            raise ValueError(f"{sensor.key!r}: a depth image has 1 channel, got {channels} in {sensor.shape}")
-        planes = 3 if self.depth else channels + 1 if channels >= 3 else channels
+        saturations = 0 if self.depth else _colours(channels)
+        planes = 3 * channels if self.depth else channels + saturations
         self.convolutions = nn.Sequential(
             nn.Conv2d(planes, 16, 4, 4),
             nn.ReLU(),
@@ -54,8 +54,7 @@ class ImageEncoder(nn.Module):
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, planes, height, width)).shape[1]
         middle = torch.full((planes,), 0.5)
-        if planes > channels:
-            middle[-1] = 0.0
+        middle[planes - saturations :] = 0.0
         self.register_buffer("middle", middle, persistent=False)
         self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
 
@@ -64,7 +63,8 @@ class ImageEncoder(nn.Module):
         if self.depth:
             divided = self.bytes and x.is_floating_point()  # by SB3's preprocessing
             depth = millimetres(x) if divided else millimetres(x).div_(self.scale)
-            planes = slopes(depth.reshape(len(x), *self.size))
+            frames = depth.permute(0, 3, 1, 2) if self.last else depth
+            planes = slopes(frames.reshape(-1, *self.size)).reshape(len(x), -1, *self.size)
         else:
             image = x if self.last else x.permute(0, 2, 3, 1)
             planes = saturated(image)
@@ -75,15 +75,23 @@ class ImageEncoder(nn.Module):
 
 
 def saturated(image: Tensor) -> Tensor:
-    """Image (n, H, W, C) as float32; with three or more channels, saturation comes last, (n, H, W, C + 1)."""
-    if image.shape[-1] < 3:
+    """Image (n, H, W, C) as float32; after rgb, rgba or k frames of rgb come their saturations, (n, H, W, C + k)."""
+    channels = image.shape[-1]
+    extra = _colours(channels)
+    if not extra:
         return image.to(torch.float32, copy=True)
-    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
-    saturation = red.maximum(green).maximum(blue) - red.minimum(green).minimum(blue)
-    planes = torch.empty(*image.shape[:-1], image.shape[-1] + 1, device=image.device)
-    planes[..., :-1] = image
-    planes[..., -1] = saturation
+    planes = torch.empty(*image.shape[:-1], channels + extra, device=image.device)
+    planes[..., :channels] = image
+    for frame in range(extra):
+        red, green, blue = image[..., 3 * frame : 3 * frame + 3].unbind(-1)
+        saturation = red.maximum(green).maximum(blue) - red.minimum(green).minimum(blue)
+        planes[..., channels + frame] = saturation
     return planes
+
+
+def _colours(channels: int) -> int:
+    """How many frames of red, green and blue the channels are; 4 are one with opacity."""
+    return 1 if channels == 4 else channels // 3 if channels % 3 == 0 else 0
 
 
 def millimetres(x: Tensor) -> Tensor:

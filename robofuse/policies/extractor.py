@@ -1,18 +1,17 @@
 """The extractor: every sensor to a token, a learned token for every hidden one, one feature vector."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import gymnasium as gym
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from robofuse.dropout import hide
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
+from robofuse.policies.inputs import Readings, columns, droppable, for_rollouts
 from robofuse.policies.trial import check_encoders, make_encoder, make_fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
 from robofuse.tensors import take
@@ -76,7 +75,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             maskable: keys that the entries of `available` stand for, if not for all sensors; the others always deliver.
             dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
-                did. Those hide sensors on the environment's side, see `robofuse.dropout`.
+                did. Those hide sensors on the environment's side, see `robofuse.dropout`. Hides those that
+                `maskable` names, by default all but `desired_goal`, and leaves one at least. Every call draws its own
+                masks, from torch's random numbers, and only in train mode, which SB3 sets for the networks that take
+                gradient steps: neither acting nor target networks miss what the row has. Targets are labels, and a
+                mask drawn there would be noise in them.
             mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
@@ -85,33 +88,28 @@ class FusionExtractor(BaseFeaturesExtractor):
 
         Raises:
             ValueError: an unknown fusion, encoder, kind, key or `hidden_as`, an `available` that is longer or shorter
-                than there are sensors, or an encoder or fusion that does not give what it promises.
+                than there are sensors, dropout that would hide nothing, or for a policy that learns from rollouts, or
+                an encoder or fusion that does not give what it promises.
         """
         self.sensors = infer_sensors(observation_space, kinds) if sensors is None else order(sensors)
         keys = [sensor.key for sensor in self.sensors]
-        for sensor in self.sensors:
-            space = observation_space.spaces.get(sensor.key)
-            if space is None:
-                raise ValueError(f"no {sensor.key!r} in the observation; it has {', '.join(observation_space.spaces)}")
-            if not isinstance(space, gym.spaces.Discrete) and space.shape is not None:
-                sizes = sorted(space.shape), sorted(sensor.shape)  # SB3 may have moved the channels to the front
-                if sizes[0] != sizes[1]:
-                    raise ValueError(f"{sensor.key!r} has shape {space.shape} but the sensor was {sensor.shape}")
+        readings = Readings(observation_space, self.sensors)
         check_encoders(encoders or {}, self.sensors)
         if hidden_as not in get_args(HiddenAs):
             raise ValueError(f"hidden_as must be one of {', '.join(get_args(HiddenAs))}, got {hidden_as!r}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
-        if dropout and _inside_actor_critic():
+        if dropout and for_rollouts():
             raise ValueError(
-                "dropout inside the extractor breaks PPO and A2C: the update would hide other sensors than the "
-                "rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
+                "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
+                "the rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
         self.hidden_as = hidden_as
-        self._columns = self._match(observation_space, keys, maskable)
+        self._columns, self._readings = columns(observation_space, keys, maskable), readings
+        self._droppable = droppable(keys, maskable) if dropout else []
         self.encoders = nn.ModuleDict()
         for sensor in self.sensors:
             shape = observation_space.spaces[sensor.key].shape
@@ -124,7 +122,13 @@ class FusionExtractor(BaseFeaturesExtractor):
         nn.init.normal_(self.availability.weight, std=0.02)
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Observation, key → (B, …), to features (B, F)."""
+        """Observation, key → (B, …), to features (B, F).
+
+        Without `available` all sensors deliver. A sensor that is hidden in every row may be missing.
+
+        Raises:
+            ValueError: a reading is missing, or of another shape, type or range than its space.
+        """
         return self.fuse(observations).features
 
     def fuse(self, observations: Mapping[str, Tensor]) -> Fused:
@@ -141,8 +145,10 @@ class FusionExtractor(BaseFeaturesExtractor):
     def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
         keys = [sensor.key for sensor in self.sensors]
         readings = {key: observations[key] for key in keys if key in observations}
-        for sensor in self.sensors:
-            if sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
+        for m, sensor in enumerate(self.sensors):
+            if bool(available[:, m].any()):
+                self._readings.read(observations, sensor.key)
+            elif sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
                 shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
                 dtype = getattr(torch, sensor.dtype)
                 readings[sensor.key] = torch.zeros(len(available), *shape, dtype=dtype, device=available.device)
@@ -153,7 +159,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         mask = self.mask_tokens[m].expand(len(live), -1)
         if len(rows) == 0:
             return mask
-        x = observations[key]
+        x = self._readings.read(observations, key)
         if len(rows) == len(live):
             return self._encode(key, x)
         if not self.live_rows_only:
@@ -165,6 +171,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         return mask.index_copy(0, rows, self._encode(key, take(x, padded))[: len(rows)])
 
     def _encode(self, key: str, x: Tensor) -> Tensor:
+        x = self._readings.in_units(key, x)
         if not (self.mixed_precision and x.ndim == 4):
             return self.encoders[key](x)
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -175,32 +182,19 @@ class FusionExtractor(BaseFeaturesExtractor):
         any_entry = next(iter(observations.values()))
         live = torch.ones(len(any_entry), len(self.sensors), dtype=torch.bool, device=any_entry.device)
         if AVAILABLE in observations:
-            live[:, self._columns] = observations[AVAILABLE] > 0.5
+            told = observations[AVAILABLE]
+            if told.shape != (len(live), len(self._columns)):
+                raise ValueError(f"`available` must have shape (N, {len(self._columns)}), got {tuple(told.shape)}")
+            live[:, self._columns] = told > 0.5
         if self.dropout and self.training:
-            kept = live & (torch.rand(live.shape, device=live.device) >= self.dropout)
-            live = torch.where(kept.any(dim=1, keepdim=True), kept, live)  # never hide the last one
+            live[:, self._droppable] = _hide_some(live[:, self._droppable], self.dropout)
         return live
 
-    @staticmethod
-    def _match(space: gym.spaces.Dict, keys: list[str], maskable: Sequence[str] | None) -> list[int]:
-        unknown = sorted(set(maskable or ()) - set(keys))
-        if unknown:
-            raise ValueError(f"maskable names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
-        columns = [m for m, key in enumerate(keys) if maskable is None or key in maskable]
-        shape = space.spaces[AVAILABLE].shape if AVAILABLE in space.spaces else (len(columns),)
-        if shape != (len(columns),):
-            raise ValueError(
-                f"`available` has shape {shape} but there are {len(columns)} sensors ({', '.join(keys)}); name those "
-                "that it stands for: maskable=[...]"
-            )
-        return columns
 
-
-def _inside_actor_critic() -> bool:
-    """Whether an on-policy SB3 policy is making this extractor, which SB3 does not tell."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if isinstance(frame.f_locals.get("self"), ActorCriticPolicy):
-            return True
-        frame = frame.f_back
-    return False
+def _hide_some(live: Tensor, dropout: float) -> Tensor:
+    """Bool (B, M) with fewer live; where none would be left, one is, uniformly at random, as `Independent` has it."""
+    chances = torch.rand(live.shape, device=live.device)
+    kept = live & (chances >= dropout)
+    likeliest = chances.masked_fill(~live, -1.0).argmax(dim=1, keepdim=True)
+    one = torch.zeros_like(live).scatter_(1, likeliest, True) & live
+    return torch.where(kept.any(dim=1, keepdim=True), kept, one)
