@@ -25,15 +25,15 @@ def read_successes(folder: Path) -> dict[str, list[bool]]:
     return found
 
 
-def compare(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> tuple[Table, str]:
+def compare(results: Mapping[str, Episodes], groups: Mapping[str, str] | None = None) -> tuple[Table, str]:
     """Success of each policy with its interval, and by how much the first differs from it, scene by scene.
 
     Args:
         results: policy → its episodes; all of them on the same scenes. A condition that a policy lacks stays empty.
-        groups: condition → its group.
+        groups: condition → its group; if there are many conditions, the table is one of groups.
 
     Returns:
-        A table for the terminal, by groups of conditions if there are many, and the text of a CSV file.
+        A table for the terminal, and the text of a CSV file.
 
     Raises:
         ValueError: of a condition that two policies share, they have not played as many scenes.
@@ -60,7 +60,7 @@ def compare(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> tuple
             if name != first:
                 cells[-1] += f"\n{first} {_apart(apart)}"
         table.add_row(condition, *cells)
-    return (_overview(results, groups) if len(results[first]) > _MANY else table), text.getvalue()
+    return (_overview(results, groups) if groups and len(results[first]) > _MANY else table), text.getvalue()
 
 
 def _overview(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> Table:

@@ -61,7 +61,7 @@ class Holes(RangeFault):
     def metres(self, depth: Tensor, moment: Moment) -> Tensor:
         """See `RangeFault.metres`."""
         steepest = 0.3 * (0.001 / 0.3) ** self.severity
-        steep, blotch = slope(depth), moment.blotches(*depth.shape[1:])
+        steep, blotch = slope(depth), moment.blotches(depth.shape[1], depth.shape[2])
         left = torch.le(steep, depth * steepest, out=steep)
         left.mul_(torch.ge(blotch, _edge(self.severity * self.blotches), out=blotch))
         colours = moment.beside(moment.sensor.key.replace("depth", "rgb"))
