@@ -19,6 +19,7 @@ HELD_OUT = frozenset(
         *("flyingpixels", "scale", "drift", "crosstalk", "spikes"),
     }
 )
+UNLEARNABLE = frozenset({"nan", "inf"})  # what reaches a network makes all of its action so
 _SALT = 1 << 50
 
 
@@ -77,6 +78,6 @@ def standard_plans(sensors: Sequence[Sensor], until: int = 30) -> list[Plan]:
         for name, kind in faults_for(sensor.kind).items():
             if name == "blackout":
                 strikes.append(Strike(sensor.key, kind(), until=until, announced=False))
-            elif name not in HELD_OUT | {"nan", "inf"} and not kind.announced and not kind.recalls:
+            elif name not in HELD_OUT | UNLEARNABLE and not kind.announced and not kind.recalls:
                 strikes.append(Strike(sensor.key, kind(), until=until))
     return [Plan((strike,)).at(severity) for strike in strikes for severity in SEVERITIES]

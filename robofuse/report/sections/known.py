@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from robofuse.faults.mix import HELD_OUT
+from robofuse.faults.mix import HELD_OUT, UNLEARNABLE
 from robofuse.report.evaluation import Condition, Evaluation
 from robofuse.report.findings import matrix
 from robofuse.report.markup import DASH, Html, Section, csv_file, join, percent, points, safe, span, table, tag
@@ -39,7 +39,7 @@ def known(evaluations: Sequence[Evaluation]) -> Section | None:
             "p",
             "Training on faults is worth most where it helps against faults that were not in it. Mean success over the "
             "conditions, with 95 % intervals; announced deaths of whole sensors, against which sensor dropout trains, "
-            "are not among them.",
+            "are not among them, nor readings that are not numbers, which only a monitor can keep from the network.",
         ),
         table(f"Mean success over {scenes} scenes.{first}", head, rows),
         _names("Met in training", sorted(trained)),
@@ -68,7 +68,7 @@ def _of(one: Evaluation, names: Sequence[str]) -> list[Condition]:
 def _among(one: Evaluation, names: Sequence[str], trained: frozenset[str], inside: bool) -> list[str]:
     """Faults one at a time that `available` does not tell of."""
     single = [c for c in _of(one, names) if c.group == "fault" and c.strike is not None and c.strike[3] != "announced"]
-    return [c.name for c in single if (_kind(c) in trained) == inside]
+    return [c.name for c in single if c.strike[1] not in UNLEARNABLE and (_kind(c) in trained) == inside]
 
 
 def _mean(one: Evaluation, names: Sequence[str], scenes: int, beside: Evaluation | None = None) -> Estimate | None:
