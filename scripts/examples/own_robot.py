@@ -44,8 +44,7 @@ MJCF = """
   </worldbody>
   <actuator>
     <position joint="x"/><position joint="y"/><position joint="z"/><position joint="turn" kp="300"/>
-    <position joint="left_finger" kp="1500" forcerange="-35 35"/>
-    <position joint="right_finger" kp="1500" forcerange="-35 35"/>
+    <position joint="left_finger" kp="1500"/><position joint="right_finger" kp="1500"/>
   </actuator>
 </mujoco>"""
 GANTRY = RobotModel(name="gantry", mjcf=MJCF, joints=("x", "y", "z", "turn"), home=(0.0, 0.0, 0.0, 0.0))
