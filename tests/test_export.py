@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from exporting import CAMERA, DEPTH, MASKS, RGB, SENSORS, by_torch, make, observe, spoilt
+from exporting import CAMERA, DEPTH, MASKS, PROPRIO, RGB, SENSORS, by_torch, make, observe, spoilt
 
 from robofuse.cli import main
 from robofuse.export import export, modules
@@ -39,7 +39,7 @@ def session_of(made):
 def run(session, observation, mask):
     """What any user of onnxruntime would do with the file."""
     batch = {key: x[None] for key, x in observation.items()} | {"available": mask[None]}
-    return session.run(["head/action"], batch)[0][0]
+    return session.run(["action"], batch)[0][0]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -104,7 +104,7 @@ def test_zeros_for_hidden_sensors_are_exported_as_what_they_are_to_the_network()
 
 
 def test_discrete_actions_and_images_with_channels_first():
-    sensors = [SENSORS[0], SENSORS[2], type(SENSORS[3])("rgb", "rgb", (3, 20, 24), "uint8", "", 255.0, 20.0)]
+    sensors = [SENSORS[0], SENSORS[2], replace(SENSORS[3], shape=(3, 20, 24))]
     policy = make(sensors, gym.spaces.Discrete(5))
     deployed, chosen = exported(policy).deployed, set()
     for seed in range(20):
@@ -134,6 +134,14 @@ def test_sensors_that_may_not_be_hidden_are_read_whatever_available_says():
     assert told[0].tobytes() == told[1].tobytes()
     np.testing.assert_allclose(told[0], by_torch(policy, observe(), np.array([0, 1])), atol=1e-4)
     assert exported(make(available=False)).deployed.required == tuple(policy.keys)  # it has no mask tokens to speak of
+
+
+def test_sensors_may_have_any_name_but_that_of_the_output():
+    names = ("live", "camera/rgb", "token/0", "read", "available/x")
+    sensors = [replace(PROPRIO, key=name) for name in names]
+    assert exported(make(sensors)).deployed.keys == tuple(sorted(names))
+    with pytest.raises(ValueError, match="a sensor is called 'action', as the output is"):
+        exported(make([replace(PROPRIO, key="action")]))
 
 
 def test_the_file_says_all_about_itself(made):

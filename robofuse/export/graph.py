@@ -17,14 +17,17 @@ from robofuse.sensors import AVAILABLE, Sensor
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
 _IR = 8  # of the same year
-_LIVE, _ALWAYS = "live", "live/always"
+ACTION = "action"
+_OWN = "robofuse:"  # before the names of all values in the graph, as a sensor may have any other name
+_LIVE, _ALWAYS, _ROWS = f"{_OWN}live", f"{_OWN}always", f"{_OWN}rows"
+_HEAD = f"{_OWN}head/"
 
 
 def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
     """The network for one observation, without meta data.
 
-    Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The one output is the
-    action: float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. The token of a sensor comes out of
+    Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The one output is
+    `action`: float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. The token of a sensor comes out of
     an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask token.
 
     The batch is 1: a robot is one, and an `If` decides for a whole batch, so that with more rows every encoder would
@@ -36,36 +39,40 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         required: keys of those that are live whatever `available` says.
 
     Raises:
-        ValueError: an encoder that is not robofuse's.
+        ValueError: an encoder that is not robofuse's, or a sensor that is called `action`.
     """
+    if ACTION in [sensor.key for sensor in sensors]:
+        raise ValueError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
     extractor, count = network.features_extractor, len(sensors)
     zeros = extractor.hidden_as == "zeros"
-    constants = {f"column/{m}": np.array([m]) for m in range(count)}
-    constants |= {_ALWAYS: np.ones((1, 1), bool), "read/all": np.ones((1, count), bool)}
+    constants = {f"{_OWN}column/{m}": np.array([m]) for m in range(count)}
+    constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
     nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []
     for m, sensor in enumerate(sensors):
         lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
         if lives[-1] != _ALWAYS:
-            nodes.append(_node("Gather", [_LIVE, f"column/{m}"], lives[-1], axis=1))
+            nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
         encoder, one = to_token(extractor.encoders[sensor.key]), torch.zeros(1, *sensor.shape, device=network.device)
         with torch.no_grad():
             hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
-        tokens.append(f"token/{m}")
+        tokens.append(f"{_OWN}token/{m}")
         branches = {
-            "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, "token", f"encoder/{m}/")),
-            "else_branch": _constant(f"hidden/{m}", hidden),
+            "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, "token", f"{_OWN}encoder/{m}/")),
+            "else_branch": _constant(f"{_OWN}hidden/{m}", hidden),
         }
         nodes.append(_node("If", [lives[-1]], tokens[-1], **branches))
     example = torch.zeros(1, count, extractor.mask_tokens.shape[1], device=network.device)
     read = torch.ones(1, count, dtype=torch.bool, device=network.device)
-    head = _traced(Head(network), {"tokens": example, "read": read}, "action", "head/")
+    head = _traced(Head(network), {"tokens": example, "read": read}, "action", _HEAD)
     nodes += [
-        _node("Concat", tokens, "token/rows", axis=0),
-        _node("Unsqueeze", ["token/rows", "column/0"], "head/tokens"),
-        _node("Identity", ["read/all"], "head/read") if zeros else _node("Concat", lives, "head/read", axis=1),
+        _node("Concat", tokens, _ROWS, axis=0),
+        _node("Unsqueeze", [_ROWS, f"{_OWN}column/0"], f"{_HEAD}tokens"),
+        _node("Identity", [f"{_OWN}all"], f"{_HEAD}read") if zeros else _node("Concat", lives, f"{_HEAD}read", axis=1),
         *head.node,
+        _node("Identity", [head.output[0].name], ACTION),
     ]
     weights = [*head.initializer, *(numpy_helper.from_array(x, name) for name, x in constants.items())]
+    head.output[0].name = ACTION
     graph = helper.make_graph(nodes, "policy", _inputs(sensors), list(head.output), weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR)
     onnx.checker.check_model(model, full_check=True)
