@@ -14,7 +14,20 @@ LAYERS = [
     {"checks", "lazy", "sensors", "stats", "streams", "tables", "tensors"},
     {"dropout", "faults"},
     {"envs", "policies"},
-    {"train", "evaluate", "monitor", "replay", "report", "bench", "doctor", "listing", "machine", "probes", "trained"},
+    {
+        "train",
+        "evaluate",
+        "monitor",
+        "demos",
+        "replay",
+        "report",
+        "bench",
+        "doctor",
+        "listing",
+        "machine",
+        "probes",
+        "trained",
+    },
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
