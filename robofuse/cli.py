@@ -106,6 +106,16 @@ def _load_replay() -> Run:
     return run
 
 
+def _load_record() -> Run:
+    from robofuse.demos import Record, run_record
+
+    def run(config: tyro.conf.OmitArgPrefixes[Record]) -> int:
+        """Records demonstrations of a script or a policy, in LeRobot's layout."""
+        return run_record(config)
+
+    return run
+
+
 def _load_train(arguments: Sequence[str]) -> Run:
     from robofuse.train import Train, defaults_for, run_train
 
@@ -123,6 +133,7 @@ COMMANDS = {
     "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
     "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
+    "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _load_record),
     "bench": Command("Measure speed: `bench env` of steps, `bench train` of learning, `bench faults`.", _load_bench),
 }
 

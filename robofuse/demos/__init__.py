@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
-    from robofuse.demos.command import Record, run_record
+    from robofuse.demos.command import run_record
+    from robofuse.demos.config import Record
     from robofuse.demos.episode import Episode
     from robofuse.demos.reader import Demonstrations, read
     from robofuse.demos.recorder import Recorder
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Demonstrations": "reader",
     "Episode": "episode",
-    "Record": "command",
+    "Record": "config",
     "Recorder": "recorder",
     "read": "reader",
     "run_record": "command",

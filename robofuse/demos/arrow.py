@@ -72,7 +72,7 @@ def read_parquet(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        return pq.ParquetFile(path, page_checksum_verification=True).read()
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; {REMEDY}") from None
     except (pa.ArrowException, OSError) as error:

@@ -121,6 +121,11 @@ class Recorder:
         """How many there are, also those that are not written yet."""
         return len(self.scenes)
 
+    @property
+    def frames(self) -> int:
+        """Control steps of the episodes that are written."""
+        return self._info["total_frames"]
+
     def add(
         self,
         observation: Mapping[str, Tensor | np.ndarray],
@@ -164,18 +169,18 @@ class Recorder:
             return
         part = Part(self.folder, self._files, self.features, self._info["fps"], self._task)
         rows, stats = part.write(self._waiting, self._rows, self._rgb == "lossless")
-        self._stats += stats
         if not self._files:
             write_safely(self.folder / ABOUT, json.dumps(self._about, indent=1) + "\n")
         part.publish()
-        told = {key: {name: x.tolist() for name, x in one.items()} for key, one in together(self._stats).items()}
+        all_stats = [*self._stats, *stats]
+        told = {key: {name: x.tolist() for name, x in one.items()} for key, one in together(all_stats).items()}
         write_safely(self.folder / STATS, json.dumps(told) + "\n")
         self._rows += rows
         self._info |= {"total_episodes": len(self._rows), "total_frames": self._rows[-1]["dataset_to_index"]}
         self._info["splits"] = {"train": f"0:{len(self._rows)}"}
         # last: until now the folder holds what it held before
         write_safely(self.folder / INFO, json.dumps(self._info, indent=1) + "\n")
-        self._files, self._waiting = self._files + 1, []
+        self._files, self._stats, self._waiting = self._files + 1, all_stats, []
 
     def close(self) -> None:
         """Write what is finished and let others in; may be called twice."""

@@ -21,7 +21,9 @@ def of_feature(feature: Feature, values: np.ndarray) -> dict[str, np.ndarray]:
     x[~np.isfinite(x)] = np.nan
     x[:, np.isnan(x).all(0)] = 0.0  # nothing can be said of it
     found = {"min": np.nanmin(x, 0), "max": np.nanmax(x, 0), "mean": np.nanmean(x, 0), "std": np.nanstd(x, 0)}
-    found |= dict(zip(QUANTILES, np.nanquantile(x, list(QUANTILES.values()), axis=0), strict=True))
+    # not interpolated: only so are the quantiles of parts bounds of those of the whole
+    quantiles = np.nanquantile(x, list(QUANTILES.values()), axis=0, method="inverted_cdf")
+    found |= dict(zip(QUANTILES, quantiles, strict=True))
     shape = (feature.shape[-1], 1, 1) if picture else feature.shape or (1,)
     return {name: value.reshape(shape) for name, value in found.items()} | {"count": np.array([len(values)])}
 
