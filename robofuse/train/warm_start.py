@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.demos.episode import Episode
-from robofuse.demos.reader import Demonstrations, read
+from robofuse.demos.fitting import check_fits
+from robofuse.demos.reader import read
 from robofuse.dropout import Dropout, Masker
 from robofuse.envs import World
 from robofuse.policies import FusionActorCriticPolicy
-from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH, Sensor
+from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
 from robofuse.train.options import Train
 
@@ -46,7 +47,7 @@ class WarmStart:
         self.demos = read(config.imitation.demos)
         self._sensors, told = world.sensors, self.demos.about.get("world") or {}
         known = any(PRIVILEGED in episode.observation for episode in self.demos.episodes)
-        _check(self.demos, world, options, known)
+        check_fits(self.demos, world, options)
         renderers = told.get("renderer"), options["renderer"]
         self.note = f"demonstrations have pictures of {renderers[0]}, the training of {renderers[1]}"
         if None in renderers or renderers[0] == renderers[1]:
@@ -173,36 +174,3 @@ def discounted(rewards: Tensor, gamma: float) -> Tensor:
 
 def _joined(episodes: tuple[Episode, ...], key: str) -> Tensor:
     return torch.cat([episode.observation[key] for episode in episodes])
-
-
-def _check(demos: Demonstrations, world: World, options: dict[str, Any], known: bool) -> None:
-    """ValueError if demonstrations are not of such a world."""
-    told, where = demos.about.get("world") or {}, f"the demonstrations in {demos.folder}"
-    for what in ("task", "robot"):
-        if told.get(what, options[what]) != options[what]:
-            raise ValueError(f"{where} are of the {what} {told[what]}; this training is of {options[what]}")
-    theirs = {sensor.key: sensor for sensor in demos.sensors}
-    for ours in world.sensors:
-        if ours.key == TRUTH and known:
-            theirs.setdefault(TRUTH, ours)
-        if ours.key not in theirs:
-            raise ValueError(f"{where} have no sensor {ours.key!r}; they have {', '.join(theirs)}")
-        other = theirs[ours.key]
-        for what in ("kind", "shape", "dtype", "scale", "rate", "latency", "sample_rate"):
-            if getattr(other, what) != getattr(ours, what):
-                raise ValueError(
-                    f"{where} have a sensor {ours.key!r} of {what} {getattr(other, what)}; in this training it is "
-                    f"{getattr(ours, what)}"
-                )
-    cameras = {camera["name"]: camera for camera in told.get("cameras") or () if isinstance(camera, dict)}
-    for camera in options["cameras"]:
-        if cameras.get(camera["name"], camera) != camera and _seen(world.sensors):
-            raise ValueError(f"{where} see through {cameras[camera['name']]}; this training sees through {camera}")
-    if len(demos.actions) != (world.action_space.shape or (0,))[0]:
-        raise ValueError(
-            f"{where} have actions {', '.join(demos.actions)}; these worlds take {world.action_space.shape}"
-        )
-
-
-def _seen(sensors: tuple[Sensor, ...]) -> bool:
-    return any(sensor.kind in ("rgb", "depth") for sensor in sensors)
