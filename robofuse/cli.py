@@ -105,6 +105,16 @@ def _load_export() -> Run:
     return run
 
 
+def _load_record() -> Run:
+    from robofuse.demos import Record, run_record
+
+    def run(config: tyro.conf.OmitArgPrefixes[Record]) -> int:
+        """Records demonstrations of a script or a policy, in LeRobot's layout."""
+        return run_record(config)
+
+    return run
+
+
 def _load_train(arguments: Sequence[str]) -> Run:
     from robofuse.train import Train, defaults_for, run_train
 
@@ -123,6 +133,7 @@ COMMANDS = {
     "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "export": Command("Write a policy as ONNX, for robots without torch.", _load_export),
+    "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _load_record),
     "bench": Command("Measure speed: `bench env`, `bench train`, `bench faults`, `bench deploy`.", _load_bench),
 }
 

@@ -101,8 +101,11 @@ def load_trained(
 
 def gl_problem(policy: Policy) -> str:
     """Why the gl renderer cannot draw what a policy sees on this machine, or an empty string."""
-    if not any(sensor.kind in ("rgb", "depth") for sensor in policy.sensors):
-        return ""
+    return gl_trouble() if any(sensor.kind in ("rgb", "depth") for sensor in policy.sensors) else ""
+
+
+def gl_trouble() -> str:
+    """Why the gl renderer does not work on this machine, or an empty string."""
     try:
         World("Reach", 1, renderer="gl", image_size=32).close()
     except RuntimeError as error:
@@ -110,7 +113,9 @@ def gl_problem(policy: Policy) -> str:
     return ""
 
 
-def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False) -> World:
+def make_world(
+    trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
+) -> World:
     """Worlds such as the policy was trained in.
 
     Args:
@@ -118,6 +123,7 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
         num_worlds: N.
         seed: of the scenes.
         auto_reset: as in `World`.
+        privileged: as in `World`.
 
     Raises:
         ValueError: options that World does not know, or other sensors than the policy's.
@@ -125,7 +131,7 @@ def make_world(trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool
     """
     options = _revive(trained)
     try:
-        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, **options)
+        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
     except TypeError as error:
         raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
     try:

@@ -18,6 +18,7 @@ LAYERS = [
         "train",
         "evaluate",
         "monitor",
+        "demos",
         "replay",
         "report",
         "bench",

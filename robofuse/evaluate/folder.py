@@ -1,10 +1,12 @@
 """The folder of an evaluation: what was asked, every episode, every condition; complete or to be gone on with."""
 
 import csv
+import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,31 @@ def write_safely(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
+
+
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Makes a folder and keeps others out of it; if nothing came of it, it goes again.
+
+    Args:
+        folder: which.
+        what: is at work there, such as `training`, for the message.
+
+    Raises:
+        ValueError: another one is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it goes with the process, however that ends
+        except OSError:
+            raise ValueError(f"another {what} is at work in {folder}; stop it, or give another --out") from None
+        yield
+    finally:
+        os.close(held)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def read_finished(folder: Path, record: Mapping[str, Any], jobs: Sequence[Job]) -> tuple[list[Result], float]:

@@ -9,6 +9,13 @@ from typing import Self
 import imageio_ffmpeg
 import numpy as np
 
+# colours as high-definition players take them, and no half-size colour grid that could not be decoded
+_COLOURS = ("-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p")
+_TAGS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+_PLAYED = (*_COLOURS, *_TAGS, "-c:v", "libx264", "-crf", "18")
+# a key frame every other picture: who reads single moments of a recording decodes two pictures
+_EXACT = ("-c:v", "libx264rgb", "-crf", "0", "-g", "2")
+
 
 class Mp4:
     """A video under construction; `with` makes sure that it is finished.
@@ -21,13 +28,14 @@ class Mp4:
         frames: how many it has.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, lossless: bool = False) -> None:
         """Starts the encoder.
 
         Args:
             path: of the file; an existing one is replaced in the end.
-            size: width and height [pixels], even numbers.
+            size: width and height [pixels], even numbers unless `lossless`.
             fps: frames per second.
+            lossless: keep every bit, in H.264's High 4:4:4 profile, which browsers do not play.
 
         Raises:
             ValueError: not an .mp4, or a place where no file can be written.
@@ -42,11 +50,8 @@ class Mp4:
             raise RuntimeError(f"no ffmpeg to write {path} with ({error}); pip install imageio-ffmpeg") from None
         width, height = size
         source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-")
-        # colours as high-definition players take them, and no half-size colour grid that could not be decoded
-        colours = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
-        tags = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
-        codec = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-movflags", "+faststart", "-f", "mp4")
-        command = (encoder, "-y", "-v", "error", *source, "-an", "-vf", colours, *tags, *codec, str(self._draft))
+        coding = (*(_EXACT if lossless else _PLAYED), "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4")
+        command = (encoder, "-y", "-v", "error", *source, "-an", *coding, str(self._draft))
         # a group of its own: Ctrl-C in the terminal must not reach the encoder
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
 

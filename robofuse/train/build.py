@@ -33,6 +33,7 @@ from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.train.best import BEST, FINAL
 from robofuse.train.groups import Hiding
 from robofuse.train.options import Train, preset
+from robofuse.train.warm_start import WarmStart
 
 TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
@@ -92,9 +93,17 @@ def try_out(config: Train) -> None:
     env = make_env(tiny)
     try:
         make_model(tiny, env, Path())
+        find_demos(config, env.world)
         standard([sensor.key for sensor in env.world.sensors])
     finally:
         env.close()
+
+
+def find_demos(config: Train, world: World) -> WarmStart | None:
+    """The demonstrations that the options ask for; ValueError if there are none or they are of something else."""
+    if config.imitation.demos == "none":
+        return None
+    return WarmStart(config, world, world_options(config), make_dropout(config.hiding))
 
 
 def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:

@@ -1,15 +1,15 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from robofuse.evaluate.folder import alone
 from robofuse.policies import FusionPPO
 from robofuse.policies.container import UnreadableHere, read, write
 from robofuse.policies.packing import pack
@@ -104,20 +104,10 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: another training is at work there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it goes with the process, however that ends
-        except OSError:
-            raise ValueError(f"another training is at work in {folder}; stop it, or give another --out") from None
+    with alone(folder, "training"):
         for partial in folder.glob(".*.safetensors.*"):
             partial.unlink()
         yield
-    finally:
-        os.close(held)
-        with suppress(OSError):
-            folder.rmdir()  # nothing came of it
 
 
 def left_behind(folder: Path) -> str:

@@ -138,8 +138,9 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
         record["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
         write_safely(folder / RUN, json.dumps(record, indent=1) + "\n")
         if not finished:
+            kept = ", a checkpoint is written" if place.step else ""
             console.print(
-                f"stopped after {place.step:,} of {config.steps:,} steps, a checkpoint is written; to go on:",
+                f"stopped after {place.step:,} of {config.steps:,} steps{kept}; to go on:",
                 f"  {resume}",
                 sep="\n",
                 soft_wrap=True,

@@ -57,15 +57,23 @@ class Display:
         if news.validation is not None:
             self._console.print(self._validation(news), highlight=False, soft_wrap=True)
             return
+        if news.note:
+            self._bar.update(self._task, description=news.note)
+            self._quietly(news.note)
+            return
         success = "–" if math.isnan(news.success) else f"{news.success:.0%}"
         spent = time.monotonic() - self._start
         left = spent * (self._steps - news.step) / max(news.step - self._from, 1)
         text = f"success {success}, {news.speed:,.0f} steps/s, {_duration(left)} left"
         self._bar.update(self._task, completed=news.step, description=text)
+        self._quietly(f"{news.step:,} of {self._steps:,} steps: {text}")
+
+    def _quietly(self, text: str) -> None:
+        """Now and then a line, where there is no terminal."""
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said > _QUIET:
             self._said = now
-            self._console.print(f"{news.step:,} of {self._steps:,} steps: {text}", highlight=False, soft_wrap=True)
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _validation(self, news: News) -> str:
         success = news.validation or {}

@@ -135,6 +135,20 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """Demonstrations to begin with.
+
+    Attributes:
+        demos: Folder of demonstrations (`robofuse record`) that the policy copies before PPO begins, with sensors
+            hidden as in the training; none does without.
+        demo_epochs: Passes over the demonstrations.
+    """
+
+    demos: str = "none"
+    demo_epochs: int = 40
+
+
+@dataclass(frozen=True)
 class Records:
     """What is written while it trains.
 

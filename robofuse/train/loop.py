@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import Logger
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import save
 from robofuse.train.best import BEST, FINAL, forget_before, keep_before, recover_best
-from robofuse.train.build import make_env, make_model, teacher_cost, world_options
+from robofuse.train.build import find_demos, make_env, make_model, teacher_cost, world_options
 from robofuse.train.changes import check_origin
 from robofuse.train.checkpoint import Place, find_checkpoint, restore, write_checkpoint
 from robofuse.train.curve import draw_curve
@@ -34,6 +34,7 @@ class News(NamedTuple):
         speed: control steps per second of training since this process began, without validation.
         validation: success by condition, if there was a validation just now.
         best: whether it is the best now: no earlier one was better beyond chance.
+        note: what goes on before the first step, else empty.
     """
 
     step: int
@@ -41,6 +42,7 @@ class News(NamedTuple):
     speed: float
     validation: dict[str, float] | None = None
     best: bool = False
+    note: str = ""
 
 
 class Training:
@@ -70,6 +72,9 @@ class Training:
         self.env = make_env(config)
         try:
             self.model: FusionPPO = make_model(config, self.env, folder)
+            self._shown = (found[1].get("card") or {}).get("demonstrations") if found else None
+            self._demos = None if found else find_demos(config, self.env.world)
+            self.notes += [self._demos.note] if self._demos and self._demos.note else []
             until = found[1]["training"]["step"] if found else 0
             folder.mkdir(parents=True, exist_ok=True)
             progress = Progress(folder, until)
@@ -104,6 +109,11 @@ class Training:
             RuntimeError: the loss became NaN or Inf.
         """
         steps, records = self.config.steps, self.config.records
+        if self._demos is not None:
+            self._shown = self._demos.run(self.model.policy, lambda note: tell(self._news()._replace(note=note)), stop)
+            if self._shown is None:
+                return False  # it begins again
+            self._demos = None  # and its pictures
         while self.place.step < steps:
             before = self.place.step
             self._update()
@@ -215,6 +225,7 @@ class Training:
             "validation_step": self.place.step if validation else self._validated() or None,
             "validation_episodes": self.config.records.validation_episodes,
             "teacher": self._teacher,
+            "demonstrations": self._shown,
             "options": self.config.plain(),
         }
 

@@ -9,7 +9,7 @@ import tyro
 
 from robofuse.checks import whole
 from robofuse.sensors import TRUTH
-from robofuse.train.groups import Hiding, Learning, Network, Records, Scenes
+from robofuse.train.groups import Hiding, Imitation, Learning, Network, Records, Scenes
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Train:
     hiding: Hiding = field(default_factory=Hiding)
     network: Network = field(default_factory=Network)
     learning: Learning = field(default_factory=Learning)
+    imitation: Imitation = field(default_factory=Imitation)
     records: Records = field(default_factory=Records)
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class Train:
             raise ValueError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
         for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
-                     "teacher_steps"):  # fmt: skip
+                     "teacher_steps", "demo_epochs"):  # fmt: skip
             whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
         whole(self.learning.batch_size, "--batch-size", 2)
         whole(self.scenes.worlds * self.learning.n_steps, "--worlds times --n-steps", 2)

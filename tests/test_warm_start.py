@@ -1,0 +1,207 @@
+"""Behaviour cloning before training: it copies, with sensors hidden, it is repeatable, and it fits or is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import BLIND
+
+from robofuse.demos import Record, Recorder, read, run_record
+from robofuse.dropout import Dropout, Independent, Markov
+from robofuse.policies import load
+from robofuse.policies.container import read as tensors_of
+from robofuse.tensors import one_torch_thread
+from robofuse.train import Train, recorded, run_train
+from robofuse.train.build import find_demos, make_env, make_model, settle, world_options
+from robofuse.train.loop import Training
+from robofuse.train.warm_start import WarmStart, discounted
+
+BASE = Train("Reach").but(
+    robot="gripper", sensors=BLIND, worlds=4, n_steps=10, batch_size=40, epochs=1, hidden=(16,), token_dim=8,
+    steps=80, checkpoint_every=40, validate_every=0, threads=1, teacher="none", demo_epochs=3, p=0.4, full=0.2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demos") / "d"
+    assert run_record(Record(task="Reach", robot="gripper", sensors=BLIND, episodes=8, worlds=8, out=folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(demos):
+    return settle(BASE.but(demos=str(demos)))[0]
+
+
+def start(config, change=None):
+    """A warm start, a policy for it, and what the policy was told while it copied."""
+    env = make_env(config)
+    try:
+        policy, warm, told = make_model(config, env, None).policy, find_demos(config, env.world), []
+        if change:
+            change(policy, warm)
+        with one_torch_thread():
+            card = warm.run(policy, told.append, lambda: False)
+    finally:
+        env.close()
+    return policy, warm, card, told
+
+
+def test_it_copies_and_learns_what_comes_of_it(config):
+    policy, warm, card, told = start(config.but(demo_epochs=40, lr=3e-3, p=0.1))
+    assert card["difference"][1] < 0.35 * card["difference"][0]
+    assert (card["episodes"], card["passes"], card["by"]) == (8, 40, "expert") and card["steps"] == warm.demos.frames
+    assert len(told) == 40 and "pass 40 of 40" in told[-1]
+    assert torch.equal(policy.log_std, torch.full((5,), BASE.network.log_std_init))  # nobody shows how much to try out
+    assert not policy.optimizer.state
+    episode = warm.demos.episodes[0]
+    with torch.no_grad():
+        acted = policy.act(episode.observation)
+        values = policy.predict_values(episode.observation)[:, 0]
+    assert (acted[:, 4] > 0.8).all()  # the expert's hand is open
+    returns = discounted(episode.reward, BASE.learning.gamma)
+    assert torch.corrcoef(torch.stack([values, returns]))[0, 1] > 0.7
+
+
+def test_neither_random_numbers_nor_the_clock_matter(config):
+    state = torch.get_rng_state()
+
+    def note(policy, warm):
+        nonlocal state
+        state = torch.get_rng_state()
+
+    one = start(config, note)[0].state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    other = start(config)[0].state_dict()
+    assert all(torch.equal(x, other[name]) for name, x in one.items())
+    third = start(config.but(seed=7))[0].state_dict()
+    assert not torch.equal(third["action_net.weight"], one["action_net.weight"])
+
+
+@pytest.mark.parametrize("law", [Dropout(Independent(0.4)), Dropout(Markov(0.2, 0.3)), None])
+def test_sensors_are_hidden_as_in_the_training(config, law):
+    env = make_env(config)
+    warm = WarmStart(config, env.world, world_options(config), law)
+    env.close()
+    passes = torch.stack([warm._masks(epoch) for epoch in range(60)]).float()
+    hidden = 1.0 - passes.mean(dim=(0, 1))
+    assert passes.shape[1:] == (warm.demos.frames, 2) and (passes.sum(2) >= 1).all()
+    if law is None:
+        assert not hidden.any()
+        return
+    assert (hidden > 0.15).all() and not torch.equal(passes[0], passes[1])
+    first = len(warm.demos.episodes[0])
+    constant = (passes[:, :first] == passes[:, :1]).all()
+    assert bool(constant) == isinstance(law.law, Independent)  # of an episode, or in the course of it
+
+
+def test_what_a_hidden_sensor_held_is_not_copied(config):
+    """The demonstrations' own gaps count: what was not delivered stays unread, whatever is drawn."""
+
+    def blind(fill):
+        def change(policy, warm):
+            warm._observation["proprio"] = torch.full_like(warm._observation["proprio"], fill)
+            warm._observation["available"] = warm._observation["available"].clone()
+            warm._observation["available"][:, 1] = 0
+
+        return change
+
+    one, other = (start(config, blind(fill))[0].state_dict() for fill in (0.0, torch.nan))
+    assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def test_returns():
+    found = discounted(torch.tensor([1.0, 0.0, 2.0]), 0.5)
+    assert found.tolist() == [1.5, 1.0, 2.0]
+
+
+def test_truth_is_found_in_what_was_recorded_beside(config):
+    policy, warm, card, _ = start(config.but(sensors=("truth",), dropout="none", aux_coef=0.0))
+    assert warm._observation["truth"].shape == (warm.demos.frames, policy.truth_dim)
+    assert card["difference"][1] < card["difference"][0]
+
+
+def test_a_training_begins_with_it(config, tmp_path, capsys):
+    assert run_train(config.but(out=tmp_path / "run")) == 0
+    assert "demonstrations, pass 1 of 3" in capsys.readouterr().out
+    card = load(tmp_path / "run").card
+    assert card["demonstrations"]["episodes"] == 8 and card["options"]["imitation"]["demo_epochs"] == 3
+    assert run_train(config.but(out=tmp_path / "cold", demos="none")) == 0
+    assert load(tmp_path / "cold").card["demonstrations"] is None
+    for name in ("run", "cold"):
+        last = tmp_path / name / "checkpoint-0000000080.safetensors"
+        last.unlink()
+        (tmp_path / name / "final.safetensors").rename(tmp_path / name / "kept.safetensors")
+        assert run_train(recorded(tmp_path / name)) == 0
+        one, other = (tensors_of(tmp_path / name / f"{file}.safetensors")[0] for file in ("kept", "final"))
+        assert all(torch.equal(x, other[key]) for key, x in one.items())  # to the bit, and no copying again
+    assert load(tmp_path / "run").card["demonstrations"]["episodes"] == 8
+
+
+def test_asked_to_stop_while_copying_it_begins_again(config, tmp_path):
+    notes = []
+    training = Training(config.but(out=tmp_path / "run"), tmp_path / "run", {})
+    try:
+        assert not training.run(lambda news: notes.append(news.note), lambda: len(notes) == 2)
+        assert len(notes) == 2 and training.place.step == 0
+    finally:
+        training.close()
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "Grasp"}, "are of the task Reach; this training is of Grasp"),
+        ({"robot": "arm"}, "are of the robot gripper; this training is of arm"),
+        ({"force_window": 5}, r"'force' of shape \(10, 8\); in this training it is \(5, 8\)"),
+        ({"demos": "nowhere"}, "there is no folder nowhere: it holds no demonstrations"),
+        ({"demo_epochs": 0}, "--demo-epochs must be"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(config, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_train(config.but(out=tmp_path / "run", renderer="warp", **options))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_other_cameras_are_refused_and_other_renderers_told(config, tmp_path):
+    folder = tmp_path / "d"
+    asked = Record(task="Reach", robot="gripper", sensors=("depth",), episodes=2, worlds=2, image_size=20, out=folder)
+    assert run_record(replace(asked, renderer="warp")) == 0
+    fitting = config.but(sensors=("depth",), image_size=20, renderer="warp", dropout="none", demos=str(folder))
+    assert not start(fitting)[1].note
+    about = json.loads((folder / "meta/robofuse.json").read_text())
+    other = shutil.copytree(folder, tmp_path / "e")
+    about["world"]["renderer"] = "gl"
+    (other / "meta/robofuse.json").write_text(json.dumps(about))
+    assert "have pictures of gl, the training of warp" in start(fitting.but(demos=str(other)))[1].note
+    about["world"]["cameras"][0]["position"] = [0.0, 0.0, 9.0]
+    (other / "meta/robofuse.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="see through .*9.0.*; this training sees through"):
+        start(fitting.but(demos=str(other)))
+
+
+def test_a_persons_recording_needs_no_truth(config, demos, tmp_path):
+    shown = read(demos)
+    with Recorder(tmp_path / "d", shown.sensors, shown.actions) as recorder:
+        for episode in shown.episodes:
+            seen = {key: x for key, x in episode.observation.items() if key != "privileged"}
+            recorder.append(replace(episode, observation=seen))
+    policy, _, card, _ = start(config.but(demos=str(tmp_path / "d")))
+    assert card["by"] is None and card["difference"][1] < card["difference"][0]
+    fresh = start(config.but(demos=str(tmp_path / "d"), demo_epochs=1))[0]
+    blind = [sensor for sensor in shown.sensors if sensor.key == "proprio"]
+    with Recorder(tmp_path / "e", blind, shown.actions) as recorder:
+        for episode in shown.episodes:
+            seen = {"proprio": episode.observation["proprio"], "available": episode.observation["available"][:, 1:]}
+            recorder.append(replace(episode, observation=seen))
+    with pytest.raises(ValueError, match="have no sensor 'force'; they have proprio"):
+        start(config.but(demos=str(tmp_path / "e")))
+    with pytest.raises(ValueError, match="have no sensor 'truth'; they have proprio"):
+        start(config.but(demos=str(tmp_path / "e"), sensors=("truth",), dropout="none"))
+    assert torch.equal(policy.value_net.weight, fresh.value_net.weight)  # the critic had nothing to learn from
