@@ -139,6 +139,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "teacher_until": 0.45,
         "dropout": "rates",
         "rates": ("rgb=0.4", "depth=0.3", "proprio=0.25", "force=0.25"),
+        "faults": ("standard",),
+        "fault_share": 0.5,
         "validate_every": 200_000,
     },
     "alone": {"teacher": "none", "log_std_init": -0.7, "ent_coef": 0.003, "ent_final": 1.0},

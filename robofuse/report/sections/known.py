@@ -67,8 +67,9 @@ def _of(one: Evaluation, names: Sequence[str]) -> list[Condition]:
 
 def _among(one: Evaluation, names: Sequence[str], trained: frozenset[str], inside: bool) -> list[str]:
     """Faults one at a time that `available` does not tell of."""
-    single = [c for c in _of(one, names) if c.group == "fault" and c.strike is not None and c.strike[3] != "announced"]
-    return [c.name for c in single if c.strike[1] not in UNLEARNABLE and (_kind(c) in trained) == inside]
+    single = [(c.name, c.strike) for c in _of(one, names) if c.group == "fault" and c.strike is not None]
+    silent = [(name, f"{sensor}:{fault}", fault) for name, (sensor, fault, _, told) in single if told != "announced"]
+    return [name for name, kind, fault in silent if fault not in UNLEARNABLE and (kind in trained) == inside]
 
 
 def _mean(one: Evaluation, names: Sequence[str], scenes: int, beside: Evaluation | None = None) -> Estimate | None:
