@@ -31,7 +31,10 @@ def make_encoder(encoders: Mapping[str, str | Encoder], sensor: Sensor, token_di
     Raises:
         ValueError: unknown, or it does not do what an encoder promises.
     """
-    make = find_encoder(encoders.get(sensor.key) or encoders.get(sensor.kind) or sensor.kind)
+    try:
+        make = find_encoder(encoders.get(sensor.key) or encoders.get(sensor.kind) or sensor.kind)
+    except ValueError as error:
+        raise ValueError(f"{sensor.key!r}, of kind {sensor.kind!r}: {error}") from None
     encoder, whose = make(sensor, token_dim), f"the encoder {called(make)} of {sensor.key!r}"
     if _ours(encoder, whose):
         return encoder
