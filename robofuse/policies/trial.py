@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
-from robofuse.policies.own import called, find_encoder, find_fusion
+from robofuse.policies.own import Unregistered, called, find_encoder, find_fusion
 from robofuse.sensors import Kind, Sensor
 
 _ROWS = 3
@@ -33,8 +33,8 @@ def make_encoder(encoders: Mapping[str, str | Encoder], sensor: Sensor, token_di
     """
     try:
         make = find_encoder(encoders.get(sensor.key) or encoders.get(sensor.kind) or sensor.kind)
-    except ValueError as error:
-        raise ValueError(f"{sensor.key!r}, of kind {sensor.kind!r}: {error}") from None
+    except Unregistered as error:
+        raise Unregistered(f"{sensor.key!r}, of kind {sensor.kind!r}: {error}") from None
     encoder, whose = make(sensor, token_dim), f"the encoder {called(make)} of {sensor.key!r}"
     if _ours(encoder, whose):
         return encoder
