@@ -33,9 +33,9 @@ class Readings:
         self._spaces = {sensor.key: _checked(space, sensor) for sensor in sensors}
         self._images = {sensor.key: sensor for sensor in sensors if sensor.kind in ("rgb", "depth")}
         self._ranges = {  # of floats: bytes have been divided, other types keep theirs
-            key: 1.0 if sensor.dtype == "uint8" else float(np.max(self._spaces[key].high))
+            key: 1.0 if sensor.dtype == "uint8" else float(np.max(space.high))
             for key, sensor in self._images.items()
-            if sensor.kind == "rgb" and isinstance(sensor.scale, int | float)
+            if sensor.kind == "rgb" and isinstance(space := self._spaces[key], gym.spaces.Box)
         }
         divided = _preprocessing_divides()
         self._undivided = {
