@@ -32,7 +32,7 @@ OFF = {"learning_starts": 200, "buffer_size": 5000, "batch_size": 64, "learning_
 STEP = {"train_freq": 4, "gradient_steps": 8}
 QUICKLY = {"exploration_fraction": 0.6, "target_update_interval": 200}
 NOISE = NormalActionNoise([0.0], [0.3])
-HER = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": 3}}
+HER = {"gamma": 0.9, "replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": 3}}
 LSTM = {"lstm_hidden_size": 16}
 SMALL = {"n_quantiles": 8}
 
@@ -46,12 +46,12 @@ WAYS = {
     "TQC": Way(TQC, 3000, OFF | STEP | {"top_quantiles_to_drop_per_net": 1}, SMALL),
     "DQN": Way(DQN, 4000, OFF | STEP | QUICKLY, discrete=True),
     "QRDQN": Way(QRDQN, 4000, OFF | STEP | QUICKLY, SMALL, discrete=True),
-    "SAC with HER": Way(SAC, 3000, OFF | STEP | HER, goals=True),
+    "SAC with HER": Way(SAC, 5000, OFF | STEP | HER | {"ent_coef": 0.02}, goals=True),
     "PPO, two extractors": Way(
         PPO, 8000, ON | {"batch_size": 64, "n_epochs": 6}, {"share_features_extractor": False}, replay=False
     ),
     "SAC, one extractor": Way(SAC, 3000, OFF | STEP, {"share_features_extractor": True}),
-    "DQN with HER": Way(DQN, 4000, OFF | STEP | QUICKLY | HER, discrete=True, goals=True),
+    "DQN with HER": Way(DQN, 8000, OFF | STEP | QUICKLY | HER, discrete=True, goals=True),
 }
 
 

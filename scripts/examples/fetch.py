@@ -41,6 +41,7 @@ def train(env: VecEnv, steps: int) -> SAC:
         learning_starts=50 * env.num_envs + 200,  # HER needs a whole episode first
         batch_size=128,
         gamma=0.9,
+        ent_coef=0.02,  # chosen by SAC itself, it is too large for rewards of −1 and 0
         train_freq=1,
         gradient_steps=2,
         replay_buffer_class=HerReplayBuffer,
