@@ -106,6 +106,8 @@ def test_lossy_video_is_lossy_in_colours_only(tmp_path):
     observation["available"] = observation["available"][:, :4]
     observation["rgb_wrist"] = torch.linspace(0, 200, 6 * 8 * 8 * 3).to(torch.uint8).reshape(6, 8, 8, 3)
     episode = replace(episode, observation=observation)
+    with pytest.raises(ValueError, match="'rgb' has others, so take lossless or png"):
+        recorded(tmp_path / "d", rgb="lossy")
     with Recorder(tmp_path / "d", flat, ACTIONS, **OPTIONS, rgb="lossy") as recorder:
         recorder.append(episode)
     found = read(tmp_path / "d").episodes[0]
@@ -177,21 +179,25 @@ def test_statistics_are_those_of_all_steps(folder):
 
 
 def test_a_recording_is_gone_on_with(tmp_path):
-    recorded(tmp_path / "d", range(3))
-    recorded(tmp_path / "d", range(3, 5))
+    recorded(tmp_path / "d", range(3), rgb="png")
+    recorded(tmp_path / "d", range(3, 5), rgb="png")
     demos = read(tmp_path / "d")
     for number, episode in enumerate(demos.episodes):
         same(episode, random_episode(number, 4 + number))
-    stats = [json.loads((one / "meta/stats.json").read_text()) for one in (tmp_path / "d", recorded(tmp_path / "e"))]
+    stats = [
+        json.loads((one / "meta/stats.json").read_text())
+        for one in (tmp_path / "d", recorded(tmp_path / "e", rgb="png"))
+    ]
     np.testing.assert_allclose(stats[0]["action"]["mean"], stats[1]["action"]["mean"], rtol=1e-9)
     for options, message in (({"robot": "crane"}, "robot_type"), ({"task": "Push"}, "task"), ({"fps": 30}, "fps")):
         with pytest.raises(ValueError, match=f"differ in .*{message}.*another --out"):
-            recorded(tmp_path / "d", [], **options)
+            recorded(tmp_path / "d", [], **{"rgb": "png", **options})
 
 
 @pytest.mark.parametrize("moment", ["drafts", "moved"])
 def test_a_killed_recording_keeps_what_was_written(tmp_path, monkeypatch, moment):
-    folder = recorded(tmp_path / "d", range(3))
+    options = {"rgb": "lossless" if moment == "drafts" else "png"}
+    folder = recorded(tmp_path / "d", range(3), **options)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     class Killed(BaseException):
@@ -205,19 +211,19 @@ def test_a_killed_recording_keeps_what_was_written(tmp_path, monkeypatch, moment
     publish = part.Part.publish
     with monkeypatch.context() as patch:
         patch.setattr(part.Part, "publish", die)
-        recorder = Recorder(folder, SENSORS, ACTIONS, **OPTIONS, frames=1)
+        recorder = Recorder(folder, SENSORS, ACTIONS, **OPTIONS, **options, frames=1)
         with pytest.raises(Killed):
             recorder.append(random_episode(3, 7))
     recorder._held.close()  # as the end of the process would
     if moment == "drafts":
         assert len(read(folder).episodes) == 3
-    with Recorder(folder, SENSORS, ACTIONS, **OPTIONS):
+    with Recorder(folder, SENSORS, ACTIONS, **OPTIONS, **options):
         pass  # it sweeps
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {path: x for path, x in after.items() if "tasks" not in path.name} == {
         path: x for path, x in before.items() if "tasks" not in path.name
     }
-    recorded(folder, range(3, 5))
+    recorded(folder, range(3, 5), **options)
     assert [episode.scene for episode in read(folder).episodes] == [0, 3, 6, 9, 12]
 
 

@@ -51,17 +51,17 @@ def start(config, change=None):
 
 
 def test_it_copies_and_learns_what_comes_of_it(config):
-    policy, warm, card, told = start(config.but(demo_epochs=40, lr=3e-3, p=0.1))
-    assert card["difference"][1] < 0.35 * card["difference"][0]
-    assert (card["episodes"], card["passes"], card["by"]) == (8, 40, "expert") and card["steps"] == warm.demos.frames
-    assert len(told) == 40 and "pass 40 of 40" in told[-1]
+    policy, warm, card, told = start(config.but(demo_epochs=25, lr=4e-3, p=0.1))
+    assert card["difference"][1] < 0.4 * card["difference"][0]
+    assert (card["episodes"], card["passes"], card["by"]) == (8, 25, "expert") and card["steps"] == warm.demos.frames
+    assert len(told) == 25 and "pass 25 of 25" in told[-1]
     assert torch.equal(policy.log_std, torch.full((5,), BASE.network.log_std_init))  # nobody shows how much to try out
     assert not policy.optimizer.state
     episode = warm.demos.episodes[0]
     with torch.no_grad():
         acted = policy.act(episode.observation)
         values = policy.predict_values(episode.observation)[:, 0]
-    assert (acted[:, 4] > 0.8).all()  # the expert's hand is open
+    assert (acted[:, 4] > 0.6).all()  # the expert's hand is open
     returns = discounted(episode.reward, BASE.learning.gamma)
     assert torch.corrcoef(torch.stack([values, returns]))[0, 1] > 0.7
 

@@ -9,6 +9,7 @@ from robofuse.demos.episode import Episode
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 OBSERVATION = "observation"
+RGB = ("lossless", "lossy", "png")
 # what LeRobot counts by itself, in the order in which it writes it
 COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
             "task_index": "int64"}  # fmt: skip
@@ -90,6 +91,15 @@ def describe(
     if twice:
         raise ValueError(f"two sensors would both be called {twice[0]}; rename one")
     return found
+
+
+def check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
+    """ValueError if colours cannot be stored in this way."""
+    if rgb not in RGB:
+        raise ValueError(f"unknown way to store colours {rgb!r}; there are {', '.join(RGB)}")
+    odd = [sensor.key for sensor in sensors if sensor.kind == "rgb" and any(size % 2 for size in sensor.shape[:2])]
+    if rgb == "lossy" and odd:
+        raise ValueError(f"lossy video needs even heights and widths; {odd[0]!r} has others, so take lossless or png")
 
 
 def _sensed(sensor: Sensor, rgb: str, state_names: Sequence[str]) -> Feature:

@@ -14,15 +14,13 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.demos.arrow import need_arrow
 from robofuse.demos.episode import Episode
-from robofuse.demos.features import catalogue, describe
+from robofuse.demos.features import catalogue, check_rgb, describe
 from robofuse.demos.folder import ABOUT, DATA_PATH, FORMAT, INFO, STATS, VERSION, VIDEO_PATH, files_of, find
 from robofuse.demos.part import Part, stats_of
 from robofuse.demos.running import Running
 from robofuse.demos.stats import together
 from robofuse.evaluate.folder import alone, write_safely
 from robofuse.sensors import Sensor, order
-
-RGB = ("lossless", "lossy", "png")
 
 
 class Recorder:
@@ -79,13 +77,12 @@ class Recorder:
             about: plain JSON that later recordings into the folder must share.
 
         Raises:
-            ValueError: another recording is at work there, or something else is in the folder.
+            ValueError: another recording is at work there, something else is in the folder, or colours cannot be so.
             RuntimeError: pyarrow is missing.
         """
         need_arrow()
-        if rgb not in RGB:
-            raise ValueError(f"unknown way to store colours {rgb!r}; there are {', '.join(RGB)}")
         self.folder, self.sensors = Path(folder), order(sensors)
+        check_rgb(self.sensors, rgb)
         self._frames, self._rgb, self._task = whole(frames, "frames", 1), rgb, task
         self.features = describe(self.sensors, actions, privileged, rgb, executed, state_names)
         plain = json.loads(json.dumps([asdict(sensor) for sensor in self.sensors]))

@@ -48,10 +48,10 @@ class WarmStart:
         self._sensors, told = world.sensors, self.demos.about.get("world") or {}
         known = any(PRIVILEGED in episode.observation for episode in self.demos.episodes)
         check_fits(self.demos, world, options)
-        renderers = told.get("renderer"), options["renderer"]
-        self.note = f"demonstrations have pictures of {renderers[0]}, the training of {renderers[1]}"
-        if None in renderers or renderers[0] == renderers[1]:
-            self.note = ""
+        renderers = told.get("renderer", options["renderer"]), options["renderer"]
+        self.note = ""
+        if renderers[0] != renderers[1] and any(sensor.kind in ("rgb", "depth") for sensor in self._sensors):
+            self.note = f"demonstrations have pictures of {renderers[0]}, the training of {renderers[1]}"
         self._observation = self._observed(known)
         self._lengths = [len(episode) for episode in self.demos.episodes]
         self._actions = torch.cat([episode.action for episode in self.demos.episodes])
