@@ -28,6 +28,7 @@ def random_return(env, episodes):
     return float(np.mean(totals))
 
 
+@pytest.mark.slow
 def test_fetch_takes_goals_and_masks():
     fetch = example("fetch")
     env = fetch.environment(count=1)
@@ -48,7 +49,7 @@ def test_fetch_reaches_without_proprioception():
     random = random_return(fetch.environment(), 12)
     means = fetch.evaluate(fetch.train(env, 6000), env, 20)
     assert random < -40  # of −50; the optimum is a step or two, as the goal is within 15 cm
-    assert means["all"] > -25 and means["without observation"] > -25
+    assert means["all"] > -12 and means["without observation"] > -12
 
 
 @pytest.mark.slow
