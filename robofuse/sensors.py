@@ -17,6 +17,8 @@ Kind = Literal["rgb", "depth", "vector", "window"]
 AVAILABLE = "available"
 PRIVILEGED = "privileged"
 MODALITIES = ("rgb", "depth", "proprio", "force")
+FRESHNESS = "freshness"  # how old stacked readings are, see `robofuse.memory.Stack`: exp(−age / FADES)
+FADES = 10.0  # control steps; an episode of a few seconds spans most of the range
 TRUTH = "truth"  # the privileged vector as a sensor: for teachers and upper bounds, no robot has it
 DEPTH_LIMIT_MM = 65535
 

@@ -15,8 +15,7 @@ from robofuse.dropout import Independent, SensorDropout, VecSensorDropout
 from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.memory import SensorStack, Stack, VecSensorStack, stacked_sensors
 from robofuse.memory.spaces import single_sensors
-from robofuse.memory.stack import FADES
-from robofuse.sensors import Sensor
+from robofuse.sensors import FADES, Sensor
 
 KEYS = ("depth", "image", "state")
 SHAPES = {"depth": ((3, 4, 1), np.uint16), "image": ((3, 8, 8), np.uint8), "state": ((2,), np.float32)}
@@ -98,3 +97,99 @@ def test_sensors_of_a_stack_and_back():
     assert [s.shape for s in several] == [(8, 8, 2), (4,), (6,)]
     assert several[2].scale == (1.0, 2.0, 3.0) * 2
     assert single_sensors(several, 2) == sensors
+
+
+class Looks(gym.Env):
+    """A picture shows a number at the first step, if it is not hidden; the state says nothing. Guess the number."""
+
+    observation_space = gym.spaces.Dict(
+        image=gym.spaces.Box(0, 255, (20, 20, 1), np.uint8), state=gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    )
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    steps = 6
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.number, self.t = self.np_random.uniform(-0.8, 0.8), 0
+        return self._see(), {}
+
+    def step(self, action):
+        self.t += 1
+        reward = -float((action[0] - self.number) ** 2)
+        return self._see(), reward, False, self.t == self.steps, {}
+
+    def _see(self):
+        shown = np.full((20, 20, 1), round(127 + 127 * self.number), np.uint8)
+        return {"image": shown, "state": self.np_random.uniform(-1, 1, 2).astype(np.float32)}
+
+
+class OneLook(gym.ObservationWrapper):
+    """After the first look the picture is gone, and `available` says so."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "available": gym.spaces.MultiBinary(2)})
+
+    def observation(self, observation):
+        seen = self.env.unwrapped.t == 0
+        image = observation["image"] if seen else np.random.default_rng().integers(0, 255, (20, 20, 1), np.uint8)
+        return {**observation, "image": image, "available": np.array([seen, 1], np.int8)}
+
+
+def test_wrappers_pass_the_checkers_of_gymnasium_and_sb3():
+    env = SensorStack(SensorDropout(Looks(), 0.3, seed=0), 3)
+    check_env(env, skip_render_check=True)
+    check_sb3(env, warn=False)
+    assert env.observation_space["image"].shape == (20, 20, 3) and env.observation_space["available"].n == 3
+    venv = VecSensorStack(SB3VecEnv("Reach", 2, renderer="gl", image_size=32, dropout=Independent(0.5)), 2)
+    for _ in range(3):
+        observation, *_ = venv.step(np.zeros((2, 5), np.float32)) if _ else (venv.reset(),)
+        assert all(venv.observation_space[key].contains(x[0]) for key, x in observation.items())
+    venv.close()
+
+
+def test_the_vec_wrapper_stacks_as_the_single_one_does():
+    single = SensorStack(SensorDropout(Looks(), Independent(0.5), seed=7), 2)
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    venv = VecSensorStack(VecSensorDropout(DummyVecEnv([Looks]), Independent(0.5), seed=7), 2)
+    venv.seed(7)
+    a, b = single.reset(seed=7)[0], venv.reset()
+    for step in range(2 * Looks.steps):
+        assert all(np.array_equal(a[key], b[key][0]) for key in a), step
+        action = np.zeros(1, np.float32)
+        a, _, _, over, _ = single.step(action)
+        b, _, dones, infos = venv.step(action[None])
+        assert over == dones[0]
+        if over:
+            assert all(np.array_equal(a[key], infos[0]["terminal_observation"][key]) for key in a)
+            a = single.reset()[0]
+            break
+    venv.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: SensorStack(Looks(), 0), "frames must be"),
+        (lambda: SensorStack(Looks(), 2, ["lidar"]), "lidar"),
+        (lambda: SensorStack(gym.make("CartPole-v1")), "keys of a Dict"),
+        (lambda: SensorStack(SensorStack(Looks())), "already"),
+        (lambda: SensorStack(gym.wrappers.TransformObservation(
+            Looks(), lambda x: x, gym.spaces.Dict(image=Looks.observation_space["image"], n=gym.spaces.Discrete(3)))),
+         "only arrays"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_stacked_is_named(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_sensors_that_are_not_stacked_pass_as_they_are():
+    env = SensorStack(OneLook(Looks()), 2, ["image"])
+    env.reset(seed=1)
+    for _ in range(3):
+        observation = env.step(np.zeros(1, np.float32))[0]
+    assert observation["state"].shape == (2,) and observation["freshness"].shape == (2,)
+    assert observation["available"].tolist() == [1, 1, 1]  # freshness, image, state
+    np.testing.assert_allclose(observation["freshness"], [0.0, math.exp(-3 / FADES)], rtol=1e-6)

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 from robofuse.lazy import lazy
 
 if TYPE_CHECKING:
-    from robofuse.memory.spaces import FRESHNESS, stacked_sensors
+    from robofuse.memory.spaces import stacked_sensors
     from robofuse.memory.stack import Stack
     from robofuse.memory.wrapper import SensorStack
     from robofuse.memory.wrapper_sb3 import VecSensorStack
 
 _HOME = {
-    "FRESHNESS": "spaces",
     "SensorStack": "wrapper",
     "Stack": "stack",
     "VecSensorStack": "wrapper_sb3",
     "stacked_sensors": "spaces",
 }
-__all__ = ["FRESHNESS", "SensorStack", "Stack", "VecSensorStack", "stacked_sensors"]
+__all__ = ["SensorStack", "Stack", "VecSensorStack", "stacked_sensors"]
 
 __getattr__ = lazy(__name__, _HOME)

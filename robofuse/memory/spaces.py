@@ -9,9 +9,7 @@ import numpy as np
 
 from robofuse.checks import whole
 from robofuse.dropout.spaces import GOALS, sensed
-from robofuse.sensors import AVAILABLE, Sensor, channels_last, order
-
-FRESHNESS = "freshness"
+from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor, channels_last, order
 
 
 class Stacked(NamedTuple):

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.memory.spaces import FRESHNESS
-from robofuse.sensors import AVAILABLE, channels_last
+from robofuse.sensors import AVAILABLE, FADES, FRESHNESS, channels_last
 from robofuse.tensors import put, take
 
-FADES = 10.0  # control steps after which freshness is 1/e: an episode of a few seconds spans most of its range
 _NEVER = -1
 
 

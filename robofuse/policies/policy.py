@@ -14,6 +14,7 @@ from robofuse.checks import whole
 from robofuse.memory.spaces import single_sensors
 from robofuse.memory.stack import Stack
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.extractor import Fused
 from robofuse.policies.recurrent import MEMORY
 from robofuse.sensors import AVAILABLE, Sensor, order
 from robofuse.tensors import integers
@@ -195,8 +196,12 @@ class Lanes:
         Raises:
             ValueError: as `Policy.act`, or another number of rows.
         """
+        came_from = next((x.device for x in observation.values() if isinstance(x, Tensor)), torch.device("cpu"))
+        return self.policy.network.act_fused(self.fuse(observation), deterministic).to(came_from)
+
+    def fuse(self, observation: Mapping[str, Tensor | np.ndarray]) -> Fused:
+        """What actor and critic read in the next control step; instead of `act`."""
         inputs, network = self.policy._inputs(observation), self.policy.network
-        came_from = next(iter(inputs.values())).device
         if len(next(iter(inputs.values()))) != self.num:
             raise ValueError(f"{self.num} lanes, got {len(next(iter(inputs.values())))} observations")
         if self._stack is not None:
@@ -206,8 +211,8 @@ class Lanes:
             inputs[MEMORY] = self._memory
         with torch.no_grad():
             fused = network.fuse(inputs)
-            self._memory = self._memory if fused.memory is None else fused.memory
-            return network.act_fused(fused, deterministic).to(came_from)
+        self._memory = self._memory if fused.memory is None else fused.memory
+        return fused
 
 
 def _tensor(x: Tensor | np.ndarray) -> Tensor:
