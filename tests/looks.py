@@ -33,7 +33,8 @@ class OneLook(gym.ObservationWrapper):
 
     def __init__(self, env):
         super().__init__(env)
-        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "available": gym.spaces.MultiBinary(2)})
+        spaces = env.observation_space.spaces
+        self.observation_space = gym.spaces.Dict({**spaces, "available": gym.spaces.MultiBinary(2)})
 
     def observation(self, observation):
         seen = self.env.unwrapped.t == 0

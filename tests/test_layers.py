@@ -38,7 +38,15 @@ SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 ON_ROBOTS_OURS = {"checks", "deploy", "sensors"}
-SB3_FILES = {"dropout", "faults", "memory.wrapper_sb3", "policies.extractor", "policies.actor_critic", "policies.ppo", "policies.rollouts"}
+SB3_FILES = {
+    "dropout",
+    "faults",
+    "memory.wrapper_sb3",
+    "policies.extractor",
+    "policies.actor_critic",
+    "policies.ppo",
+    "policies.rollouts",
+}
 
 
 def parts_of(path):

@@ -185,7 +185,8 @@ def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
 
 
 def test_demonstrations_and_memory_do_not_go_together(tmp_path, capsys):
-    assert cli.main(["train", "Reach", "--demos", str(tmp_path), "--memory", "stack", "--out", str(tmp_path / "run")]) == 2
+    options = ["--demos", str(tmp_path), "--memory", "stack", "--out", str(tmp_path / "run")]
+    assert cli.main(["train", "Reach", *options]) == 2
     assert "row by row" in capsys.readouterr().err
 
 

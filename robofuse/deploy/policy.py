@@ -8,8 +8,8 @@ import numpy as np
 
 from robofuse.checks import whole
 from robofuse.deploy.model import read
-from robofuse.deploy.recall import Recall
 from robofuse.deploy.readings import checked, finite, known, told
+from robofuse.deploy.recall import Recall
 from robofuse.deploy.watchdog import Blind, Status, Watchdog
 from robofuse.sensors import AVAILABLE
 

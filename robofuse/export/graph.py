@@ -29,8 +29,9 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
 
     Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The output is `action`:
     float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. A policy with a recurrent memory also reads
-    `robofuse:memory`, float32 (1, H), zeros where an episode begins, and gives `robofuse:memory_next`. The token of a sensor comes out of
-    an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask token.
+    `robofuse:memory`, float32 (1, H), zeros where an episode begins, and gives `robofuse:memory_next`. The token of a
+    sensor comes out of an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask
+    token.
 
     The batch is 1: a robot is one, and an `If` decides for a whole batch, so that with more rows every encoder would
     have to run as soon as one row needs it.

@@ -104,7 +104,7 @@ class Head(nn.Module):
         network, extractor = self.network, self.network.features_extractor
         features = extractor.fusion(tokens, read) + extractor.availability(read.float())
         if state is not None:
-            state = network.recurrent(features, state)
+            state = cast(Tensor, network.recurrent(features, state))
             features = torch.cat([features, state], dim=1)
         out = cast(nn.Module, network.action_net)(network.actor(features))
         action = network.execute(out) if isinstance(network.action_space, gym.spaces.Box) else out.argmax(dim=1)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from robofuse.checks import whole
-from robofuse.dropout.spaces import GOALS, sensed
+from robofuse.dropout.spaces import sensed
 from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor, channels_last, order
 
 

@@ -145,7 +145,9 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         """Observation to (u (B, A), values (B, 1), log-density of u (B,)); see the class for what u is."""
         return self.choose(self.fuse(obs), obs, deterministic)
 
-    def choose(self, fused: Fused, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def choose(
+        self, fused: Fused, obs: Mapping[str, Tensor], deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The same from features that are there already."""
         distribution = self.distribution(fused)
         actions = distribution.get_actions(deterministic=deterministic)
