@@ -56,7 +56,7 @@ class TensorRolloutBuffer(DictRolloutBuffer):
         self.pos, self.full = 0, False
 
     def remember(self, size: int) -> None:
-        """Also store what a policy remembers before each step, (N, size) under `_memory`; it makes minibatches columns."""
+        """Also store what a policy remembers before each step, (N, size); minibatches become columns."""
         self.stored[MEMORY] = torch.zeros(self.buffer_size, self.n_envs, size, device=self.device)
 
     def add(self, obs, action, reward, episode_start, value, log_prob) -> None:  # noqa: ANN001
