@@ -295,7 +295,7 @@ def test_files_that_are_none_of_ours_are_refused(data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "error", "sentence"),
     [
-        ("format", "2", RuntimeError, "has format 2, this robofuse reads up to 1; update robofuse"),
+        ("format", "3", RuntimeError, "has format 3, this robofuse reads up to 2; update robofuse"),
         ("sensors", "[{}]", ValueError, "does not describe a policy"),
         ("sensors", "(", ValueError, "does not describe a policy"),
         ("world", None, ValueError, "does not describe a policy"),
