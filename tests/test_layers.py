@@ -39,6 +39,7 @@ SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 ON_ROBOTS_OURS = {"checks", "deploy", "sensors"}
 SB3_FILES = {
+    "policies.collecting",
     "dropout",
     "faults",
     "memory.wrapper_sb3",

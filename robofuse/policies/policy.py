@@ -12,12 +12,9 @@ from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.memory.spaces import single_sensors
-from robofuse.memory.stack import Stack
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.extractor import Fused
-from robofuse.policies.recurrent import MEMORY
+from robofuse.policies.lanes import Lanes
 from robofuse.sensors import AVAILABLE, Sensor, order
-from robofuse.tensors import integers
 
 
 class Policy:
@@ -57,7 +54,7 @@ class Policy:
         """Whether what it did and saw before counts; such a policy acts in `lanes`."""
         return bool(self.frames or self.network.memory)
 
-    def lanes(self, num: int) -> "Lanes":
+    def lanes(self, num: int) -> Lanes:
         """The policy at work in N environments side by side, step by step; with or without a memory."""
         return Lanes(self, num)
 
@@ -82,15 +79,15 @@ class Policy:
                 f"policy {self.name!r} remembers what it saw; act step by step with lanes = policy.lanes(N), "
                 "lanes.start(rows) where episodes begin, lanes.act(observation)"
             )
-        inputs = self._inputs(observation)
+        inputs = self.inputs(observation)
         came_from = next(iter(inputs.values())).device
         device = self.network.device
         with torch.no_grad():
             action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
         return action.to(came_from)
 
-    def _inputs(self, observation: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
-        """What it reads of an observation, checked."""
+    def inputs(self, observation: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
+        """What it reads of an observation, key → (N, …), as tensors; ValueError as of `act`."""
         inputs: dict[str, Tensor] = {}
         available = observation.get(AVAILABLE)
         for m, sensor in enumerate(self.sensors):
@@ -171,48 +168,6 @@ class Policy:
                 raise ValueError(
                     f"policy {self.name!r} reads {sensor.key!r} as {expected.name} [{sensor.unit}], got {x.dtype}"
                 )
-
-
-class Lanes:
-    """A policy at work in N environments, and what it remembers of each."""
-
-    def __init__(self, policy: Policy, num: int) -> None:
-        """Episodes begin in all of them."""
-        self.policy, self.num = policy, whole(num, "num", 1)
-        keys = policy.keys
-        self._stack = Stack(keys, keys, num, policy.frames) if policy.frames else None
-        self._memory = torch.zeros(num, policy.network.memory, device=policy.network.device)
-
-    def start(self, rows: Tensor | Sequence[int] | None = None) -> None:
-        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
-        rows = torch.arange(self.num) if rows is None else integers(rows, "rows", self.num).cpu()
-        if self._stack is not None:
-            self._stack.start(rows)
-        self._memory = self._memory.index_fill(0, rows.to(self._memory.device), 0.0)
-
-    def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
-        """Actions of all environments for the next control step; as `Policy.act`, and to be called once per step.
-
-        Raises:
-            ValueError: as `Policy.act`, or another number of rows.
-        """
-        came_from = next((x.device for x in observation.values() if isinstance(x, Tensor)), torch.device("cpu"))
-        return self.policy.network.act_fused(self.fuse(observation), deterministic).to(came_from)
-
-    def fuse(self, observation: Mapping[str, Tensor | np.ndarray]) -> Fused:
-        """What actor and critic read in the next control step; instead of `act`."""
-        inputs, network = self.policy._inputs(observation), self.policy.network
-        if len(next(iter(inputs.values()))) != self.num:
-            raise ValueError(f"{self.num} lanes, got {len(next(iter(inputs.values())))} observations")
-        if self._stack is not None:
-            inputs = self._stack.push(inputs)
-        inputs = {key: x.to(network.device) for key, x in inputs.items()}
-        if network.memory:
-            inputs[MEMORY] = self._memory
-        with torch.no_grad():
-            fused = network.fuse(inputs)
-        self._memory = self._memory if fused.memory is None else fused.memory
-        return fused
 
 
 def _tensor(x: Tensor | np.ndarray) -> Tensor:
