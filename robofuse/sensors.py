@@ -12,13 +12,33 @@ import numpy as np
 if TYPE_CHECKING:
     import gymnasium as gym
 
-Kind = Literal["rgb", "depth", "vector", "window"]
+__all__ = [
+    "AVAILABLE",
+    "DEPTH_LIMIT_MM",
+    "MODALITIES",
+    "PRIVILEGED",
+    "TRUTH",
+    "Kind",
+    "Sensor",
+    "channels_last",
+    "describe",
+    "infer_sensors",
+    "observation_space",
+    "order",
+]
 
+Kind = Literal["rgb", "depth", "vector", "window"]
+"""What sort of reading it is, which chooses the encoder."""
 AVAILABLE = "available"
+"""The key that says which sensors deliver."""
 PRIVILEGED = "privileged"
+"""The key of the simulator's truth, for critics."""
 MODALITIES = ("rgb", "depth", "proprio", "force")
-TRUTH = "truth"  # the privileged vector as a sensor: for teachers and upper bounds, no robot has it
+"""What a world of robofuse senses."""
+TRUTH = "truth"
+"""The privileged vector as a sensor: for teachers and upper bounds, no robot has it."""
 DEPTH_LIMIT_MM = 65535
+"""The largest depth that can be told, in millimetres."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,9 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> "gym.sp
     Args:
         sensors: the sensors of one world.
         privileged: length of the privileged vector, 0 for none.
+
+    Returns:
+        The space.
     """
     import gymnasium as gym
 
