@@ -1,7 +1,7 @@
 """The snippets of the README and the how-tos run as they stand, and their links lead somewhere.
 
-The snippets of a page are run one after the other, in one folder and with the same names. Those under `<!-- slow -->` are
-left to slow tests; those under `<!-- not run: REASON -->` are not run, but the options of their commands are read.
+The snippets of a page are run one after the other, in one folder and with the same names. Those under `<!-- slow -->`
+are left to slow tests; those under `<!-- not run: REASON -->` are not run, but the options of their commands are read.
 """
 
 import functools
