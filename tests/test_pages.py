@@ -5,6 +5,7 @@ are left to slow tests; those under `<!-- not run: REASON -->` are not run, but 
 """
 
 import functools
+import importlib.util
 import re
 import runpy
 import shlex
@@ -43,15 +44,14 @@ def snippets(text):
 
 def commands(code):
     """The commands of a shell snippet, each a list of words."""
-    parts = (part for line in code.splitlines() for part in line.split("&&"))
+    parts = (part for line in code.replace("\\\n", " ").splitlines() for part in line.split("&&"))
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
     """A folder of its own that looks like the repository; what a page makes known is forgotten after it."""
-    for name in ("scripts", "robofuse"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
     tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
     tables = (*tables, catalogue._CATALOGUE)
@@ -103,6 +103,8 @@ def check(words, monkeypatch):
         monkeypatch.setitem(cli.COMMANDS, arguments[0], command._replace(load=load))
         assert cli.main(arguments) == 0
         monkeypatch.setitem(cli.COMMANDS, arguments[0], command)
+    elif program == "python" and words[0] == "-m":
+        assert importlib.util.find_spec(words[1].partition(".")[0]), words
     elif program in ("bash", "python"):
         assert (ROOT / words[0]).exists(), words
         source = (ROOT / words[0]).read_text()
