@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AVAILABLE",
     "DEPTH_LIMIT_MM",
+    "FADES",
+    "FRESHNESS",
     "MODALITIES",
     "PRIVILEGED",
     "TRUTH",
@@ -35,6 +37,10 @@ PRIVILEGED = "privileged"
 """The key of the simulator's truth, for critics."""
 MODALITIES = ("rgb", "depth", "proprio", "force")
 """What a world of robofuse senses."""
+FRESHNESS = "freshness"
+"""The key that says how old stacked readings are, see `robofuse.memory.Stack`: exp(−age / FADES)."""
+FADES = 10.0
+"""In control steps; an episode of a few seconds spans most of the range."""
 TRUTH = "truth"
 """The privileged vector as a sensor: for teachers and upper bounds, no robot has it."""
 DEPTH_LIMIT_MM = 65535

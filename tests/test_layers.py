@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
     {"checks", "deploy", "lazy", "own", "sensors", "stats", "streams", "tables", "tensors"},
-    {"dropout", "faults"},
+    {"dropout", "faults", "memory"},
     {"envs", "policies"},
     {
         "train",
@@ -38,7 +38,15 @@ SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 ON_ROBOTS_OURS = {"checks", "deploy", "sensors"}
-SB3_FILES = {"dropout", "faults", "policies.extractor", "policies.actor_critic", "policies.ppo", "policies.rollouts"}
+SB3_FILES = {
+    "dropout",
+    "faults",
+    "memory.wrapper_sb3",
+    "policies.extractor",
+    "policies.actor_critic",
+    "policies.ppo",
+    "policies.rollouts",
+}
 
 
 def parts_of(path):

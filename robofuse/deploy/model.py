@@ -9,9 +9,10 @@ from typing import Any
 
 from robofuse.sensors import Sensor
 
-FORMAT = 1  # raised when older readers could not make sense of a new file
+FORMAT = 2  # the newest that can be read; 2 are policies that remember, all others are written as 1
 PRODUCER = "robofuse"
 PROPERTIES = ("format", "name", "sensors", "required", "action", "world", "card")
+MEMORY = "memory"  # a property of those that remember
 DIGEST = f"{PRODUCER}.sha256"
 NO_DIGEST = "0" * 64
 _MARK = DIGEST.encode() + b"\x12\x40"  # as protobuf writes the key, and that 64 bytes of value follow
@@ -30,6 +31,8 @@ class Model:
         action: `low` and `high` of a Box, or `n` of a Discrete.
         world: options of the `World` it was trained in, with its cameras.
         card: how it was trained and how well it does.
+        frames: readings of each sensor that it reads at once, 0 for the present one alone.
+        memory: numbers that it remembers by itself, 0 for none.
         session: onnxruntime's.
     """
 
@@ -39,6 +42,8 @@ class Model:
     action: Mapping[str, Any]
     world: Mapping[str, Any]
     card: Mapping[str, Any]
+    frames: int
+    memory: int
     session: Any
 
 
@@ -71,10 +76,20 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
                 f"{whose} has format {plain['format']}, this robofuse reads up to {FORMAT}; update robofuse"
             )
         sensors = tuple(_sensor(one) for one in plain["sensors"])
+        remembers = json.loads(found.get(f"{PRODUCER}.{MEMORY}", "{}"))
+        frames, memory = int(remembers.get("frames", 0)), int(remembers.get("size", 0))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{whose} does not describe a policy ({error}); {_AGAIN}") from None
     return Model(
-        plain["name"], sensors, tuple(plain["required"]), plain["action"], plain["world"], plain["card"], session
+        plain["name"],
+        sensors,
+        tuple(plain["required"]),
+        plain["action"],
+        plain["world"],
+        plain["card"],
+        frames,
+        memory,
+        session,
     )
 
 

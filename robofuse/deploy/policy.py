@@ -9,6 +9,7 @@ import numpy as np
 from robofuse.checks import whole
 from robofuse.deploy.model import read
 from robofuse.deploy.readings import checked, finite, known, told
+from robofuse.deploy.recall import Recall
 from robofuse.deploy.watchdog import Blind, Status, Watchdog
 from robofuse.sensors import AVAILABLE
 
@@ -18,6 +19,9 @@ class Policy:
 
     With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. What has gone stale, holds
     NaN or was never fed is hidden by itself, and costs nothing. Without: call it with a whole observation.
+
+    One that remembers (`remembers`) takes every `act`, or every call, for the next control step: keep to the rate that
+    it was trained at, and `reset` where an episode begins.
 
     Attributes:
         name: of the policy.
@@ -52,15 +56,18 @@ class Policy:
         model = read(source, whole(threads, "threads", 1))
         self.name, self.sensors, self.required = model.name, model.sensors, model.required
         self.action, self.world, self.card = dict(model.action), dict(model.world), dict(model.card)
-        self._session = model.session
+        self._session, self._recall = model.session, Recall(model.sensors, model.frames, model.memory)
         self._watchdog = Watchdog(self.sensors, timeouts or {}, skew)
-        # stands for what is hidden: the graph does not read it, but onnxruntime wants every input
-        self._blank = {sensor.key: np.zeros((1, *sensor.shape), sensor.dtype) for sensor in self.sensors}
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of the sensors, in the order of `available`."""
         return tuple(sensor.key for sensor in self.sensors)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what was seen before counts."""
+        return bool(self._recall.frames or self._recall.size)
 
     @property
     def timeouts(self) -> dict[str, float | None]:
@@ -139,9 +146,9 @@ class Policy:
         return self._watchdog.look(now)[0]
 
     def reset(self) -> None:
-        """Forgets all that was fed, such as before another episode with another clock."""
+        """Forgets all that was fed and seen, such as before another episode with another clock."""
         self._watchdog.reset()
+        self._recall.reset()
 
     def _run(self, live: Mapping[str, np.ndarray]) -> np.ndarray:
-        flags = np.array([[key in live for key in self.keys]], np.int8)
-        return self._session.run(None, {**self._blank, **live, AVAILABLE: flags})[0][0]
+        return self._recall.remember(self._session.run(None, self._recall.inputs(live)))[0]

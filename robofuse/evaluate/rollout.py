@@ -11,6 +11,7 @@ from robofuse.dropout import hide
 from robofuse.envs import World
 from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.traces import Job, Result, Traces
+from robofuse.memory.lanes import at_work
 from robofuse.sensors import AVAILABLE
 from robofuse.tensors import one_torch_thread, put, take
 
@@ -19,7 +20,7 @@ _NOT_FINITE = "the policy's action was not finite"
 
 
 class Actor(Protocol):
-    """Anything that acts."""
+    """Anything that acts. One that remembers, or may, has `lanes` (see `robofuse.policies.Policy`), and acts there."""
 
     def act(self, observation: dict[str, Tensor], /) -> Tensor:
         """Actions (N, 5) in [−1, 1], a function of the observation alone."""
@@ -149,6 +150,7 @@ def _play(
     device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
     traces = Traces(world.num_worlds, keys, reference)
     watch = None if monitor is None else monitor.lanes(world.num_worlds)
+    actor = at_work(policy, world.num_worlds)
     waiting = iter(enumerate(jobs))
     playing: dict[int, int] = {}  # world → number of its job
     idle = torch.ones(world.num_worlds, dtype=torch.bool, device=device)
@@ -164,8 +166,9 @@ def _play(
         for key, value in first.items():
             put(observation[key], lanes, value)
         traces.start(lanes, [job.condition for job in played])
-        if watch is not None:
-            watch.start(lanes)
+        for memory in (watch, actor):
+            if memory is not None:
+                memory.start(lanes)
         idle[lanes] = False
         playing.update(new)
 
@@ -183,7 +186,7 @@ def _play(
             delivered = hide(observation, available & trusted, keys)
         # one thread: small batches gain little from more, and nothing depends on the number of cores
         with torch.no_grad(), one_torch_thread():
-            action = policy.act(delivered).to(device)
+            action = actor.act(delivered).to(device)
         action = torch.where(idle[:, None], 0.0, action)  # nobody looks at those worlds
         ended = []
         for lane in (~action.isfinite()).any(dim=1).nonzero()[:, 0].tolist():

@@ -10,26 +10,29 @@ import torch
 from torch import nn
 
 from robofuse.deploy import Policy as Deployed
-from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies import FusionActorCriticPolicy, Policy
+from robofuse.policies.extractor import Fused
 from robofuse.sensors import AVAILABLE, Sensor
 from robofuse.tensors import one_torch_thread
 
 _MOST = 64  # masks that are tried at most
 
 
-def worst_difference(network: FusionActorCriticPolicy, deployed: Deployed, rounds: int = 3, seed: int = 0) -> float:
+def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: int = 0) -> float:
     """The largest difference between torch's and ONNX's actions, in units of max(1, half the action's range).
 
     Of a Discrete, how much less than the best the chosen logit is.
 
     Args:
-        network: in eval mode.
+        policy: the one in torch.
         deployed: made of it.
-        rounds: observations per mask.
+        rounds: observations per mask; to a policy that remembers, all of them are one episode.
         seed: of the observations.
     """
     generator, differences = np.random.default_rng(seed), []
-    device, precise = network.device, network.features_extractor.mixed_precision
+    network, lanes = policy.network, policy.lanes(1)
+    precise = network.features_extractor.mixed_precision
+    deployed.reset()
     network.features_extractor.mixed_precision = False  # exported policies are in float32
     try:
         with one_torch_thread():
@@ -39,10 +42,11 @@ def worst_difference(network: FusionActorCriticPolicy, deployed: Deployed, round
                 # torch's `available` is of the sensors that may be hidden only; a policy of which none may has none
                 told = [flag for flag, key in zip(mask, deployed.keys, strict=True) if key not in deployed.required]
                 observation = {**readings, AVAILABLE: np.array(told, np.int8)} if told else readings
-                rows = {key: torch.from_numpy(x[None]).to(device) for key, x in observation.items()}
-                differences.append(_difference(network, rows, action))
+                fused = lanes.fuse({key: x[None] for key, x in observation.items()})
+                differences.append(_difference(network, fused, action))
     finally:
         network.features_extractor.mixed_precision = precise
+        deployed.reset()
     return float(np.max(differences))  # NaN, if there is one
 
 
@@ -74,12 +78,11 @@ def masks(deployed: Deployed, generator: np.random.Generator) -> Iterator[np.nda
         yield mask
 
 
-def _difference(network: FusionActorCriticPolicy, observation: dict[str, torch.Tensor], action: np.ndarray) -> float:
+def _difference(network: FusionActorCriticPolicy, fused: Fused, action: np.ndarray) -> float:
     space = network.action_space
     with torch.no_grad():
         if isinstance(space, gym.spaces.Box):
             half = np.maximum(1.0, (space.high - space.low) / 2.0)
-            return float(np.max(np.abs(network.act(observation)[0].cpu().numpy() - action) / half))
-        latent = network.actor(network.features_extractor(observation))
-        logits = cast(nn.Module, network.action_net)(latent)[0]
+            return float(np.max(np.abs(network.act_fused(fused)[0].cpu().numpy() - action) / half))
+        logits = cast(nn.Module, network.action_net)(network.actor(fused.features))[0]
         return float(logits.max() - logits[int(action)])

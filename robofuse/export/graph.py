@@ -11,9 +11,10 @@ import torch
 from onnx import GraphProto, NodeProto, TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
+from robofuse.deploy.recall import NEXT, STATE
 from robofuse.export.modules import Head, to_token
 from robofuse.policies import FusionActorCriticPolicy
-from robofuse.sensors import AVAILABLE, Sensor
+from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
 _IR = 8  # of the same year
@@ -26,9 +27,11 @@ _HEAD = f"{_OWN}head/"
 def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
     """The network for one observation, without meta data.
 
-    Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The one output is
-    `action`: float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. The token of a sensor comes out of
-    an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask token.
+    Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The output is `action`:
+    float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. A policy with a recurrent memory also reads
+    `robofuse:memory`, float32 (1, H), zeros where an episode begins, and gives `robofuse:memory_next`. The token of a
+    sensor comes out of an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask
+    token.
 
     The batch is 1: a robot is one, and an `If` decides for a whole batch, so that with more rows every encoder would
     have to run as soon as one row needs it.
@@ -49,7 +52,7 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
     constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
     nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []
     for m, sensor in enumerate(sensors):
-        lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
+        lives.append(_ALWAYS if sensor.key in (*required, FRESHNESS) else f"{_LIVE}/{m}")
         if lives[-1] != _ALWAYS:
             nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
         encoder, one = to_token(extractor.encoders[sensor.key]), torch.zeros(1, *sensor.shape, device=network.device)
@@ -57,23 +60,29 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
             hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
         tokens.append(f"{_OWN}token/{m}")
         branches = {
-            "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, "token", f"{_OWN}encoder/{m}/")),
+            "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, ["token"], f"{_OWN}encoder/{m}/")),
             "else_branch": _constant(f"{_OWN}hidden/{m}", hidden),
         }
         nodes.append(_node("If", [lives[-1]], tokens[-1], **branches))
     example = torch.zeros(1, count, extractor.mask_tokens.shape[1], device=network.device)
     read = torch.ones(1, count, dtype=torch.bool, device=network.device)
-    head = _traced(Head(network), {"tokens": example, "read": read}, "action", _HEAD)
+    given, outputs, state = {"tokens": example, "read": read}, [ACTION], []
+    if network.memory:
+        given["state"], outputs = torch.zeros(1, network.memory, device=network.device), [ACTION, "state_next"]
+        state = [helper.make_tensor_value_info(STATE, TensorProto.FLOAT, (1, network.memory), "what is remembered")]
+    head = _traced(Head(network), given, outputs, _HEAD)
     nodes += [
         _node("Concat", tokens, _ROWS, axis=0),
         _node("Unsqueeze", [_ROWS, f"{_OWN}column/0"], f"{_HEAD}tokens"),
         _node("Identity", [f"{_OWN}all"], f"{_HEAD}read") if zeros else _node("Concat", lives, f"{_HEAD}read", axis=1),
+        *(_node("Identity", [one.name], f"{_HEAD}state") for one in state),
         *head.node,
-        _node("Identity", [head.output[0].name], ACTION),
+        *(_node("Identity", [out.name], name) for out, name in zip(head.output, (ACTION, NEXT), strict=False)),
     ]
     weights = [*head.initializer, *(numpy_helper.from_array(x, name) for name, x in constants.items())]
-    head.output[0].name = ACTION
-    graph = helper.make_graph(nodes, "policy", _inputs(sensors), list(head.output), weights)
+    for output, name in zip(head.output, (ACTION, NEXT), strict=False):
+        output.name = name
+    graph = helper.make_graph(nodes, "policy", [*_inputs(sensors), *state], list(head.output), weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -106,7 +115,7 @@ def _constant(name: str, token: Tensor) -> GraphProto:
     return helper.make_graph([_node("Identity", [value.name], name)], name, [], [output], [value])
 
 
-def _traced(module: nn.Module, inputs: dict[str, Tensor], output: str, prefix: str) -> GraphProto:
+def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], prefix: str) -> GraphProto:
     """What torch makes of a module, with all names prefixed.
 
     By the older, tracing exporter: the newer one needs another package, and these modules have no control flow.
@@ -118,7 +127,7 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], output: str, prefix: s
         with warnings.catch_warnings():
             # that the exporter is the older one, and that shapes and bounds become constants, which they are
             warnings.simplefilter("ignore")
-            names: dict[str, Any] = {"input_names": list(inputs), "output_names": [output]}
+            names: dict[str, Any] = {"input_names": list(inputs), "output_names": outputs}
             torch.onnx.export(module, (*inputs.values(),), buffer, dynamo=False, opset_version=OPSET, **names)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

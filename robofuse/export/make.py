@@ -1,10 +1,12 @@
 """The bytes of an exported policy: a graph, all that is known about it, and a checksum; compared with the policy."""
 
 import json
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from robofuse.deploy import Policy as Deployed
-from robofuse.deploy.model import DIGEST, FORMAT, NO_DIGEST, PRODUCER, PROPERTIES, seal
+from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIES, seal
+from robofuse.memory.spaces import single_sensors
 from robofuse.policies import Policy
 from robofuse.policies.packing import pack
 from robofuse.sensors import Sensor
@@ -38,22 +40,26 @@ def exported(policy: Policy) -> Exported:
     from robofuse.export.agreement import worst_difference
 
     meta = describe(policy)
-    sensors = [Sensor(**one) for one in meta["sensors"]]
     with one_torch_thread():
-        model = build(policy.network, sensors, meta["required"])
+        model = build(policy.network, read_sensors(policy), meta["required"])
     model.producer_name = PRODUCER
-    for name in PROPERTIES:
+    for name in (*PROPERTIES, *((MEMORY,) if MEMORY in meta else ())):
         model.metadata_props.add(key=f"{PRODUCER}.{name}", value=json.dumps(meta[name], allow_nan=False))
     model.metadata_props.add(key=DIGEST, value=NO_DIGEST)  # last, so that a file that was cut off lacks it
     data = seal(model.SerializeToString())
     deployed = Deployed(data)
-    difference = worst_difference(policy.network, deployed)
+    difference = worst_difference(policy, deployed)
     if not difference <= TOLERANCE:  # NaN is no agreement
         raise RuntimeError(
             f"ONNX's actions differ from torch's by {difference:.1e}, more than {TOLERANCE:g}: this policy cannot be "
             "exported; please report it with its file"
         )
     return Exported(data, deployed, difference)
+
+
+def read_sensors(policy: Policy) -> list[Sensor]:
+    """What the network reads, with the shapes of its spaces: of a policy with frames, stacks and `freshness`."""
+    return [Sensor(**one) for one in pack(policy.network, strip_critic=True)[1]["sensors"]]
 
 
 def describe(policy: Policy) -> dict[str, Any]:
@@ -63,13 +69,16 @@ def describe(policy: Policy) -> dict[str, Any]:
         ValueError: parts of a network that a file without code cannot describe.
     """
     meta = pack(policy.network, strip_critic=True)[1]
-    keys = [sensor["key"] for sensor in meta["sensors"]]
+    sensors = [Sensor(**one) for one in meta["sensors"]]
+    sensors = single_sensors(sensors, policy.frames) if policy.frames else sensors
+    keys = [sensor.key for sensor in sensors]
     # a policy that never met `available` has not learned its mask tokens
     maskable = (meta["extractor"].get("maskable") or keys) if meta["available"] else []
-    return {
-        "format": FORMAT,
+    remembers = {MEMORY: {"frames": policy.frames, "size": policy.network.memory}} if policy.remembers else {}
+    return remembers | {
+        "format": 2 if remembers else 1,
         "name": policy.name,
-        "sensors": meta["sensors"],
+        "sensors": [asdict(sensor) for sensor in sensors],
         "required": [key for key in keys if key not in maskable],
         "action": meta["action"],
         "world": policy.world,

@@ -88,7 +88,10 @@ class _Vector(nn.Module):
 
 
 class Head(nn.Module):
-    """Tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …)."""
+    """Tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …).
+
+    With a memory, its state (1, H) comes in too, and goes out for the next step.
+    """
 
     def __init__(self, network: FusionActorCriticPolicy) -> None:
         """Of that network: fusion, actor, and what brings its output to the bounds of the action."""
@@ -96,9 +99,13 @@ class Head(nn.Module):
         self.network = network
         self.train(network.training)
 
-    def forward(self, tokens: Tensor, read: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, read: Tensor, state: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """See the class."""
         network, extractor = self.network, self.network.features_extractor
         features = extractor.fusion(tokens, read) + extractor.availability(read.float())
+        if state is not None:
+            state = cast(Tensor, network.recurrent(features, state))
+            features = torch.cat([features, state], dim=1)
         out = cast(nn.Module, network.action_net)(network.actor(features))
-        return network.execute(out) if isinstance(network.action_space, gym.spaces.Box) else out.argmax(dim=1)
+        action = network.execute(out) if isinstance(network.action_space, gym.spaces.Box) else out.argmax(dim=1)
+        return action if state is None else (action, state)

@@ -9,6 +9,7 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.dropout import hide
 from robofuse.envs import World
+from robofuse.memory.lanes import at_work
 from robofuse.monitor.features import Measured, filled_after, measure
 from robofuse.tensors import one_torch_thread
 from robofuse.trained import Policy
@@ -69,7 +70,9 @@ def record(
     observation, left = world.reset(seed=seed), set(range(episodes))
     before = [torch.full((world.num_worlds, *sensor.shape), torch.nan) for sensor in sensors]
     parts: list[Recording] = []
+    actor = at_work(policy, world.num_worlds)
     while left:
+        actor.start((world.elapsed == 0).nonzero()[:, 0])
         live = world.elapsed[:, None] < dead[world.episode.clamp(max=episodes - 1)]
         with torch.no_grad():
             measured = []
@@ -77,7 +80,7 @@ def record(
                 before[m][world.elapsed == 0] = torch.nan
                 found, before[m] = measure(observation[sensor.key], before[m], sensor, world.elapsed < filled[m])
                 measured.append(found)
-            action = policy.act(hide(observation, live.to(torch.int8), keys))
+            action = actor.act(hide(observation, live.to(torch.int8), keys))
         kept = (world.episode < episodes).nonzero()[:, 0]
         parts.append(Recording(measured, live, world.episode, world.elapsed).take(kept))
         step = world.step(action)

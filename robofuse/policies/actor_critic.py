@@ -11,8 +11,10 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution, Dis
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from torch import Tensor, nn
 
+from robofuse.checks import whole
 from robofuse.policies.auxiliary import TruthHeads
 from robofuse.policies.extractor import Fused, FusionExtractor
+from robofuse.policies.recurrent import MEMORY, Recurrent
 from robofuse.policies.running import RunningNorm
 from robofuse.sensors import PRIVILEGED
 
@@ -35,6 +37,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     actor never does, so `predict` works without that key. Values are learned in units of the running mean and
     standard deviation of the returns (`update_norms`).
 
+    **Memory.** With `memory`, a recurrent unit of that width follows the fusion, and actor and critic read the features
+    and what it remembers. Its state comes in with the observation, under `_memory`, as masks do, and goes out as
+    `Fused.memory`: `FusionPPO` and `Policy.lanes` hand it on from step to step.
+
     **Images** stay in their native dtype: SB3's conversion of every observation to float is left out.
     """
 
@@ -52,11 +58,13 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         features_extractor_kwargs: dict[str, Any] | None = None,
         optimizer_kwargs: dict[str, Any] | None = None,
         visible: Sequence[int] | None = None,
+        memory: int = 0,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's, but `net_arch` is a list of hidden widths, the same for actor and critic.
 
         `visible` are the entries of `privileged` that sensors can tell, for the auxiliary loss; by default all.
+        `memory` is the width of the recurrent unit, 0 for none; only `FusionPPO` trains one.
 
         Raises:
             ValueError: infinite action bounds, use_sde, or dropout inside the extractor.
@@ -65,7 +73,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             raise ValueError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
         if kwargs.get("use_sde"):
             raise ValueError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
-        self._visible = None if visible is None else list(visible)
+        self._visible, self.memory = None if visible is None else list(visible), whole(memory, "memory", 0)
         super().__init__(
             observation_space,
             action_space,
@@ -81,10 +89,12 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         self._squash_output = isinstance(action_space, gym.spaces.Box)
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
-        features, space = self.features_dim, self.observation_space
+        features, space = self.features_dim + self.memory, self.observation_space
         assert isinstance(space, gym.spaces.Dict) and isinstance(self.net_arch, list)
         truth = space.spaces.get(PRIVILEGED)
         self.truth_dim = int(np.prod(truth.shape)) if truth is not None and truth.shape is not None else 0
+        if self.memory:
+            self.recurrent = Recurrent(self.features_dim, self.memory)
         self.actor = self._mlp(features, self.net_arch)
         latent = self.net_arch[-1] if self.net_arch else features
         if isinstance(self.action_dist, DiagGaussianDistribution):
@@ -111,16 +121,41 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
                 module.apply(lambda part, gain=gain: self.init_weights(part, gain))
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore
 
+    def fuse(self, obs: Mapping[str, Tensor], starts: Tensor | None = None) -> Fused:
+        """Observation, key → (B, …), to what actor and critic read.
+
+        Args:
+            obs: rows; with a memory, its state before them under `_memory`, (B, H).
+            starts: of rows that are T steps of E environments, the first step first: bool (T, E), where episodes begin;
+                the state of the first step counts. By default all rows are one step.
+        """
+        fused = self.features_extractor.fuse(obs)
+        if not self.memory:
+            return fused
+        if MEMORY not in obs:
+            raise ValueError(
+                "this policy remembers, and needs what it remembers at every step: act by robofuse.policies.Policy "
+                "(`lanes`), train by FusionPPO"
+            )
+        state = obs[MEMORY] if starts is None else obs[MEMORY][: starts.shape[1]]
+        state = self.recurrent(fused.features, state, starts)
+        return fused._replace(features=torch.cat([fused.features, state], dim=1), memory=state)
+
     def forward(self, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation to (u (B, A), values (B, 1), log-density of u (B,)); see the class for what u is."""
-        fused = self.features_extractor.fuse(obs)
+        return self.choose(self.fuse(obs), obs, deterministic)
+
+    def choose(
+        self, fused: Fused, obs: Mapping[str, Tensor], deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from features that are there already."""
         distribution = self.distribution(fused)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, self._values(fused, obs), distribution.log_prob(actions)
 
     def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
-        return self.evaluate_fused(self.features_extractor.fuse(obs), obs, actions)
+        return self.evaluate_fused(self.fuse(obs), obs, actions)
 
     def evaluate_fused(self, fused: Fused, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from features that are there already."""
@@ -129,11 +164,11 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     def get_distribution(self, obs: Mapping[str, Tensor]) -> Distribution:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Distribution of u."""
-        return self.distribution(self.features_extractor.fuse(obs))
+        return self.distribution(self.fuse(obs))
 
     def predict_values(self, obs: Mapping[str, Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Values (B, 1) in units of the reward."""
-        return self._values(self.features_extractor.fuse(obs), obs)
+        return self._values(self.fuse(obs), obs)
 
     def _predict(self, observation: Mapping[str, Tensor], deterministic: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.get_distribution(observation).get_actions(deterministic=deterministic)
@@ -141,11 +176,15 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     def act(self, obs: Mapping[str, Tensor], deterministic: bool = True) -> Tensor:
         """Observation to actions within the environment's bounds, (B, …)."""
         with torch.no_grad():
+            return self.act_fused(self.fuse(obs), deterministic)
+
+    def act_fused(self, fused: Fused, deterministic: bool = True) -> Tensor:
+        """The same from features that are there already."""
+        with torch.no_grad():
             if deterministic and isinstance(self.action_space, gym.spaces.Box):
                 # the mean itself: torch makes no distribution of NaN, and says nothing of the sensor that has it
-                mean = cast(nn.Module, self.action_net)
-                return self.execute(mean(self.actor(self.features_extractor.fuse(obs).features)))
-            return self.execute(self._predict(obs, deterministic))
+                return self.execute(cast(nn.Module, self.action_net)(self.actor(fused.features)))
+            return self.execute(self.distribution(fused).get_actions(deterministic=deterministic))
 
     def execute(self, actions: Tensor) -> Tensor:
         """U to what the environment is given."""

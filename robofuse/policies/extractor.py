@@ -27,11 +27,13 @@ class Fused(NamedTuple):
         features: (B, F) what the policy reads.
         tokens: (B, M, D) a token per sensor; a hidden sensor's is its mask token.
         available: bool (B, M), which are live.
+        memory: (B, H) what a policy with a memory remembers after this step.
     """
 
     features: Tensor
     tokens: Tensor
     available: Tensor
+    memory: Tensor | None = None
 
 
 class FusionExtractor(BaseFeaturesExtractor):

@@ -32,7 +32,7 @@ def losses(model: "FusionPPO", batch: Batch, clip: float) -> tuple[Tensor, Tenso
     advantages = batch.advantages
     if model.normalize_advantage:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    fused = policy.features_extractor.fuse(obs)
+    fused = policy.fuse(obs, batch.starts)
     if not bool(fused.features.isfinite().all()):
         raise RuntimeError(not_finite(policy, obs, {"features": fused.features.sum()}))
     distribution = policy.distribution(fused)

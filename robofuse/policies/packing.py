@@ -46,6 +46,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
         "extractor": options,
         "net_arch": list(policy.net_arch),  # pyright: ignore[reportArgumentType]
         "activation": policy.activation_fn.__name__,
+        "memory": policy.memory,
         "visible": None if strip_critic or not policy.truth_dim else list(policy.visible),
     }
 
@@ -88,6 +89,7 @@ def _check_size(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     weights = sum(x.numel() for x in tensors.values())
     widths = [int(width) for width in meta["net_arch"]]
     sizes = [int(meta["extractor"]["token_dim"]), int(meta["privileged"]), len(meta["sensors"]), *widths]
+    sizes += [int(meta.get("memory", 0)) ** 2]
     sizes += [a * b for a, b in zip(widths, widths[1:], strict=False)]
     # a pixel has less than a weight: convolutions share theirs, and 64 pixels end as 8 of the last layer's inputs
     sizes += [math.prod(int(n) for n in sensor["shape"]) // 100 for sensor in meta["sensors"]]
@@ -119,6 +121,7 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
         activation_fn=_ACTIVATIONS[meta["activation"]],
         features_extractor_kwargs={"sensors": sensors, **options},
         visible=meta["visible"],
+        memory=int(meta.get("memory", 0)),
         ortho_init=False,
     )
 

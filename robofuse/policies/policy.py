@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
+from robofuse.memory.spaces import single_sensors
+from robofuse.memory.stack import Stack
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.extractor import Fused
+from robofuse.policies.recurrent import MEMORY
 from robofuse.sensors import AVAILABLE, Sensor, order
+from robofuse.tensors import integers
 
 
 class Policy:
@@ -20,9 +26,10 @@ class Policy:
     Attributes:
         name: of the policy or its file.
         network: in eval mode.
-        sensors: what it reads, in the order of `available`.
+        sensors: of the world, in the order of `available`.
         world: options of the `World` it was trained in, as plain JSON.
         card: how it was trained and how well it does, as plain JSON.
+        frames: readings of each sensor that it reads at once, see `robofuse.memory.Stack`; 0 for the present one alone.
     """
 
     def __init__(
@@ -36,15 +43,26 @@ class Policy:
         network.set_training_mode(False)
         self.network, self.name = network, name
         self.world, self.card = dict(world or {}), dict(card or {})
-        self.sensors: tuple[Sensor, ...] = network.features_extractor.sensors
+        self.frames = whole((world or {}).get("frames", 0), f"frames of policy {name!r}", 0)
+        inner = network.features_extractor.sensors
+        self.sensors: tuple[Sensor, ...] = single_sensors(inner, self.frames) if self.frames else inner
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of the sensors, in the order of `available`."""
         return tuple(sensor.key for sensor in self.sensors)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what it did and saw before counts; such a policy acts in `lanes`."""
+        return bool(self.frames or self.network.memory)
+
+    def lanes(self, num: int) -> "Lanes":
+        """The policy at work in N environments side by side, step by step; with or without a memory."""
+        return Lanes(self, num)
+
     def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
-        """Actions for N observations.
+        """Actions for N observations, of a policy that remembers nothing; for others there are `lanes`.
 
         A sensor that is hidden in all rows may be missing altogether; `privileged` is not read. Deterministic actions
         neither use nor move torch's random numbers.
@@ -57,9 +75,23 @@ class Policy:
             (N, A) within the bounds of the action space, on the device that the observation came from.
 
         Raises:
-            ValueError: a sensor is missing, or has another shape or type.
+            ValueError: a sensor is missing, or has another shape or type; or the policy remembers.
         """
-        device, inputs = self.network.device, {}
+        if self.remembers:
+            raise ValueError(
+                f"policy {self.name!r} remembers what it saw; act step by step with lanes = policy.lanes(N), "
+                "lanes.start(rows) where episodes begin, lanes.act(observation)"
+            )
+        inputs = self._inputs(observation)
+        came_from = next(iter(inputs.values())).device
+        device = self.network.device
+        with torch.no_grad():
+            action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
+        return action.to(came_from)
+
+    def _inputs(self, observation: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
+        """What it reads of an observation, checked."""
+        inputs: dict[str, Tensor] = {}
         available = observation.get(AVAILABLE)
         for m, sensor in enumerate(self.sensors):
             if sensor.key in observation:
@@ -70,10 +102,7 @@ class Policy:
         if available is not None:
             inputs[AVAILABLE] = _tensor(available)
         self._check_shapes(inputs)
-        came_from = next(iter(inputs.values())).device
-        with torch.no_grad():
-            action = self.network.act({key: x.to(device) for key, x in inputs.items()}, deterministic)
-        return action.to(came_from)
+        return inputs
 
     def check(
         self,
@@ -125,8 +154,11 @@ class Policy:
         spaces = self.network.observation_space
         assert isinstance(spaces, gym.spaces.Dict)
         rows = len(next(iter(inputs.values())))
+        shapes = {key: space.shape or () for key, space in spaces.spaces.items()}
+        if self.frames:
+            shapes = {sensor.key: sensor.shape for sensor in self.sensors}
         for key, x in inputs.items():
-            expected = (rows, *(spaces[key].shape or ())) if key in spaces.spaces else (rows, len(self.sensors))
+            expected = (rows, *shapes.get(key, (len(self.sensors),)))
             if tuple(x.shape) != expected:
                 shape = ", ".join(["N", *map(str, expected[1:])])
                 raise ValueError(f"policy {self.name!r} reads {key!r} of shape ({shape}), got {tuple(x.shape)}")
@@ -139,6 +171,48 @@ class Policy:
                 raise ValueError(
                     f"policy {self.name!r} reads {sensor.key!r} as {expected.name} [{sensor.unit}], got {x.dtype}"
                 )
+
+
+class Lanes:
+    """A policy at work in N environments, and what it remembers of each."""
+
+    def __init__(self, policy: Policy, num: int) -> None:
+        """Episodes begin in all of them."""
+        self.policy, self.num = policy, whole(num, "num", 1)
+        keys = policy.keys
+        self._stack = Stack(keys, keys, num, policy.frames) if policy.frames else None
+        self._memory = torch.zeros(num, policy.network.memory, device=policy.network.device)
+
+    def start(self, rows: Tensor | Sequence[int] | None = None) -> None:
+        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
+        rows = torch.arange(self.num) if rows is None else integers(rows, "rows", self.num).cpu()
+        if self._stack is not None:
+            self._stack.start(rows)
+        self._memory = self._memory.index_fill(0, rows.to(self._memory.device), 0.0)
+
+    def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
+        """Actions of all environments for the next control step; as `Policy.act`, and to be called once per step.
+
+        Raises:
+            ValueError: as `Policy.act`, or another number of rows.
+        """
+        came_from = next((x.device for x in observation.values() if isinstance(x, Tensor)), torch.device("cpu"))
+        return self.policy.network.act_fused(self.fuse(observation), deterministic).to(came_from)
+
+    def fuse(self, observation: Mapping[str, Tensor | np.ndarray]) -> Fused:
+        """What actor and critic read in the next control step; instead of `act`."""
+        inputs, network = self.policy._inputs(observation), self.policy.network
+        if len(next(iter(inputs.values()))) != self.num:
+            raise ValueError(f"{self.num} lanes, got {len(next(iter(inputs.values())))} observations")
+        if self._stack is not None:
+            inputs = self._stack.push(inputs)
+        inputs = {key: x.to(network.device) for key, x in inputs.items()}
+        if network.memory:
+            inputs[MEMORY] = self._memory
+        with torch.no_grad():
+            fused = network.fuse(inputs)
+        self._memory = self._memory if fused.memory is None else fused.memory
+        return fused
 
 
 def _tensor(x: Tensor | np.ndarray) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.losses import losses, not_finite
+from robofuse.policies.recurrent import MEMORY
 from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
 from robofuse.sensors import PRIVILEGED
@@ -107,10 +108,10 @@ class FusionPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        late: list[tuple[int, int, dict[str, np.ndarray]]] = []  # step, environment, last observation
+        late: list[tuple[int, int, dict[str, np.ndarray], Tensor]] = []  # step, environment, last observation, memory
         for number in range(n_rollout_steps):
             began = time.perf_counter()
-            observed = _tensors(self._last_obs, self.device)
+            observed = self._remembering(_tensors(self._last_obs, self.device))
             actions, executed, values, log_probs = self._choose(observed)
             acted = time.perf_counter()
             new_obs, rewards, dones, infos = env.step(executed)
@@ -121,7 +122,7 @@ class FusionPPO(PPO):
                 return False
             self._update_info_buffer(infos, dones)
             late += [
-                (number, i, infos[i]["terminal_observation"])
+                (number, i, infos[i]["terminal_observation"], self._memory[i])
                 for i in np.flatnonzero(dones).tolist()
                 if infos[i].get("TimeLimit.truncated", False)
             ]
@@ -137,13 +138,26 @@ class FusionPPO(PPO):
         callback.on_rollout_end()
         return True
 
+    def _remembering(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An observation of all environments, with what the policy remembers; of episodes that begin, nothing."""
+        if not self.policy.memory:
+            return observed
+        begins = torch.as_tensor(self._last_episode_starts, device=self.device, dtype=torch.bool)
+        return observed | {MEMORY: self._memory.masked_fill(begins[:, None], 0.0)}
+
     @torch.no_grad()
-    def _values_beyond(self, buffer: TensorRolloutBuffer, late: list[tuple[int, int, dict[str, np.ndarray]]]) -> Tensor:
+    def _values_beyond(
+        self, buffer: TensorRolloutBuffer, late: list[tuple[int, int, dict[str, np.ndarray], Tensor]]
+    ) -> Tensor:
         """Values of the present observations; those of episodes that ran out of time go into their last rewards."""
         assert isinstance(self._last_obs, dict)
-        ends = {key: np.stack([last[key] for _, _, last in late]) for key in self._last_obs} if late else {}
+        ends = {key: np.stack([last[key] for _, _, last, _ in late]) for key in self._last_obs} if late else {}
         batch = {key: np.concatenate([x, ends[key]]) if late else x for key, x in self._last_obs.items()}
-        values = self.policy.predict_values(_tensors(batch, self.device)).flatten()
+        observed = _tensors(batch, self.device)
+        if self.policy.memory:
+            now = self._remembering({})[MEMORY]
+            observed[MEMORY] = torch.cat([now, *(memory[None] for _, _, _, memory in late)])
+        values = self.policy.predict_values(observed).flatten()
         count = len(values) - len(late)
         if late:
             steps, rows = (torch.tensor(x, device=self.device) for x in list(zip(*late, strict=True))[:2])
@@ -154,15 +168,18 @@ class FusionPPO(PPO):
     def _choose(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:
         """Actions as stored and as executed, values, log probabilities; RuntimeError before NaN moves anything."""
         try:
-            actions, values, log_probs = self.policy(observed)
+            fused = self.policy.fuse(observed)
+            actions, values, log_probs = self.policy.choose(fused, observed)
         except ValueError:  # torch refuses a distribution of NaN
-            features = self.policy.features_extractor(observed)
+            features = self.policy.fuse(observed).features
             if bool(features.isfinite().all()):
                 raise
             raise RuntimeError(not_finite(self.policy, observed, {"the features": features.sum()})) from None
         executed = self.policy.execute(actions).cpu().numpy()
         if not np.isfinite(executed).all():
             raise RuntimeError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
+        if fused.memory is not None:
+            self._memory = fused.memory
         return actions, executed, values, log_probs
 
     def train(self) -> None:
@@ -221,7 +238,7 @@ class FusionPPO(PPO):
         return self.teacher_coef * max(0.0, 1.0 - progress / self.teacher_until)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher"]
+        return [*super()._excluded_save_params(), "teacher", "_memory"]
 
     def _record(
         self, sums: dict[str, Tensor], count: int, clip: float, first_ratio: Tensor | None, epochs: int
@@ -244,6 +261,9 @@ class FusionPPO(PPO):
         super()._setup_model()
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
+        self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)  # before the next step
+        if self.policy.memory:
+            self.rollout_buffer.remember(self.policy.memory)
         if self.teacher is not None:
             self.teacher.to(self.device)
         if self.teacher is not None and (

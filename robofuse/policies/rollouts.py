@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 
+from robofuse.policies.recurrent import MEMORY
 from robofuse.tensors import take
 
 
@@ -21,6 +22,8 @@ class Batch(NamedTuple):
         old_log_prob: (B,).
         advantages: (B,).
         returns: (B,).
+        starts: of a policy with a memory, whose rows are whole columns of the rollout, T steps of E environments, the
+            first step first: bool (T, E), where episodes begin.
     """
 
     observations: dict[str, Tensor]
@@ -28,6 +31,7 @@ class Batch(NamedTuple):
     old_log_prob: Tensor
     advantages: Tensor
     returns: Tensor
+    starts: Tensor | None = None
 
 
 class TensorRolloutBuffer(DictRolloutBuffer):
@@ -50,6 +54,10 @@ class TensorRolloutBuffer(DictRolloutBuffer):
             self.scalars = torch.zeros(6, *shape, device=self.device)
         self.reward, self.start, self.value, self.log_prob, self.advantage, self.target = self.scalars
         self.pos, self.full = 0, False
+
+    def remember(self, size: int) -> None:
+        """Also store what a policy remembers before each step, (N, size); minibatches become columns."""
+        self.stored[MEMORY] = torch.zeros(self.buffer_size, self.n_envs, size, device=self.device)
 
     def add(self, obs, action, reward, episode_start, value, log_prob) -> None:  # noqa: ANN001
         """Store one step of all environments; arrays or tensors."""
@@ -93,16 +101,24 @@ class TensorRolloutBuffer(DictRolloutBuffer):
     def returns(self, _: object) -> None: ...
 
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """All rows once, in random order, `batch_size` at a time; a last batch of one row is left out."""
+        """All rows once, in random order, `batch_size` at a time; a last batch of one row is left out.
+
+        Of a policy with a memory, whole environments, as many as `batch_size` has room for and at least one.
+        """
         total = self.buffer_size * self.n_envs
-        order = torch.randperm(total, generator=generator).to(self.device)
         flat = {key: store.flatten(0, 1) for key, store in self.stored.items()}
         actions, scalars = self.action_store.flatten(0, 1), self.scalars.flatten(1)
-        for rows in order.split(batch_size):
+        columns = MEMORY in self.stored
+        order = torch.randperm(self.n_envs if columns else total, generator=generator).to(self.device)
+        for chosen in order.split(max(1, batch_size // self.buffer_size) if columns else batch_size):
+            first = torch.arange(0, total, self.n_envs, device=self.device)
+            rows = (first[:, None] + chosen).flatten() if columns else chosen
             if len(rows) == 1:
                 continue  # its advantage has no standard deviation
             _, _, _, log_prob, advantage, target = scalars[:, rows]
-            yield Batch({key: take(x, rows) for key, x in flat.items()}, actions[rows], log_prob, advantage, target)
+            starts = self.start[:, chosen] > 0.5 if columns else None
+            observations = {key: take(x, rows) for key, x in flat.items()}
+            yield Batch(observations, actions[rows], log_prob, advantage, target, starts)
 
     def bytes_per_step(self) -> int:
         """Bytes held per stored environment step."""

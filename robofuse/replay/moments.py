@@ -13,6 +13,7 @@ from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.evaluate import Monitor
 from robofuse.faults import Plan
+from robofuse.memory.lanes import at_work
 from robofuse.sensors import AVAILABLE
 
 _NOT_FINITE = "the policy's action is not finite"
@@ -82,7 +83,8 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
     observation = world.restart([0], [episode], [plan])
     terms, total, outcome = dict.fromkeys(world.task.weights, 0.0), 0.0, ""
     number, since = 0, dict[str, int]()
-    watch = None if monitor is None else monitor.lanes(1)
+    watch, lanes = None if monitor is None else monitor.lanes(1), at_work(actor, 1)
+    lanes.start(torch.zeros(1, dtype=torch.int64))
     while True:
         if watch is not None and outcome != _NOT_FINITE:  # that moment was judged already
             observation = hide(observation, watch.step(observation, torch.zeros(1, dtype=torch.int64)), keys)
@@ -100,7 +102,7 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
         )
         if outcome:
             return
-        action = actor.act(observation).cpu()
+        action = lanes.act(observation).cpu()
         if not bool(action.isfinite().all()):
             outcome = _NOT_FINITE
             continue

@@ -27,6 +27,7 @@ from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
 from robofuse.evaluate.conditions import standard
 from robofuse.faults import Mix, Plan
+from robofuse.memory import VecSensorStack, stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import check_device, read
 from robofuse.policies.teacher import Teacher, load_teacher
@@ -55,13 +56,13 @@ def world_options(config: Train) -> dict[str, Any]:
         "image_size": scenes.image_size,
         "renderer": scenes.renderer,
         "force_window": scenes.force_window,
-    }
+    } | ({"frames": config.network.frames} if config.network.memory == "stack" else {})
 
 
-def make_env(config: Train) -> SB3VecEnv:
+def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
     """The worlds to train in."""
-    hiding = config.hiding
-    return SB3VecEnv(
+    hiding, network = config.hiding, config.network
+    env = SB3VecEnv(
         num_envs=config.scenes.worlds,
         privileged=True,
         dropout=make_dropout(config.hiding),
@@ -70,6 +71,7 @@ def make_env(config: Train) -> SB3VecEnv:
         num_threads=config.threads,
         **_world(config),
     )
+    return VecSensorStack(env, network.frames) if network.memory == "stack" else env
 
 
 def make_validation_world(config: Train, episodes: int) -> World:
@@ -84,7 +86,9 @@ def make_validation_world(config: Train, episodes: int) -> World:
 
 
 def _world(config: Train) -> dict[str, Any]:
-    return world_options(config) | {"cameras": config.scenes.cameras}
+    options = world_options(config) | {"cameras": config.scenes.cameras}
+    options.pop("frames", None)  # a matter of who reads them
+    return options
 
 
 def try_out(config: Train) -> None:
@@ -103,12 +107,15 @@ def find_demos(config: Train, world: World) -> WarmStart | None:
     """The demonstrations that the options ask for; ValueError if there are none or they are of something else."""
     if config.imitation.demos == "none":
         return None
+    if config.network.memory != "none":
+        raise ValueError("--demos cannot be copied by a policy with --memory: demonstrations are read row by row")
     return WarmStart(config, world, world_options(config), make_dropout(config.hiding))
 
 
-def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
+def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> FusionPPO:
     """The learner, with random weights; its own teacher is in the run's folder."""
     network, learning = config.network, config.learning
+    sensors = env.world.sensors
     return FusionPPO(
         "FusionPolicy",
         env,
@@ -134,7 +141,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
             "net_arch": list(network.hidden),
             "log_std_init": network.log_std_init,
             "features_extractor_kwargs": {
-                "sensors": env.world.sensors,
+                "sensors": stacked_sensors(sensors, network.frames) if network.memory == "stack" else sensors,
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
                 "encoders": own_encoders(config),
@@ -142,6 +149,7 @@ def make_model(config: Train, env: SB3VecEnv, folder: Path) -> FusionPPO:
                 "mixed_precision": network.mixed_precision,
             },
             "visible": env.world.task.visible(),
+            "memory": network.memory_size if network.memory == "recurrent" else 0,
         },
     )
 

@@ -71,6 +71,10 @@ class Network:
         hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
             tells that it is hidden.
         mixed_precision: Encode pictures in bfloat16, for GPUs.
+        memory: What helps when a sensor dies in the middle: none; stack, the last --frames readings that each sensor
+            delivered, however long ago; recurrent, a unit that learns what to remember.
+        frames: For stack: readings of each sensor; 1 holds the last one.
+        memory_size: For recurrent: numbers that it remembers.
         hidden: Widths of the hidden layers of actor and critic.
         log_std_init: Logarithm of the first standard deviation of actions; with a teacher little needs to be tried out.
     """
@@ -80,6 +84,9 @@ class Network:
     token_dim: int = 64
     hidden_as: Literal["token", "zeros"] = "token"
     mixed_precision: bool = False
+    memory: Literal["none", "stack", "recurrent"] = "none"
+    frames: int = 2
+    memory_size: int = 128
     hidden: tuple[int, ...] = (128,)
     log_std_init: float = -1.2
 

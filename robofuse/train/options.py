@@ -87,7 +87,7 @@ class Train:
             raise ValueError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
         for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
-                     "teacher_steps", "demo_epochs"):  # fmt: skip
+                     "teacher_steps", "demo_epochs", "frames", "memory_size"):  # fmt: skip
             whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
         whole(self.learning.batch_size, "--batch-size", 2)
         whole(self.scenes.worlds * self.learning.n_steps, "--worlds times --n-steps", 2)

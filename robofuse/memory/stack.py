@@ -1,0 +1,136 @@
+"""The last readings that every sensor delivered, and how old they are."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from robofuse.checks import whole
+from robofuse.sensors import AVAILABLE, FADES, FRESHNESS, channels_last
+from robofuse.tensors import put, take
+
+_NEVER = -1
+
+
+class Stack:
+    """The last K readings that every sensor delivered in each of N environments.
+
+    A usual stack of frames holds the last K control steps, so K steps after a camera has died it holds nothing but
+    what a dead camera shows. This one holds, sensor by sensor, the last K readings that were *delivered* (`available`
+    1) in this episode: what was seen before the death stays, and nothing that was hidden ever comes in. In what it
+    gives, a sensor is available if it has delivered at all, and `freshness` tells how old each reading is: exp(−age /
+    10 control steps), 1 for what was delivered just now, 0 where there is none (its reading is zeros).
+
+    Attributes:
+        keys: the stacked sensors.
+        frames: K.
+        num: N.
+    """
+
+    def __init__(self, keys: Sequence[str], order: Sequence[str], num: int, frames: int = 2) -> None:
+        """Nothing is remembered yet.
+
+        Args:
+            keys: sensors to stack, in alphabetical order.
+            order: all sensors, in the order of `available`; those not to be stacked pass as they are.
+            num: N.
+            frames: K, readings of each sensor; 1 holds the last one.
+
+        Raises:
+            ValueError: K or N below 1, or no such sensor.
+        """
+        self.keys, self.frames, self.num = tuple(keys), whole(frames, "frames", 1), whole(num, "num", 1)
+        unknown = [key for key in self.keys if key not in order]
+        if unknown or not self.keys:
+            raise ValueError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(order)}")
+        self._order = tuple(order)
+        self._columns = [self._order.index(key) for key in self.keys]
+        # where `freshness`, which is a sensor to whoever reads it, has its place among the others
+        self._place = sum(key < FRESHNESS for key in self._order)
+        self._held: dict[str, Tensor] = {}
+        self._age = torch.full((num, len(self.keys), self.frames), _NEVER)  # oldest first
+
+    def start(self, rows: Tensor | None = None) -> None:
+        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
+        rows = torch.arange(self.num) if rows is None else rows.cpu()
+        self._age[rows] = _NEVER
+        for held in self._held.values():
+            put(held, rows.to(held.device), torch.zeros_like(held[: len(rows)]))
+
+    def push(self, observation: Mapping[str, Tensor], rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Takes in what one control step delivered.
+
+        Args:
+            observation: key → (n, …), not changed. Without `available` all sensors deliver. A sensor that is hidden in
+                all rows may be missing.
+            rows: int64 (n,), environments, each at most once; by default all, n = N.
+
+        Returns:
+            Fresh tensors: for the stacked sensors their last K readings, oldest first, along the last axis (channels of
+            images; of images (C, H, W) the first axis); `freshness`, float32 (n, sensors · K); `available`, int8
+            (n, M + 1), with `freshness`, which always delivers, in its alphabetical place; the rest as it is.
+        """
+        rows = torch.arange(self.num) if rows is None else rows.cpu()
+        given = observation.get(AVAILABLE)
+        live = torch.ones(len(rows), len(self._order), dtype=torch.bool) if given is None else given.cpu() > 0
+        if live.shape != (len(rows), len(self._order)):
+            raise ValueError(
+                f"`available` must have shape ({len(rows)}, {len(self._order)}), one entry for each of "
+                f"{', '.join(self._order)}, got {tuple(live.shape)}"
+            )
+        delivered = live[:, self._columns]
+        age = self._aged(self._age[rows], delivered)
+        self._age[rows] = age
+        found = dict(observation)
+        for m, key in enumerate(self.keys):
+            if key in observation or key in self._held:
+                found[key] = self._pushed(key, observation.get(key), rows, delivered[:, m])
+        device = next(iter(found.values())).device
+        fresh = torch.exp(-age.float() / FADES).masked_fill_(age == _NEVER, 0.0)
+        found[FRESHNESS] = fresh.flatten(1).to(device)
+        shown = live.to(torch.int8)
+        shown[:, self._columns] = (age[..., -1] != _NEVER).to(torch.int8)
+        always = torch.ones(len(rows), 1, dtype=torch.int8)
+        shown = torch.cat([shown[:, : self._place], always, shown[:, self._place :]], dim=1)
+        found[AVAILABLE] = shown.to(device)
+        return found
+
+    def _aged(self, age: Tensor, delivered: Tensor) -> Tensor:
+        older = torch.where(age == _NEVER, age, age + 1)
+        shifted = torch.cat([older[..., 1:], torch.zeros_like(older[..., :1])], dim=2)
+        return torch.where(delivered[..., None], shifted, older)
+
+    def _pushed(self, key: str, x: Tensor | None, rows: Tensor, delivered: Tensor) -> Tensor:
+        """The stack (n, …) of a sensor with its new readings in it; also kept."""
+        if x is None:
+            if bool(delivered.any()):
+                raise ValueError(f"the sensor {key!r} is missing, and `available` says that it delivers")
+            return take(self._held[key], rows.to(self._held[key].device))
+        axis = _axis(tuple(x.shape[1:]))
+        if key not in self._held:
+            shape = list(x.shape)
+            shape[0], shape[axis] = self.num, shape[axis] * self.frames
+            self._held[key] = torch.zeros(shape, dtype=x.dtype, device=x.device)
+        held, some = self._held[key], rows.to(x.device)
+        live = delivered.nonzero()[:, 0].to(x.device)
+        if len(live):
+            before = take(held, some[live])
+            new = torch.empty_like(before)
+            _shift(new, before, x if len(live) == len(x) else take(x, live), axis)
+            put(held, some[live], new)
+        return take(held, some)
+
+
+def _axis(shape: tuple[int, ...]) -> int:
+    """The axis of a batch along which readings of this shape are stacked."""
+    return 1 if len(shape) == 3 and not channels_last(shape) else len(shape)
+
+
+def _shift(target: Tensor, before: Tensor, x: Tensor, axis: int) -> None:
+    """`target` = `before` with `x` put in at the end of `axis` and the oldest dropped."""
+    if x.dtype == torch.uint16:  # torch has few operations for it, and the same bits as int16 do
+        target, before, x = (part.view(torch.int16) for part in (target, before, x))
+    size = x.shape[axis]
+    kept = before.shape[axis] - size
+    target.narrow(axis, 0, kept).copy_(before.narrow(axis, size, kept))
+    target.narrow(axis, kept, size).copy_(x)

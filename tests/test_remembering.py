@@ -1,0 +1,212 @@
+"""Policies that remember: a recurrent unit or stacks, in training, at work, in files, in the simulator, on robots."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import BLIND
+from looks import Looks, OneLook
+from stable_baselines3 import A2C
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from robofuse import cli
+from robofuse.envs import World
+from robofuse.evaluate.conditions import standard
+from robofuse.evaluate.rollout import rollout, schedule
+from robofuse.export.make import TOLERANCE, exported
+from robofuse.memory import VecSensorStack
+from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
+from robofuse.policies.files import save
+from robofuse.policies.recurrent import Recurrent
+from robofuse.train import Train, run_train
+
+TINY = Train("Reach").but(
+    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+    steps=800, checkpoint_every=320, validate_every=400, validation_episodes=1, threads=1, seed=5, teacher="none",
+    every="outage", outage_steps=5.0, memory_size=12,
+)  # fmt: skip
+
+
+def learner(memory=0, frames=0, num=16, seed=0, **options):
+    venv = DummyVecEnv([lambda: OneLook(Looks())] * num)
+    venv = VecSensorStack(venv, frames) if frames else venv
+    kinds = {"image": "depth"}
+    policy = {"features_extractor_kwargs": {"kinds": kinds, "token_dim": 16}, "net_arch": (32,), "memory": memory}
+    return FusionPPO(
+        env=venv, n_steps=12, batch_size=96, policy_kwargs=policy, seed=seed, device="cpu", **options
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rollout_at_once_is_a_rollout_step_by_step(seed):
+    torch.manual_seed(seed)
+    unit, steps, many = Recurrent(5, 7), 6, 4
+    features, state, starts = torch.randn(steps, many, 5), torch.randn(many, 7), torch.rand(steps, many) < 0.3
+    whole = unit(features.flatten(0, 1), state, starts).view(steps, many, 7)
+    for t in range(steps):
+        state = unit(features[t], torch.where(starts[t][:, None], 0.0, state))
+        assert torch.equal(whole[t], state)
+    # nothing of the episode before reaches the next one
+    changed = features.clone()
+    changed[:3] += 1.0
+    starts[3] = True
+    a, b = (unit(x.flatten(0, 1), torch.randn(many, 7), starts).view(steps, many, 7) for x in (features, changed))
+    assert torch.equal(a[3:], b[3:]) and not torch.equal(a[:3], b[:3])
+
+
+@pytest.mark.parametrize("options", [{"memory": 8}, {"memory": 8, "frames": 2}, {"frames": 2}])
+def test_first_ratio_is_one_across_episodes_and_rollouts(options):
+    model = learner(**options, n_epochs=1)
+    model.learn(16 * 12 * 3)
+    assert model.logger.name_to_value["train/first_ratio_error"] < 1e-5
+    if "memory" in options:
+        stored = model.rollout_buffer.stored["_memory"]
+        assert not stored[model.rollout_buffer.start > 0.5].any()  # episodes of 6 steps begin with nothing
+        assert stored[model.rollout_buffer.start < 0.5].any()
+
+
+def test_minibatches_are_whole_environments_each_once():
+    model = learner(memory=4)
+    model.learn(16 * 12)
+    buffer = model.rollout_buffer
+    seen = []
+    for batch in buffer.minibatches(50):  # room for 4 columns of 12
+        assert batch.starts.shape == (12, 4) and len(batch.actions) == 48
+        columns = batch.old_log_prob.view(12, 4).T
+        where = [(buffer.log_prob.T == column).all(1).nonzero().item() for column in columns]
+        assert torch.equal(batch.starts, buffer.start[:, where] > 0.5)
+        seen += where
+    assert sorted(seen) == list(range(16))
+
+
+def test_other_algorithms_are_told_that_they_cannot_train_it():
+    model = A2C(FusionActorCriticPolicy, DummyVecEnv([Looks]), policy_kwargs={
+        "memory": 4, "features_extractor_kwargs": {"kinds": {"image": "depth"}}})  # fmt: skip
+    with pytest.raises(ValueError, match="FusionPPO"):
+        model.learn(10)
+
+
+@pytest.fixture(scope="module", params=[{"memory": 8}, {"frames": 2}, {"memory": 8, "frames": 3}], ids=str)
+def policy(request, tmp_path_factory):
+    """Untrained, written and read again."""
+    model = learner(**request.param, num=8)
+    path = tmp_path_factory.mktemp("policy") / "it.safetensors"
+    save(model.policy, path, {"frames": request.param.get("frames", 0)})
+    found = load(path, device="cpu")
+    assert found.remembers and found.network.memory == request.param.get("memory", 0)
+    return found
+
+
+def looks(num, hidden=(), seed=0):
+    rng = np.random.default_rng(seed)
+    found = {
+        "image": rng.integers(0, 255, (num, 20, 20, 1), np.uint8),
+        "state": rng.uniform(-1, 1, (num, 2)).astype(np.float32),
+        "available": np.ones((num, 2), np.int8),
+    }
+    for key, column in (("image", 0), ("state", 1)):
+        if key in hidden:
+            found["available"][:, column] = 0
+    return found
+
+
+def test_it_remembers_what_it_saw_and_not_what_was_hidden(policy):
+    assert policy.keys == ("image", "state")
+    one, other, noisy = policy.lanes(2), policy.lanes(2), policy.lanes(2)
+    first, different = looks(2, seed=1), looks(2, seed=2)
+    one.act(first), noisy.act(first), other.act(first | {"image": different["image"]})
+    later = [looks(2, ("image",), seed) for seed in (3, 4)]
+    for observation in later:
+        hidden = observation | {"image": different["image"]}
+        a, b, c = one.act(observation), other.act(observation), noisy.act(hidden)
+    assert torch.equal(a, c)  # not to the bit did the hidden picture matter
+    assert not torch.equal(a, b)  # the one from before did
+
+
+def test_episodes_begin_where_they_are_said_to(policy):
+    lanes, fresh = policy.lanes(3), policy.lanes(3)
+    lanes.act(looks(3, seed=1))
+    lanes.start(torch.tensor([0, 2]))
+    a, b = lanes.act(looks(3, seed=2)), fresh.act(looks(3, seed=2))
+    assert torch.equal(a[[0, 2]], b[[0, 2]]) and not torch.equal(a[1], b[1])
+    with pytest.raises(ValueError, match="3 lanes, got 2"):
+        lanes.act(looks(2))
+    with pytest.raises(ValueError, match="rows"):
+        lanes.start([3])
+
+
+def test_without_lanes_it_says_how(policy):
+    with pytest.raises(ValueError, match=r"lanes = policy\.lanes"):
+        policy.act(looks(1))
+
+
+def test_on_a_robot_it_remembers_too(policy):
+    made = exported(policy)
+    assert made.difference <= TOLERANCE and made.deployed.remembers
+    assert made.deployed.keys == ("image", "state")
+    lanes = policy.lanes(1)
+    for step in range(8):
+        hidden = ("image",) if step in (1, 2, 4, 5, 6) else ("state",) if step == 3 else ()
+        observation = looks(1, hidden, step)
+        action = made.deployed({key: x[0] for key, x in observation.items()})
+        np.testing.assert_allclose(action, lanes.act(observation)[0].numpy(), atol=TOLERANCE)
+    again = made.deployed({key: x[0] for key, x in looks(1, (), 0).items()})
+    made.deployed.reset()
+    first = made.deployed({key: x[0] for key, x in looks(1, (), 0).items()})
+    assert not np.array_equal(again, first)
+    np.testing.assert_allclose(first, policy.lanes(1).act(looks(1, (), 0))[0].numpy(), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("memory", ["stack", "recurrent"])
+def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
+    config = TINY.but(memory=memory, out=tmp_path / "whole")
+    assert run_train(config) == 0
+    part = config.but(out=tmp_path / "part", steps=800)
+    assert run_train(part) == 0
+    a, b = (load(tmp_path / name / "final.safetensors") for name in ("whole", "part"))
+    pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    file = str(tmp_path / "whole" / "final.safetensors")
+    arguments = ["evaluate", file, "--episodes", "2", "--worlds", "4", "--out", str(tmp_path / "found")]
+    assert cli.main(arguments) == 0
+    assert "all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("memory", ["stack", "recurrent"])
+def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
+    assert run_train(TINY.but(memory=memory, out=tmp_path, steps=320)) == 0
+    policy, results = load(tmp_path / "final.safetensors"), []
+    for num in (1, 5):
+        options = {key: x for key, x in policy.world.items() if key != "frames"}
+        world = World(num_worlds=num, auto_reset=False, seed=3, **options)
+        jobs = schedule(standard(policy.keys)[:2], range(3))
+        results.append([(r.condition, r.episode, r.success, r.steps) for r in rollout(policy, world, jobs)])
+        world.close()
+    assert results[0] == results[1]
+
+
+def test_demonstrations_and_memory_do_not_go_together(tmp_path, capsys):
+    options = ["--demos", str(tmp_path), "--memory", "stack", "--out", str(tmp_path / "run")]
+    assert cli.main(["train", "Reach", *options]) == 2
+    assert "row by row" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_only_a_memory_helps_where_one_look_must_do():
+    """Guess a number in ±0.8 that is shown once in 6 steps: blind guessing costs 5/6 · 0.64/3 a step."""
+    costs = {}
+    ways = {"none": {}, "stack": {"frames": 2}, "hold": {"frames": 1}, "recurrent": {"memory": 16}}
+    for name, options in ways.items():
+        model = learner(**options, num=32, learning_rate=3e-3, ent_coef=0.0, gamma=0.5)
+        model.learn(60_000)
+        lanes = Policy(model.policy, name, {"frames": options.get("frames", 0)}).lanes(32)
+        venv, cost = DummyVecEnv([lambda: OneLook(Looks())] * 32), 0.0
+        venv.seed(1000)
+        observation = venv.reset()
+        for _ in range(5 * Looks.steps):
+            observation, rewards, dones, _ = venv.step(lanes.act(observation).numpy())
+            lanes.start(torch.from_numpy(np.flatnonzero(dones)))
+            cost -= rewards.mean() / (5 * Looks.steps)
+        costs[name] = cost
+    print(costs)
+    assert costs["none"] > 0.12
+    assert max(costs[name] for name in ways if name != "none") < 0.04, costs
