@@ -1,7 +1,7 @@
 """Writes the API reference, as HTML made from the docstrings, to `build/docs/`.
 
 python scripts/docs.py           # then open build/docs/index.html
-python scripts/docs.py --out /tmp/reference
+python scripts/docs.py --out reference
 
 Every name that a package gives in its `__all__` stands on the page of that package, which is where people import it
 from, wherever its code is. What no page is made for is private. Needs `pip install 'robofuse[docs]'`.
