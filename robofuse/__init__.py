@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["__version__"]
 
+__version__: str
+"""As installed."""
+
 try:
     __version__ = version("robofuse")
 except PackageNotFoundError:  # run from a checkout that was never installed

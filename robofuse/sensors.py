@@ -12,15 +12,39 @@ import numpy as np
 if TYPE_CHECKING:
     import gymnasium as gym
 
-Kind = Literal["rgb", "depth", "vector", "window"]
+__all__ = [
+    "AVAILABLE",
+    "DEPTH_LIMIT_MM",
+    "FADES",
+    "FRESHNESS",
+    "MODALITIES",
+    "PRIVILEGED",
+    "TRUTH",
+    "Kind",
+    "Sensor",
+    "channels_last",
+    "describe",
+    "infer_sensors",
+    "observation_space",
+    "order",
+]
 
+Kind = Literal["rgb", "depth", "vector", "window"]
+"""What sort of reading it is, which chooses the encoder."""
 AVAILABLE = "available"
+"""The key that says which sensors deliver."""
 PRIVILEGED = "privileged"
+"""The key of the simulator's truth, for critics."""
 MODALITIES = ("rgb", "depth", "proprio", "force")
-FRESHNESS = "freshness"  # how old stacked readings are, see `robofuse.memory.Stack`: exp(−age / FADES)
-FADES = 10.0  # control steps; an episode of a few seconds spans most of the range
-TRUTH = "truth"  # the privileged vector as a sensor: for teachers and upper bounds, no robot has it
+"""What a world of robofuse senses."""
+FRESHNESS = "freshness"
+"""The key that says how old stacked readings are, see `robofuse.memory.Stack`: exp(−age / FADES)."""
+FADES = 10.0
+"""In control steps; an episode of a few seconds spans most of the range."""
+TRUTH = "truth"
+"""The privileged vector as a sensor: for teachers and upper bounds, no robot has it."""
 DEPTH_LIMIT_MM = 65535
+"""The largest depth that can be told, in millimetres."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,9 @@ def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> "gym.sp
     Args:
         sensors: the sensors of one world.
         privileged: length of the privileged vector, 0 for none.
+
+    Returns:
+        The space.
     """
     import gymnasium as gym
 

@@ -50,6 +50,9 @@ def read(folder: str | Path) -> Demonstrations:
     Args:
         folder: of the data set.
 
+    Returns:
+        The episodes as tensors, and what was told about them.
+
     Raises:
         ValueError: not such a folder, of another version, damaged or incomplete; names the file and the remedy.
         RuntimeError: pyarrow is missing.

@@ -54,6 +54,9 @@ class Dropout:
 def as_dropout(value: Dropout | Law | float | None) -> Dropout | None:
     """What users may write for short: a law, or the probability of `Independent`; None is none.
 
+    Returns:
+        The whole thing, or None.
+
     Raises:
         ValueError: anything else.
     """

@@ -44,7 +44,17 @@ def hide(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[st
 def hide_arrays(
     observation: Mapping[str, np.ndarray], available: np.ndarray, keys: Sequence[str], fill: bool = True
 ) -> dict[str, np.ndarray]:
-    """`hide` for NumPy arrays; without `fill`, readings stay as they are and only `available` tells."""
+    """`hide` for NumPy arrays.
+
+    Args:
+        observation: key → (N, …); not changed.
+        available: int8 (N, M), 1 = keep.
+        keys: the M sensors, in the order of the columns.
+        fill: without it, readings stay as they are and only `available` tells.
+
+    Returns:
+        As of `hide`.
+    """
     hidden, shown = dict(observation), available.astype(np.int8)
     if AVAILABLE in observation:
         shown &= observation[AVAILABLE].astype(np.int8)

@@ -101,7 +101,15 @@ class VecSensorDropout(VecEnvWrapper):
 
 
 def tell_progress(venv: VecEnv, progress: float) -> bool:
-    """Tell training progress in [0, 1] to everything inside a VecEnv that has `set_progress`; False if nothing has."""
+    """Tell training progress to everything inside a VecEnv that has `set_progress`.
+
+    Args:
+        venv: with wrappers or without.
+        progress: steps done / all steps, in [0, 1].
+
+    Returns:
+        Whether anything has it.
+    """
     # wrappers pretend to have the attributes of what they wrap, so the class is asked
     while not hasattr(type(venv), "set_progress"):
         if not isinstance(venv, VecEnvWrapper):

@@ -63,6 +63,7 @@ CAMERAS = {
     "top": Camera("top", (0.0, 0.0, 0.90), (0.0, 0.0, 0.0), 35.0),
     "wrist": Camera("wrist", (-0.08, 0.0, -0.05), (0.0, 0.0, 0.03), 75.0, mount="hand"),
 }
+"""Cameras by name."""
 
 
 def resolve(

@@ -22,6 +22,7 @@ RENDERERS = {
     "warp": "ray tracer of mujoco_warp on the CPU, needs nothing but pip (default)",
     "gl": "MuJoCo's classic renderer through OSMesa or EGL: the fastest on a CPU, needs system libraries",
 }
+"""Renderers by name, each with a line about it."""
 
 
 def id_of(task: str) -> str:

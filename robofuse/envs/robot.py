@@ -158,10 +158,18 @@ ROBOTS = {
         **_HAND,
     ),
 }
+"""Robots by name."""
 
 
 def register_robot(robot: RobotModel, summary: str = "") -> RobotModel:
     """Makes a robot known by its name: to `World`, to commands, and to `robofuse list` with a line about it.
+
+    Args:
+        robot: its MJCF and the names in it.
+        summary: the line; by default, its joints.
+
+    Returns:
+        The robot as it was given.
 
     Raises:
         ValueError: its MJCF lacks something, or another robot has the name.

@@ -88,7 +88,15 @@ def dead(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Conditio
 
 
 def broken(keys: Sequence[str], plan: Plan) -> Condition:
-    """The condition that this plan describes; one that only silences sensors is known by its short name."""
+    """The condition that this plan describes; one that only silences sensors is known by its short name.
+
+    Args:
+        keys: every sensor, in the order of `available`.
+        plan: what breaks.
+
+    Returns:
+        The condition, such as `no-rgb` or `rgb:freeze@15`.
+    """
     condition = Condition(str(plan) or "all", tuple(keys), plan)
     steps = {strike.step for strike in plan}
     return dead(keys, [s.sensor for s in plan], steps.pop()) if condition.silent and len(steps) == 1 else condition
@@ -107,7 +115,15 @@ def standard(keys: Sequence[str]) -> list[Condition]:
 
 
 def midway(keys: Sequence[str], step: int) -> list[Condition]:
-    """Each sensor dying at a control step."""
+    """Each sensor dying on the way.
+
+    Args:
+        keys: every sensor, in the order of `available`.
+        step: number of the first observation without it.
+
+    Returns:
+        A condition for each sensor.
+    """
     return [dead(keys, [key], step) for key in keys]
 
 
@@ -116,6 +132,13 @@ def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
 
     What `available` tells is what is usual for the fault, except that a blackout is not announced (announced ones are
     `midway`). Faults that depend on what an environment played before are left out: scenes could not be compared.
+
+    Args:
+        sensors: every sensor, in the order of `available`.
+        step: number of the first observation that is broken.
+
+    Returns:
+        The conditions, sensor by sensor.
     """
     keys, found = [sensor.key for sensor in sensors], []
     for sensor in sensors:
@@ -137,6 +160,9 @@ def parse(names: Sequence[str], keys: Sequence[str], die_at: int) -> list[Condit
         names: such as `standard`, or `all no-rgb no-depth+rgb@20 only-force`.
         keys: every sensor, in the order of `available`.
         die_at: the control step at which sensors die in `midway`.
+
+    Returns:
+        In the order of the names.
 
     Raises:
         ValueError: none, or one that is unknown; lists what there is.
@@ -161,6 +187,9 @@ def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], step: int) -> 
         texts: plans such as `rgb:freeze@15`, YAML files with plans, or `standard` for `grid`.
         sensors: every sensor.
         step: the control step at which the faults of `standard` set in.
+
+    Returns:
+        In the order of the texts.
 
     Raises:
         ValueError: a plan that cannot be read; says where and what would be right.

@@ -58,6 +58,13 @@ def schedule(conditions: Sequence[Condition], episodes: Iterable[int]) -> list[J
     """Every episode under every condition, a few episodes at a time, so that all conditions are about as far.
 
     Within these few it goes condition by condition, so that few plans are at work at a time.
+
+    Args:
+        conditions: to play under.
+        episodes: numbers of the scenes.
+
+    Returns:
+        The jobs, in the order in which they begin.
     """
     numbers = list(episodes)
     blocks = [numbers[first : first + _BLOCK] for first in range(0, len(numbers), _BLOCK)]

@@ -11,7 +11,15 @@ _ITEM = re.compile(r"\s*(?P<sensor>[^\s@]*)\s*(?:@(?P<step>.*))?", re.DOTALL)
 
 
 def blackout(sensor: str, step: int = 0) -> Strike:
-    """A sensor that delivers nothing from one control step of every episode on; 0 is what `reset` returns."""
+    """A sensor that delivers nothing from one control step of every episode on.
+
+    Args:
+        sensor: its key.
+        step: number of the first observation without it; 0 is what `reset` returns.
+
+    Returns:
+        What a `Plan` is made of.
+    """
     return Strike(sensor, Blackout(), step)
 
 

@@ -39,7 +39,18 @@ def faults_for(kind: Kind) -> dict[str, type[Fault]]:
 
 
 def find_fault(name: str, kind: Kind) -> type[Fault]:
-    """A fault by its name; ValueError lists those there are."""
+    """A fault by its name.
+
+    Args:
+        name: as in plans, such as `freeze`.
+        kind: of the sensor.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: there is none of this name for this kind of sensor; lists those there are.
+    """
     known = faults_for(kind)
     if name not in known:
         raise ValueError(f"unknown fault {name!r} for a sensor of kind {kind}; faults: {', '.join(sorted(known))}")

@@ -51,7 +51,15 @@ def stacked(space: gym.Space, sensors: Sequence[str] | None, frames: int) -> Sta
 
 
 def stacked_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
-    """What a policy behind a `Stack` of K frames reads: these sensors with K readings each, and `freshness`."""
+    """What a policy behind a `Stack` reads: these sensors with K readings each, and `freshness`.
+
+    Args:
+        sensors: in front of the stack.
+        frames: K.
+
+    Returns:
+        The sensors, in the order of `available`.
+    """
     found = [_several(sensor, whole(frames, "frames", 1)) for sensor in sensors]
     rate = max(sensor.rate for sensor in sensors)
     return order([*found, Sensor(FRESHNESS, "vector", (len(found) * frames,), "float32", "", 1.0, rate)])

@@ -68,6 +68,9 @@ def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1
         sensors: in the order of `available`.
         false_alarms: as in `calibrate`.
 
+    Returns:
+        The monitor.
+
     Raises:
         ValueError: too many sensors, or a rate out of range.
     """

@@ -17,6 +17,7 @@ from robofuse.policies.container import read, write
 from robofuse.sensors import Sensor
 
 CHECKS = (*OWN, "others")
+"""What a monitor looks for, by name; `others` is whether a sensor says what the others let one expect."""
 RARE = 0.02  # share of healthy scores above 0
 MOST = 6  # sensors: each subset that can vouch for another has a threshold of its own
 _LEAST, _MOST_SCORE = -3.0, 20.0

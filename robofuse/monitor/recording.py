@@ -48,7 +48,18 @@ def record(
     seed: int,
     progress: Callable[[int, int], object] | None = None,
 ) -> Recording:
-    """The healthy episodes that `calibrate` learns from; arguments as there."""
+    """The healthy episodes that `calibrate` learns from.
+
+    Args:
+        policy: that acts.
+        world: without faults; made with `auto_reset`, and reset by this call.
+        episodes: to play.
+        seed: of the scenes.
+        progress: called with (episodes done, episodes to do).
+
+    Returns:
+        What was measured of every reading.
+    """
     whole(episodes, "episodes", FOLDS)
     if not world.auto_reset:
         raise ValueError("a monitor is calibrated in a World(auto_reset=True): its episodes follow each other")

@@ -148,10 +148,11 @@ class VectorEncoder(nn.Module):
 
 
 Encoder = Callable[[Sensor, int], nn.Module]
-# the standard encoder of a kind of sensor has the kind's name
+"""What makes an encoder: (sensor, D) to a module, readings (n, …) to tokens (n, D)."""
 ENCODERS: dict[str, Encoder] = {
     "rgb": ImageEncoder,
     "depth": ImageEncoder,
     "vector": VectorEncoder,
     "window": VectorEncoder,
 }
+"""Encoders by name; the standard encoder of a kind of sensor has the kind's name."""

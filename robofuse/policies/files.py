@@ -51,6 +51,9 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
             checkpoint, or of its folder, which stands for the best policy in it.
         device: of the network: auto (CUDA if there is any), cpu, cuda, …
 
+    Returns:
+        The policy, ready to act, with the world it was trained in and its card.
+
     Raises:
         ValueError: no such policy, or not a policy file; the message says what there is.
     """

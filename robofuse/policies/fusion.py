@@ -105,6 +105,7 @@ class ProductOfExperts(nn.Module):
 
 
 Fusion = Callable[[int, int], nn.Module]
+"""What makes a fusion: (sensors M, token size D) to a module, tokens (B, M, D) and available (B, M) to (B, F)."""
 FUSIONS: dict[str, Fusion] = {
     "concat": Concat,
     "sum": Sum,
@@ -112,3 +113,4 @@ FUSIONS: dict[str, Fusion] = {
     "gated": Gated,
     "product_of_experts": ProductOfExperts,
 }
+"""Fusions by name."""

@@ -73,7 +73,15 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
 
 
 def retention(success: float, full: float) -> float | None:
-    """What is left of the success with every sensor: success / full, both rates; None where full is 0."""
+    """What is left of the success with every sensor.
+
+    Args:
+        success: rate under the fault.
+        full: rate with every sensor.
+
+    Returns:
+        success / full; None where full is 0.
+    """
     return success / full if full else None
 
 

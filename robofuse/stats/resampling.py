@@ -18,6 +18,9 @@ def iqm(scores: ArrayLike) -> float:
     Args:
         scores: any shape; all numbers count alike. Of n, the ⌊n/4⌋ lowest and as many highest are left out.
 
+    Returns:
+        The mean of the others.
+
     Raises:
         ValueError: no numbers, or some that are not finite.
     """

@@ -145,6 +145,9 @@ def monotonicity_violations(subsets: Mapping[frozenset[str], tuple[int, int]], l
         subsets: live sensors → (successes, episodes).
         level: 1 minus the share of false findings that is put up with.
 
+    Returns:
+        See `Violations`.
+
     Raises:
         ValueError: a set without episodes, or with more successes than episodes.
     """
@@ -191,7 +194,16 @@ def jerk(actions: ArrayLike, onset: int) -> float | None:
 
 
 def second_difference(now: A, before: A, older: A) -> A:
-    """a[t] − 2 a[t−1] + a[t−2] of arrays or tensors."""
+    """How much a sequence bends: a[t] − 2 a[t−1] + a[t−2].
+
+    Args:
+        now: a[t], array or tensor.
+        before: a[t−1].
+        older: a[t−2].
+
+    Returns:
+        The same shape.
+    """
     return now - 2.0 * before + older
 
 

@@ -154,6 +154,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full": 0.4,
     },
 }
+"""Presets by name: the options in which each differs from the defaults."""
 
 
 def preset(name: str) -> Train:

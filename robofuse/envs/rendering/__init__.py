@@ -39,8 +39,10 @@ class Poses(NamedTuple):
     geom_rgba: np.ndarray
 
 
-# which of them MuJoCo computes, and which belong to the model
-MOVING, FIXED = Poses._fields[:6], Poses._fields[6:]
+MOVING = Poses._fields[:6]
+"""Which of `Poses` MuJoCo computes."""
+FIXED = Poses._fields[6:]
+"""Which of `Poses` belong to the model."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class View:
 
 
 Pictures = list[tuple[np.ndarray, np.ndarray]]
+"""For each view, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W) [m]; see `Renderer.start`."""
 
 
 class Renderer(Protocol):

@@ -12,6 +12,7 @@ from robofuse.envs.tasks.reach import Reach
 from robofuse.envs.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp)}
+"""Tasks by name."""
 
 
 T = TypeVar("T", bound=type[Task])
