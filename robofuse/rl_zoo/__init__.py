@@ -37,5 +37,7 @@ def entries(options: Mapping[str, Any], inside: bool) -> dict[str, dict[str, Any
 
     # of 0 for replay buffers: `available` must be observed, or enjoy could not hide anything
     wrapper = {"robofuse.dropout.VecSensorDropout": {"dropout": 0.0 if inside else HIDDEN}}
-    ours = {id: entry({} if inside else {"env_kwargs": {"dropout": HIDDEN}}) for id in TASKS}
+    scaled = {"env_wrapper": ["robofuse.rl_zoo.scales.TypicalScales"]}
+    missing = {} if inside else {"env_kwargs": {"dropout": HIDDEN}}
+    ours = {id: entry({**scaled, **missing}) for id in TASKS}
     return {**ours, "default": entry({"vec_env_wrapper": [wrapper]})}
