@@ -49,9 +49,9 @@ def learn(env: VecEnv) -> str:
     seen = env.reset()
     assert isinstance(seen, dict) and seen["available"].shape == (env.num_envs, 3)
     seen["available"][:, 1] = 0
-    actions = [agent.predict({**seen, "gauge": np.full_like(seen["gauge"], x)})[0] for x in (np.nan, 1.0)]
-    again = [agent.predict({**seen, "gauge": np.full_like(seen["gauge"], x)}, deterministic=True)[0] for x in (np.nan, 1)]
-    assert np.isfinite(actions[0]).all() and (again[0] == again[1]).all(), again
+    readings = [{**seen, "gauge": np.full_like(seen["gauge"], x)} for x in (np.nan, 1.0)]
+    actions = [agent.predict(one, deterministic=True)[0] for one in readings]
+    assert np.isfinite(actions[0]).all() and (actions[0] == actions[1]).all(), actions
     env.close()
     return f"PPO learned {agent.num_timesteps} steps"
 

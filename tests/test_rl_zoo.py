@@ -1,4 +1,4 @@
-"""rl-baselines3-zoo takes our environments and extractor from its own command line. It patches Gymnasium: subprocesses."""
+"""rl-baselines3-zoo runs our extractor from its own command line. It patches Gymnasium, hence the subprocesses."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_the_zoos_command_line_trains(zoo, tmp_path):
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_train_enjoy_and_resume(zoo, tmp_path, algo):
     few = ["-n", 256, "--save-replay-buffer", "--eval-freq", 128, "--eval-episodes", 1]
-    few += ["-params", "n_envs:2", "n_steps:16", "batch_size:16"] if algo == "ppo" else ["-params", "learning_starts:100"]
+    few += ["-params", *(["n_envs:2", "n_steps:16", "batch_size:16"] if algo == "ppo" else ["learning_starts:100"])]
     told = train(zoo, algo, "logs", *few, "--env-kwargs", *KNOWING, "dropout:0.3", "--eval-env-kwargs", *KNOWING)
     assert "Eval num_timesteps=256" in told
     run = tmp_path / f"logs/{algo}/robofuse-Reach-v0_1"

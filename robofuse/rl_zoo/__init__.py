@@ -4,8 +4,8 @@ The zoo takes a module for a hyperparameter file, so an installed robofuse needs
 
     python -m rl_zoo3.train --gym-packages robofuse --algo ppo --env robofuse/Reach-v0 --conf-file robofuse.rl_zoo.ppo
 
-`ppo`, `sac` and `tqc` have an entry for each environment of robofuse, and `default`, which the zoo takes for every other
-environment. Nothing here imports the zoo (`pip install 'robofuse[rl-zoo]'`).
+`ppo`, `sac` and `tqc` have an entry for each environment of robofuse, and `default`, which the zoo takes for every
+other one with a Dict observation. Nothing here imports the zoo (`pip install 'robofuse[rl-zoo]'`).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`--algo ppo --conf-file robofuse.rl_zoo.ppo`: the environment hides sensors, so the update sees what the action saw."""
+"""`--algo ppo --conf-file robofuse.rl_zoo.ppo`: masks from the environment, so the update sees what the action saw."""
 
 from robofuse.rl_zoo import entries
 
