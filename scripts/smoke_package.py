@@ -5,6 +5,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import pkgutil
 from collections.abc import Callable
