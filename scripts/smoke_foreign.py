@@ -14,6 +14,8 @@ from robofuse.dropout import Dropout, Independent, SensorDropout, VecSensorDropo
 from robofuse.faults import SensorFaults, VecSensorFaults
 from robofuse.policies import FusionExtractor
 
+PLAN = "gauge:noise(0.5)@5..15+camera:blackout@10"
+
 
 class Tank(gym.Env):
     """Keep a level at 0: a float gauge, a pressure gauge and a picture of the water tell it."""
@@ -38,7 +40,7 @@ class Tank(gym.Env):
     def _look(self) -> dict[str, np.ndarray]:
         picture = np.zeros((24, 24, 3), np.uint8)
         picture[int(12 - 5 * self.level) :] = 255
-        level = np.float32([self.level])
+        level = np.array([self.level], np.float32)
         return {"camera": picture, "gauge": level, "pressure": level}
 
 
@@ -56,11 +58,14 @@ def learn(env: VecEnv) -> str:
     return f"PPO learned {agent.num_timesteps} steps"
 
 
+def broken() -> gym.Env:
+    """One environment in both wrappers."""
+    return SensorDropout(SensorFaults(Tank(), PLAN, seed=0), 0.3, seed=0)
+
+
 if __name__ == "__main__":
     assert "robofuse.envs.world" not in sys.modules
-    plan = "gauge:noise(0.5)@5..15+camera:blackout@10"
-    single = [lambda: SensorDropout(SensorFaults(Tank(), plan, seed=0), 0.3, seed=0)] * 2
-    print(learn(DummyVecEnv(single)), "with SensorFaults in SensorDropout")
-    several = VecSensorFaults(DummyVecEnv([Tank] * 2), plan, seed=0)
+    print(learn(DummyVecEnv([broken] * 2)), "with SensorFaults in SensorDropout")
+    several = VecSensorFaults(DummyVecEnv([Tank] * 2), PLAN, seed=0)
     print(learn(VecSensorDropout(several, Dropout(Independent(0.3), full=0.3), seed=0)), "with their vector twins")
     assert "mujoco" not in sys.modules, "a project without our worlds should not load a simulator"

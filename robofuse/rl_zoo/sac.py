@@ -11,5 +11,6 @@ OFF_POLICY = {
     "gradient_steps": 4,
     "learning_rate": 1e-3,
     "gamma": 0.95,
+    "ent_coef": "auto_0.02",  # it starts at 1 by itself, and a step of robofuse's tasks earns a few hundredths
 }
 hyperparams = entries(OFF_POLICY, inside=True)
