@@ -21,6 +21,7 @@ LAYERS = [
         "demos",
         "replay",
         "report",
+        "rl_zoo",
         "bench",
         "doctor",
         "export",
