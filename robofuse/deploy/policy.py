@@ -19,6 +19,10 @@ class Policy:
     With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. What has gone stale, holds
     NaN or was never fed is hidden by itself, and costs nothing. Without: call it with a whole observation.
 
+    Usually every driver feeds from a thread of its own, and one control loop acts; all methods may be called from any
+    thread at any time. An action is of whole readings, the latest of every sensor at one moment. Processes of their own
+    hand readings to the one that has the policy.
+
     Attributes:
         name: of the policy.
         sensors: what it reads, in the order of `available`: shape, dtype, unit, rate.
@@ -42,7 +46,8 @@ class Policy:
             source: path of what `robofuse export` wrote, or its bytes.
             timeouts: key → age [s] from which on a reading is stale. By default the sensor's latency and 2.5 periods of
                 its rate: one reading may be lost, and the next be half a period late.
-            skew: how far a stamp may lie after now [s], as a reading may arrive between asking the clock and acting.
+            skew: how far a stamp may lie after now [s], as clocks differ, and a reading may arrive between asking the
+                clock and acting; `act()` without `now` asks it in the right order.
             threads: for the network; more than one gains nothing at 64×64.
 
         Raises:
@@ -102,7 +107,7 @@ class Policy:
         return self._run(live)
 
     def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:
-        """Takes in a reading; from any thread.
+        """Takes in a reading; from any thread, several for one sensor too.
 
         Args:
             key: of the sensor.
@@ -111,16 +116,19 @@ class Policy:
             stamp: when it was measured [s], on the clock of `act`; not before that of the last one.
 
         Raises:
-            ValueError: unknown key, another shape or dtype, a stamp out of order, or a sensor whose rate nobody knows
-                and that was given no timeout. The last reading stays.
+            OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it and
+                go on. It is a ValueError.
+            ValueError: unknown key, another shape or dtype, no number as a stamp, or a sensor whose rate nobody knows
+                and that was given no timeout. The last reading stays, in every case.
         """
         self._watchdog.feed(key, reading, stamp)
 
-    def act(self, now: float) -> np.ndarray:
+    def act(self, now: float | None = None) -> np.ndarray:
         """An action from the last reading of each sensor that is not stale; returns as `__call__`.
 
         Args:
-            now: the time [s] on the clock of the stamps, such as `time.monotonic()`.
+            now: the time [s] on the clock of the stamps; without it `time.monotonic()`, asked after the readings were
+                taken, so that none which arrives meanwhile seems to be of the future.
 
         Raises:
             ValueError: a stamp lies after `now`, by more than the skew.
@@ -134,7 +142,7 @@ class Policy:
             raise Blind(f"{what} ({why})")
         return self._run(live)
 
-    def status(self, now: float) -> dict[str, Status]:
+    def status(self, now: float | None = None) -> dict[str, Status]:
         """How each sensor is: whether an action would read it, its age, what is wrong. ValueError as in `act`."""
         return self._watchdog.look(now)[0]
 
