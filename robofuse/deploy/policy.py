@@ -116,8 +116,8 @@ class Policy:
             stamp: when it was measured [s], on the clock of `act`; not before that of the last one.
 
         Raises:
-            OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it and
-                go on. It is a ValueError.
+            OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it
+                and go on. It is a ValueError.
             ValueError: unknown key, another shape or dtype, no number as a stamp, or a sensor whose rate nobody knows
                 and that was given no timeout. The last reading stays, in every case.
         """

@@ -94,7 +94,7 @@ class Watchdog:
         """
         with self._lock:
             fed = dict(self._fed)
-        # asked after the readings were taken: were this thread held up in between, others would seem to be of the future
+        # asked after the readings were taken: if this thread were held up before, newer ones would be of the future
         now, states = time.monotonic() if now is None else _number(now, "now", "seconds"), {}
         for key, timeout in self.timeouts.items():
             states[key] = self._status(key, fed.get(key), timeout, now)
