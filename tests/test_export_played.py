@@ -86,7 +86,7 @@ def test_refusals_are_sentences(files, tmp_path, capsys, monkeypatch):
         load_trained(str(files[1]), device="cuda")
     with pytest.raises(ValueError, match="'blind' has no distribution; use the file it was made of"):
         Played(files[1]).act({}, deterministic=False)
-    with pytest.raises(ValueError, match="is an exported policy: `robofuse evaluate` and `replay` take it, robofuse.de"):
+    with pytest.raises(ValueError, match="is an exported policy: `robofuse evaluate` and `replay` take it"):
         load(files[1])
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(files[1].read_bytes()[:-50])
