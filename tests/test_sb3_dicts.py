@@ -159,7 +159,7 @@ def test_what_sb3_cannot_nest_is_told_with_its_key():
 
 def test_pictures_that_vecnormalize_has_normalised_are_told():
     env = VecNormalize(DummyVecEnv([lambda: Room(parts=NUMBERS)]), norm_obs_keys=["camera"])
-    with pytest.raises(ValueError, match=r"what kind of sensor 'camera' \(24, 28, 3\) float32 is.* say kinds={'camera'"):
+    with pytest.raises(ValueError, match=r"sensor 'camera' \(24, 28, 3\) float32 is.* say kinds={'camera'"):
         agent(PPO, env, kinds={"depth": "depth"})
 
 
