@@ -317,6 +317,8 @@ def test_environments_that_do_not_keep_their_word(change, message):
                 assert wrap(env).reset()[0].keys() == {*space, "available"}
     for wrap in (lambda env: VecSensorDropout(env, 0.0), lambda env: VecSensorFaults(env, "a:offset")):
         assert wrap(Custom(space, fine)).reset().keys() == {*space, "available"}
+        if "fractions" in message:  # VecNormalize makes them, and does not always say so in its space
+            continue
         with pytest.raises(ValueError, match=message):
             wrap(Custom(space, odd)).reset()
 

@@ -42,8 +42,8 @@ class Sensed(NamedTuple):
             batched: there are N.
 
         Raises:
-            ValueError: no Dict; a key is missing, or is no array of numbers, or has another shape; or fractions come
-                where the space has integers.
+            ValueError: no Dict; a key is missing, or is no array of numbers, or has another shape; or, of one
+                environment, floats come where the space has integers.
         """
         if not isinstance(observation, Mapping):
             raise ValueError(f"the observation is a {type(observation).__name__}, but its space a Dict; give a dict")
@@ -62,7 +62,8 @@ class Sensed(NamedTuple):
                     f"{key!r} has shape {x.shape[batched:]}, but its space says {shape}; let the environment give what "
                     "its space says (gymnasium.wrappers.TransformObservation changes both)"
                 )
-            if x.dtype.kind == "f" and isinstance(part, gym.spaces.Box) and part.dtype.kind in "iu":
+            # of N environments VecNormalize gives floats, and says so only of images
+            if not batched and x.dtype.kind == "f" and isinstance(part, gym.spaces.Box) and part.dtype.kind in "iu":
                 raise ValueError(
                     f"{key!r} came as {x.dtype}, but its space says {part.dtype}, and fractions would be cut off; for "
                     f"an image in [0, 1] give (255 * x).round().astype(numpy.{part.dtype}), else a space of floats"

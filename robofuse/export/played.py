@@ -59,6 +59,8 @@ class Played(Policy):
         if not deterministic:
             raise ValueError(f"the exported policy {self.name!r} has no distribution; use the file it was made of")
         wanted = {key: x for key, x in observation.items() if key in (*self.keys, AVAILABLE)}
+        if not wanted:
+            raise ValueError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
         first = next(iter(wanted.values()))
         plain = {key: x.cpu().numpy() if isinstance(x, Tensor) else x for key, x in wanted.items()}
         rows = [self._one({key: x[row] for key, x in plain.items()}) for row in range(len(first))]
