@@ -119,6 +119,19 @@ def test_floats_beyond_their_range(space):
         extractor({"camera": x, "state": state})
 
 
+def test_floats_where_bytes_were_promised_reach_the_user_of_an_sb3_agent():
+    """SB3 divides them by 255 once more: to the network they would be black."""
+    model = PPO(
+        "MultiInputPolicy", Fixed(image(24, 26, 3)), n_steps=8, batch_size=8, device="cpu",
+        policy_kwargs={"features_extractor_class": FusionExtractor},
+    )  # fmt: skip
+    seen = {"state": np.zeros(3, np.float32), "camera": np.random.default_rng(0).random((24, 26, 3), np.float32)}
+    with pytest.raises(ValueError, match="'camera' holds fractions of at most 1 where its space says bytes .* give"):
+        model.predict(seen)
+    model.predict({**seen, "camera": np.eye(24, 26, dtype=np.uint8)[..., None].repeat(3, 2)})  # dark, but of bytes
+    model.predict({**seen, "camera": (255 * seen["camera"]).round().astype(np.uint8)})
+
+
 def test_what_hidden_images_hold_is_not_looked_at():
     space = Dict({**image(24, 26, 3).spaces, "available": MultiBinary(2)})
     extractor = FusionExtractor(space)

@@ -47,7 +47,8 @@ class Breaker:
         except ValueError as error:
             for key, why in left_out.items():
                 if f"unknown sensor {key!r}" in str(error):  # there is such a key: say why it cannot break
-                    raise ValueError(why) from None
+                    names = ", ".join(sensor.key for sensor in sensors)
+                    raise ValueError(f"{why}; sensors that can break: {names}") from None
             raise
         self.injector = Injector(plan, sensors, num, seed, dt or _DT)
         plans = plan.plans if isinstance(plan, Mix) else (plan,)
