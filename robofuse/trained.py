@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -68,17 +69,20 @@ def load_trained(
     """Load a policy.
 
     Args:
-        name: of a policy in the package, or a path.
+        name: of a policy in the package, or a path; also of a file of `robofuse export`, which onnxruntime plays.
         device: of the network: auto, cpu or cuda.
         renderer: instead of the one that it was trained on; by default that one, or warp where it does not work.
         allow_mismatch: let the renderer differ.
 
     Raises:
         ValueError: no such policy or renderer, or another renderer without `allow_mismatch`.
+        RuntimeError: an exported policy, and onnxruntime is not installed or too old.
     """
+    from robofuse.export.command import SUFFIX
+    from robofuse.export.played import Played
     from robofuse.policies import load
 
-    policy = load(name, device=device)
+    policy = Played(name, device) if Path(name).suffix == SUFFIX else load(name, device=device)
     options = {key: value for key, value in policy.world.items() if key not in _OWN}
     trained = options.setdefault("renderer", next(iter(RENDERERS)))
     if renderer is None and trained == "gl" and (problem := gl_problem(policy)):
@@ -176,12 +180,14 @@ def _whose(trained: Trained) -> str:
 
 
 def fingerprint(policy: object) -> str | None:
-    """SHA-256 of the weights by which a policy's `network` acts, None if it has none.
+    """SHA-256 of the weights by which a policy's `network` acts, or of an exported file; None if it has neither.
 
     The critic does not count: files may come without it, and what is loaded then has a random one.
     """
     from robofuse.policies.packing import CRITIC
 
+    if isinstance(exported := getattr(policy, "digest", None), str):
+        return exported
     network = getattr(policy, "network", None)
     if not isinstance(network, nn.Module):
         return None

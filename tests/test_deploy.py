@@ -11,7 +11,7 @@ import onnx
 import pytest
 from exporting import MASKS, PROPRIO, SENSORS, make, observe
 
-from robofuse.deploy import Blind, Policy, Status
+from robofuse.deploy import Blind, OutOfOrder, Policy, Status
 from robofuse.deploy.model import seal
 from robofuse.deploy.watchdog import Watchdog
 from robofuse.export.make import exported
@@ -165,6 +165,59 @@ def test_readings_come_from_other_threads(policy):
     assert actions <= allowed  # never half of one picture and half of another
 
 
+def test_of_several_feeders_of_one_sensor_the_latest_reading_stays(policy, monkeypatch):
+    """One is held up between looking at the stamp before and storing, as any thread may be."""
+    copied, overtaken = threading.Event(), threading.Event()
+
+    def held_up(reading):
+        if reading.flat[0] == 1:
+            copied.set()
+            assert overtaken.wait(5)
+        return True
+
+    monkeypatch.setattr("robofuse.deploy.watchdog.finite", held_up)
+    refused = []
+
+    def slow():
+        try:
+            policy.feed("rgb", np.ones((20, 24, 3), np.uint8), 1.0)
+        except OutOfOrder as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert copied.wait(5)
+    policy.feed("rgb", observe()["rgb"], 2.0)
+    overtaken.set()
+    thread.join()
+    assert refused and policy.status(2.0)["rgb"].age == 0.0
+    assert np.array_equal(policy.act(2.0), expected(policy, "rgb"))
+
+
+def test_without_now_the_clock_is_asked_after_the_readings_were_taken(policy, monkeypatch):
+    """Else a control loop that is held up would stop at a reading that came meanwhile."""
+    feed(policy, 5.0, "proprio")
+
+    def late():
+        feed(policy, 6.0, "rgb")  # the driver's thread has its turn while the clock is asked
+        return 5.01
+
+    monkeypatch.setattr("time.monotonic", late)
+    assert np.array_equal(policy.act(), expected(policy, "proprio"))
+    monkeypatch.setattr("time.monotonic", lambda: 6.0)
+    assert np.array_equal(policy.act(), expected(policy, "rgb")) and policy.status()["rgb"] == Status(True, 0.0)
+
+
+def test_a_frame_that_was_overtaken_is_told_apart_from_a_mistake(policy):
+    feed(policy, 1.0, "rgb")
+    with pytest.raises(OutOfOrder, match="0.1 s older .* drop it .except OutOfOrder."):
+        policy.feed("rgb", np.zeros((20, 24, 3), np.uint8), 0.9)
+    assert np.array_equal(policy.act(1.0), expected(policy, "rgb"))  # the newer one stays
+    with pytest.raises(ValueError, match="must have the shape") as mistake:
+        policy.feed("rgb", np.zeros((24, 20, 3), np.uint8), 0.9)
+    assert not isinstance(mistake.value, OutOfOrder)
+
+
 @pytest.mark.parametrize(
     ("key", "reading", "sentence"),
     [
@@ -216,7 +269,9 @@ def test_bad_stamps_are_named_and_change_nothing(policy):
     before = policy.act(5.0)
     with pytest.raises(ValueError, match="stamp of 'rgb' is 0.5 s older than that of the reading before; feed them in"):
         policy.feed("rgb", np.zeros((20, 24, 3), np.uint8), 4.5)
-    for stamp in (float("nan"), "now", None):
+    with pytest.raises(ValueError, match="the stamp of 'rgb' must be a finite number of seconds, got None"):
+        policy.feed("rgb", observe()["rgb"], None)
+    for stamp in (float("nan"), "now"):
         with pytest.raises(ValueError, match="the stamp of 'rgb' must be a finite number of seconds, got"):
             policy.feed("rgb", observe()["rgb"], stamp)
         with pytest.raises(ValueError, match="now must be a finite number of seconds, got"):

@@ -229,7 +229,8 @@ def test_gymnasiums_checker():
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ("tick:noise", "unknown sensor 'tick'; sensors: camera, depth, joints"),
+        ("tock:noise", "unknown sensor 'tock'; sensors: camera, depth, joints"),
+        ("tick:noise", "no fault is known for 'tick', Discrete.*; sensors that can break: camera, depth, joints"),
         ("camera:blackout@contact", "unknown phase 'contact'"),
         ("joints:glare", "unknown fault 'glare' for a sensor of kind vector"),
     ],

@@ -12,7 +12,9 @@ from robofuse import cli
 from robofuse.envs import World
 from robofuse.evaluate.conditions import standard
 from robofuse.evaluate.rollout import rollout, schedule
+from robofuse.export import export
 from robofuse.export.make import TOLERANCE, exported
+from robofuse.export.played import Played
 from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
 from robofuse.policies.files import save
@@ -169,6 +171,18 @@ def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
     arguments = ["evaluate", file, "--episodes", "2", "--worlds", "4", "--out", str(tmp_path / "found")]
     assert cli.main(arguments) == 0
     assert "all" in capsys.readouterr().out
+
+
+def test_exported_it_remembers_in_the_simulator_too(policy, tmp_path):
+    played, lanes = Played(export(policy, tmp_path / "it.onnx")), policy.lanes(3)
+    at_work = played.lanes(3)
+    for step in range(6):
+        if step == 3:
+            lanes.start([1]), at_work.start(torch.tensor([1]))
+        observation = looks(3, ("image",) if step in (1, 2, 4) else (), step)
+        np.testing.assert_allclose(at_work.act(observation), lanes.act(observation), atol=TOLERANCE)
+    with pytest.raises(ValueError, match=r"policy\.lanes"):
+        played.act(looks(3))
 
 
 @pytest.mark.parametrize("memory", ["stack", "recurrent"])

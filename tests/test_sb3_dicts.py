@@ -10,6 +10,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.envs import BitFlippingEnv, SimpleMultiObsEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -117,6 +118,49 @@ def test_pictures_either_way_round_give_the_same_action():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # about NatureCNN, and pictures that are not bytes
 def test_sb3s_checker_accepts(wrap):
     check_env(wrap(Room()), skip_render_check=True)
+
+
+@pytest.mark.parametrize("kind", [PPO, pytest.param(A2C, marks=pytest.mark.slow)])
+def test_goals_without_hindsight(kind):
+    """As in SB3's own tests: MultiBinary goals, for learners that know no HER."""
+    env = BitFlippingEnv(n_bits=4)
+    model = agent(kind, env).learn(16)
+    assert [sensor.key for sensor in model.policy.features_extractor.sensors] == sorted(env.observation_space.spaces)
+    assert np.isfinite(evaluate_policy(model, model.get_env(), 2, warn=False)[0])
+
+
+STACKED = [(PPO, True), *(pytest.param(kind, last, marks=pytest.mark.slow) for kind in BRIEF for last in (True, False))]
+
+
+@pytest.mark.parametrize(("kind", "last"), STACKED)
+def test_frames_of_sb3s_own_environment_either_way_round(kind, last):
+    """As in SB3's own tests: what VecFrameStack makes, its channels told by hand, and hidden afterwards."""
+    discrete = kind not in (SAC, TD3, DDPG)
+    env = DummyVecEnv([lambda: SimpleMultiObsEnv(random_start=True, discrete_actions=discrete, channel_last=last)])
+    env = VecFrameStack(env, 3, channels_order={"vec": None, "img": "last" if last else "first"})
+    model = agent(kind, VecSensorDropout(env, 0.3, seed=0)).learn(32)
+    assert [sensor.key for sensor in extractor_of(model).sensors] == ["img", "vec"]
+    assert model.observation_space["img"].shape == (3, 64, 64)
+    assert np.isfinite(evaluate_policy(model, model.get_env(), 1, warn=False)[0])
+
+
+def extractor_of(model):
+    return next(part for part in model.policy.modules() if isinstance(part, FusionExtractor))
+
+
+def test_what_sb3_cannot_nest_is_told_with_its_key():
+    """SB3 raises NotImplementedError without a key, or stumbles; what hides sensors says which key, and what to do."""
+    nested = Room(parts={"inner": Dict(gear=Discrete(4)), **NUMBERS})
+    with pytest.raises(NotImplementedError):
+        agent(PPO, nested)
+    with pytest.raises(ValueError, match="'inner' is a Dict; each sensor must be a key of its own with numbers: flat"):
+        SensorDropout(nested, 0.0)
+
+
+def test_pictures_that_vecnormalize_has_normalised_are_told():
+    env = VecNormalize(DummyVecEnv([lambda: Room(parts=NUMBERS)]), norm_obs_keys=["camera"])
+    with pytest.raises(ValueError, match=r"sensor 'camera' \(24, 28, 3\) float32 is.* say kinds={'camera'"):
+        agent(PPO, env, kinds={"depth": "depth"})
 
 
 @pytest.mark.slow

@@ -4,6 +4,6 @@
 """
 
 from robofuse.deploy.policy import Policy
-from robofuse.deploy.watchdog import Blind, Status
+from robofuse.deploy.watchdog import Blind, OutOfOrder, Status
 
-__all__ = ["Blind", "Policy", "Status"]
+__all__ = ["Blind", "OutOfOrder", "Policy", "Status"]

@@ -1,5 +1,6 @@
 """A policy on a robot: readings as they arrive, actions when they are due."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ class Policy:
 
     One that remembers (`remembers`) takes every `act`, or every call, for the next control step: keep to the rate that
     it was trained at, and `reset` where an episode begins.
+
+    Usually every driver feeds from a thread of its own, and one control loop acts; all methods may be called from any
+    thread at any time. An action is of whole readings, the latest of every sensor at one moment. Processes of their own
+    hand readings to the one that has the policy.
 
     Attributes:
         name: of the policy.
@@ -46,7 +51,8 @@ class Policy:
             source: path of what `robofuse export` wrote, or its bytes.
             timeouts: key → age [s] from which on a reading is stale. By default the sensor's latency and 2.5 periods of
                 its rate: one reading may be lost, and the next be half a period late.
-            skew: how far a stamp may lie after now [s], as a reading may arrive between asking the clock and acting.
+            skew: how far a stamp may lie after now [s], as clocks differ, and a reading may arrive between asking the
+                clock and acting; `act()` without `now` asks it in the right order.
             threads: for the network; more than one gains nothing at 64×64.
 
         Raises:
@@ -109,7 +115,7 @@ class Policy:
         return self._run(live)
 
     def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:
-        """Takes in a reading; from any thread.
+        """Takes in a reading; from any thread, several for one sensor too.
 
         Args:
             key: of the sensor.
@@ -118,16 +124,19 @@ class Policy:
             stamp: when it was measured [s], on the clock of `act`; not before that of the last one.
 
         Raises:
-            ValueError: unknown key, another shape or dtype, a stamp out of order, or a sensor whose rate nobody knows
-                and that was given no timeout. The last reading stays.
+            OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it
+                and go on. It is a ValueError.
+            ValueError: unknown key, another shape or dtype, no number as a stamp, or a sensor whose rate nobody knows
+                and that was given no timeout. The last reading stays, in every case.
         """
         self._watchdog.feed(key, reading, stamp)
 
-    def act(self, now: float) -> np.ndarray:
+    def act(self, now: float | None = None) -> np.ndarray:
         """An action from the last reading of each sensor that is not stale; returns as `__call__`.
 
         Args:
-            now: the time [s] on the clock of the stamps, such as `time.monotonic()`.
+            now: the time [s] on the clock of the stamps; without it `time.monotonic()`, asked after the readings were
+                taken, so that none which arrives meanwhile seems to be of the future.
 
         Raises:
             ValueError: a stamp lies after `now`, by more than the skew.
@@ -141,9 +150,16 @@ class Policy:
             raise Blind(f"{what} ({why})")
         return self._run(live)
 
-    def status(self, now: float) -> dict[str, Status]:
+    def status(self, now: float | None = None) -> dict[str, Status]:
         """How each sensor is: whether an action would read it, its age, what is wrong. ValueError as in `act`."""
         return self._watchdog.look(now)[0]
+
+    def fork(self) -> "Policy":
+        """The same for another robot: the network is shared, nothing that was fed or remembered is."""
+        other = copy.copy(self)
+        other._watchdog = self._watchdog.fork()
+        other._recall = Recall(self.sensors, self._recall.frames, self._recall.size)
+        return other
 
     def reset(self) -> None:
         """Forgets all that was fed and seen, such as before another episode with another clock."""

@@ -1,5 +1,7 @@
 """The last reading of every sensor, and whether it may still be used."""
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,10 @@ PERIODS = 2.5  # one reading may be lost, and the next be half a period late
 
 class Blind(RuntimeError):
     """No sensor delivers, or one does not that the policy cannot do without: stop the robot."""
+
+
+class OutOfOrder(ValueError):
+    """A reading was measured before one that is there already: a driver drops it and goes on."""
 
 
 class Status(NamedTuple):
@@ -38,7 +44,8 @@ class _Fed(NamedTuple):
 class Watchdog:
     """Hides sensors whose last reading is too old or holds NaN or Inf.
 
-    Readings may be fed from other threads than the one that asks: what is stored is never changed, only replaced.
+    Readings may be fed from any threads, several for one sensor too: what is stored is never changed, only replaced by
+    what was measured later.
 
     Attributes:
         timeouts: key → seconds, None where nothing is known of the rate.
@@ -48,6 +55,7 @@ class Watchdog:
         """As in `robofuse.deploy.Policy`."""
         self._sensors = {sensor.key: sensor for sensor in sensors}
         self._fed: dict[str, _Fed] = {}
+        self._lock = threading.Lock()  # between comparing stamps and storing; nobody waits for a copy or a network
         self._skew = _number(skew, "skew", "seconds")
         if self._skew < 0.0:
             raise ValueError(f"skew must be at least 0 seconds, got {skew}")
@@ -59,35 +67,48 @@ class Watchdog:
             self.timeouts[key] = float(seconds)
 
     def feed(self, key: str, reading: Any, stamp: float) -> None:  # noqa: ANN401
-        """Takes in a copy of a reading; ValueError leaves everything as it was."""
+        """Takes in a copy of a reading; ValueError and OutOfOrder leave everything as it was."""
         known(key, list(self._sensors))
         if self.timeouts[key] is None:
             raise ValueError(
                 f"nothing is known of the rate of {key!r}, so not when it is stale; say timeouts={{{key!r}: seconds}}"
             )
-        stamp, before = _number(stamp, f"the stamp of {key!r}", "seconds"), self._fed.get(key)
-        if before is not None and stamp < before.stamp:
-            raise ValueError(
-                f"the stamp of {key!r} is {before.stamp - stamp:.3g} s older than that of the reading before; feed "
-                "them in order, or reset() to start anew with another clock"
-            )
+        stamp = _number(stamp, f"the stamp of {key!r}", "seconds")
         held = checked(self._sensors[key], reading).copy()
-        self._fed[key] = _Fed(held, stamp, finite(held))
+        fed = _Fed(held, stamp, finite(held))
+        with self._lock:
+            before = self._fed.get(key)
+            if before is None or stamp >= before.stamp:
+                self._fed[key] = fed
+                return
+        raise OutOfOrder(
+            f"the stamp of {key!r} is {before.stamp - stamp:.3g} s older than that of the reading before; feed them in "
+            "order, drop it (except OutOfOrder), or reset() to start anew with another clock"
+        )
 
-    def look(self, now: float) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
-        """How every sensor is, and the readings (1, …) of the live ones.
+    def look(self, now: float | None) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
+        """How every sensor is, and the readings (1, …) of the live ones; without `now`, at `time.monotonic()`.
 
         Raises:
             ValueError: a reading is stamped later than `now` and the skew.
         """
-        now, fed, states = _number(now, "now", "seconds"), dict(self._fed), {}
+        with self._lock:
+            fed = dict(self._fed)
+        # asked after the readings were taken: if this thread were held up before, newer ones would be of the future
+        now, states = time.monotonic() if now is None else _number(now, "now", "seconds"), {}
         for key, timeout in self.timeouts.items():
             states[key] = self._status(key, fed.get(key), timeout, now)
         return states, {key: fed[key].reading for key, state in states.items() if state.live}
 
+    def fork(self) -> "Watchdog":
+        """One of the same sensors and timeouts, which was fed nothing."""
+        known_timeouts = {key: seconds for key, seconds in self.timeouts.items() if seconds is not None}
+        return Watchdog(list(self._sensors.values()), known_timeouts, self._skew)
+
     def reset(self) -> None:
         """Forgets all readings and stamps."""
-        self._fed = {}
+        with self._lock:
+            self._fed = {}
 
     def _status(self, key: str, fed: _Fed | None, timeout: float | None, now: float) -> Status:
         if fed is None or timeout is None:

@@ -1,7 +1,7 @@
 """Somebody else's Dict observations: which of their keys are sensors, and what `available` stands for there."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -33,6 +33,41 @@ class Sensed(NamedTuple):
         masks = np.ones((len(drawn), len(self.keys)), np.int8)
         masks[:, [self.keys.index(key) for key in self.hideable]] = drawn.numpy()
         return masks
+
+    def check(self, observation: Any, batched: bool = False) -> None:  # noqa: ANN401
+        """Whether an observation is what its space says; environments need not keep their word.
+
+        Args:
+            observation: of one environment, or of N of them.
+            batched: there are N.
+
+        Raises:
+            ValueError: no Dict; a key is missing, or is no array of numbers, or has another shape; or, of one
+                environment, floats come where the space has integers.
+        """
+        if not isinstance(observation, Mapping):
+            raise ValueError(f"the observation is a {type(observation).__name__}, but its space a Dict; give a dict")
+        for key in self.keys:
+            if key not in observation:
+                raise ValueError(
+                    f"{key!r} is missing from the observation, which has {', '.join(observation)}; the environment "
+                    "must give every key of its space in every step: of a dead sensor zeros, and 0 under `available`"
+                )
+            part = self.space[key]
+            x, shape = np.asarray(observation[key]), tuple(part.shape or ())
+            if x.dtype.kind not in "biuf":
+                raise ValueError(f"{key!r} must be {part.dtype} of shape {shape}, got {observation[key]!r:.60}")
+            if x.shape[batched:] != shape:
+                raise ValueError(
+                    f"{key!r} has shape {x.shape[batched:]}, but its space says {shape}; let the environment give what "
+                    "its space says (gymnasium.wrappers.TransformObservation changes both)"
+                )
+            # of N environments VecNormalize gives floats, and says so only of images
+            if not batched and x.dtype.kind == "f" and isinstance(part, gym.spaces.Box) and part.dtype.kind in "iu":
+                raise ValueError(
+                    f"{key!r} came as {x.dtype}, but its space says {part.dtype}, and fractions would be cut off; for "
+                    f"an image in [0, 1] give (255 * x).round().astype(numpy.{part.dtype}), else a space of floats"
+                )
 
 
 def sensed(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> Sensed:

@@ -77,6 +77,7 @@ class SensorDropout(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCon
             self.env.get_wrapper_attr("set_progress")(progress)
 
     def _hide(self, observation: Observation) -> Observation:
+        self._sensed.check(observation)
         return hide_row(observation, self._sensed.masks(self._masker.available)[0], self._sensed.keys, self._fill)
 
 

@@ -96,6 +96,7 @@ class VecSensorDropout(VecEnvWrapper):
         self._episode[rows] += self.num_envs
 
     def _hide(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+        self._sensed.check(observation, batched=True)
         assert isinstance(observation, dict)
         return hide_arrays(observation, self._sensed.masks(self._masker.available), self._sensed.keys, self._fill)
 

@@ -54,7 +54,7 @@ class Evaluate:
     def name(self) -> str:
         """A short name of the policy: its own, or the last two parts of its path."""
         path = Path(self.policy)
-        stem = path.stem if path.suffix in (".zip", ".pt", ".safetensors") else path.name
+        stem = path.stem if path.suffix in (".zip", ".pt", ".safetensors", ".onnx") else path.name
         return f"{path.parent.name}-{stem}" if path.is_file() and path.parent.name else stem
 
     @property

@@ -38,11 +38,18 @@ class Breaker:
     ) -> None:
         """Arguments as of the wrappers."""
         self.sensed = sensed(space, None, "keep")
-        found = _sensors(self.sensed.space, self.sensed.keys, kinds or {})
+        found, left_out = _sensors(self.sensed.space, self.sensed.keys, kinds or {})
         known = {sensor.key: sensor for sensor in sensors or ()}
         # a wrapper in between may have left keys out, or moved the channels
         sensors = tuple(replace(known.get(one.key, one), shape=one.shape, dtype=one.dtype) for one in found)
-        plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
+        try:
+            plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
+        except ValueError as error:
+            for key, why in left_out.items():
+                if f"unknown sensor {key!r}" in str(error):  # there is such a key: say why it cannot break
+                    names = ", ".join(sensor.key for sensor in sensors)
+                    raise ValueError(f"{why}; sensors that can break: {names}") from None
+            raise
         self.injector = Injector(plan, sensors, num, seed, dt or _DT)
         plans = plan.plans if isinstance(plan, Mix) else (plan,)
         self.struck = frozenset(strike.sensor for each in plans for strike in each if strike.fault.severity)
@@ -65,20 +72,25 @@ class Breaker:
         return {**observation, **{key: broken[key].numpy() for key in self.struck}}, told
 
 
-def _sensors(space: gym.spaces.Dict, keys: tuple[str, ...], kinds: Mapping[str, Kind]) -> tuple[Sensor, ...]:
-    """The sensors that can break: numbers of a kind that can be told."""
+def _sensors(
+    space: gym.spaces.Dict, keys: tuple[str, ...], kinds: Mapping[str, Kind]
+) -> tuple[tuple[Sensor, ...], dict[str, str]]:
+    """The sensors that can break, numbers of a kind that can be told; and key → why, of those that cannot."""
     unknown = [key for key in kinds if key not in keys]
     if unknown:
         raise ValueError(f"kinds names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
     found: list[Sensor] = []
+    left_out: dict[str, str] = {}
     for key in keys:
         part = space[key]
         if not isinstance(part, gym.spaces.Box) or not part.shape or (len(part.shape) < 3 and part.dtype.kind != "f"):
+            left_out[key] = f"no fault is known for {key!r}, {part}; faults break vectors of floats, and images"
             continue
         try:
             (sensor,) = infer_sensors(gym.spaces.Dict({key: part}), {key: kinds[key]} if key in kinds else None)
             found.append(sensor)
-        except ValueError:
+        except ValueError as error:
             if key in kinds:
                 raise
-    return tuple(found)
+            left_out[key] = str(error)
+    return tuple(found), left_out

@@ -76,6 +76,7 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
         return self._break(observation), reward, terminated, truncated, info
 
     def _break(self, observation: Observation) -> Observation:
+        self._breaker.sensed.check(observation)
         broken, told = self._breaker.apply({key: np.asarray(x)[None] for key, x in observation.items()})
         row = {key: broken[key][0] if key in self._breaker.struck else x for key, x in observation.items()}
         return hide_row(row, told[0], self._breaker.sensed.keys)

@@ -72,6 +72,7 @@ class VecSensorFaults(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """See `VecEnv.step_wait`."""
         observation, rewards, dones, infos = self.venv.step_wait()
+        self._breaker.sensed.check(observation, batched=True)
         assert isinstance(observation, dict)
         self._breaker.injector.step()
         ended = np.flatnonzero(dones)
@@ -106,6 +107,7 @@ class VecSensorFaults(VecEnvWrapper):
         self._episode[rows] += self.num_envs
 
     def _break(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+        self._breaker.sensed.check(observation, batched=True)
         assert isinstance(observation, dict)
         broken, told = self._breaker.apply(observation)
         return hide_arrays(broken, told, self._breaker.sensed.keys)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 FORMAT = 1  # raised when older readers could not make sense of a new file
 _JSON, _DIGEST = "robofuse", "sha256"
+_EXPORTED = b"robofuse"  # the producer, which the first bytes of an exported policy name
 
 
 class UnreadableHere(ValueError):
@@ -118,5 +119,10 @@ def _what_else(head: bytes, cause: str) -> str:
         return (
             "is a pickle or a zip of pickles (torch.save, Stable-Baselines3), whatever its name; loading one can run "
             "code hidden in it, so it was not opened. Policy files are .safetensors"
+        )
+    if _EXPORTED in head:
+        return (
+            "is an exported policy: `robofuse evaluate` and `replay` take it, robofuse.deploy.Policy runs it; here the "
+            ".safetensors that it was made of is wanted"
         )
     return f"is no policy file ({cause})"

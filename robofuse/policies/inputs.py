@@ -80,7 +80,7 @@ class Readings:
         """Readings of live rows as encoders expect them: images of bytes as bytes, or as floats in [0, 1].
 
         Raises:
-            ValueError: an image of floats is beyond its range.
+            ValueError: an image of floats is beyond its range, or was divided twice.
         """
         if key not in self._images or not x.is_floating_point():
             return x
@@ -94,6 +94,13 @@ class Readings:
                 raise ValueError(
                     f"{key!r} holds {highest:g}, but as floats it lies in [0, {limit:g}]; keep bytes as uint8 in "
                     "Box(0, 255), or divide them by 255 in the environment and say Box(0, 1)"
+                )
+            bytes_ = x.detach() * 255.0
+            twice = self._images[key].dtype == "uint8" and 0.0 < highest < 1.01 / 255.0
+            if twice and bool(((bytes_ - bytes_.round()).abs() > 1e-3).any()):
+                raise ValueError(
+                    f"{key!r} holds fractions of at most {255.0 * highest:.3g} where its space says bytes to 255: it "
+                    "came as floats in [0, 1]; give (255 * x).round().astype(numpy.uint8), or say Box(0, 1) of floats"
                 )
             if highest > 0.0:
                 del self._ranges[key]

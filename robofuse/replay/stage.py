@@ -115,5 +115,5 @@ def open_policy(
 def title(name: str) -> str:
     """What to call a policy: its file or folder, and for the `best` and `latest` of a training its folder, too."""
     path = Path(name)
-    stem = path.stem if path.suffix == ".safetensors" else path.name
+    stem = path.stem if path.suffix in (".safetensors", ".onnx") else path.name
     return f"{path.absolute().parent.name}-{stem}" if stem in ("best", "latest") else stem

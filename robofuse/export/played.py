@@ -1,0 +1,111 @@
+"""An exported policy in simulated worlds, so that what runs on the robot is what was evaluated."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.checks import whole
+from robofuse.deploy import Policy as Deployed
+from robofuse.deploy.readings import finite, told
+from robofuse.policies import Policy
+from robofuse.sensors import AVAILABLE
+from robofuse.tensors import integers
+
+
+class Played(Policy):
+    """What `robofuse export` wrote, with the interface of the policies that `robofuse.policies.load` gives.
+
+    It has no `network`: onnxruntime runs it, on the CPU, and one row after another, as files are of a batch of one.
+
+    Attributes:
+        deployed: what a robot would run.
+        digest: SHA-256 of the file.
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto") -> None:
+        """Reads a file.
+
+        Args:
+            path: of what `robofuse export` wrote.
+            device: auto or cpu.
+
+        Raises:
+            ValueError: no such file, it is cut off or damaged, or a device that it does not run on.
+            RuntimeError: onnxruntime is not installed or too old.
+        """
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"{path} is an exported policy, which runs on the CPU: device auto or cpu, not {device!r}")
+        self.deployed = Deployed(path)
+        self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self.name, self.sensors = self.deployed.name, self.deployed.sensors
+        self.world, self.card = self.deployed.world, self.deployed.card
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it did and saw before counts; such a policy acts in `lanes`."""
+        return self.deployed.remembers
+
+    def lanes(self, num: int) -> "PlayedLanes":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The policy at work in N environments side by side, step by step; with or without a memory."""
+        return PlayedLanes(self, num)
+
+    def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
+        """Actions for N observations; NaN where a sensor that is said to be live holds NaN or Inf, as with torch.
+
+        Args:
+            observation: key → (N, …) tensors or arrays, such as `World` gives.
+            deterministic: must be True: files hold the most likely action alone.
+
+        Returns:
+            (N, A) within the bounds of the action space, on the device that the observation came from.
+
+        Raises:
+            ValueError: a sensor is missing, has another shape or type, or is one that the policy cannot do without; or
+                an action that is not deterministic was asked for; or the policy remembers.
+        """
+        if not deterministic:
+            raise ValueError(f"the exported policy {self.name!r} has no distribution; use the file it was made of")
+        if self.remembers:
+            raise ValueError(f"policy {self.name!r} remembers what it saw; act step by step with policy.lanes(N)")
+        return self._by_row([self.deployed] * len(next(iter(observation.values()))), observation)
+
+    def _by_row(self, robots: Sequence[Deployed], observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
+        """Actions, row by row, each of one of the robots."""
+        wanted = {key: x for key, x in observation.items() if key in (*self.keys, AVAILABLE)}
+        if not wanted:
+            raise ValueError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
+        first = next(iter(wanted.values()))
+        plain = {key: x.cpu().numpy() if isinstance(x, Tensor) else x for key, x in wanted.items()}
+        rows = [self._one(robot, {key: x[row] for key, x in plain.items()}) for row, robot in enumerate(robots)]
+        return torch.from_numpy(np.stack(rows)).to(first.device if isinstance(first, Tensor) else "cpu")
+
+    def _one(self, robot: Deployed, observation: dict[str, np.ndarray]) -> np.ndarray:
+        live = [key for key, flag in zip(self.keys, told(observation, self.keys), strict=True) if flag]
+        if all(finite(observation[key]) for key in live if key in observation):
+            return robot(observation)
+        return np.full(np.shape(self.deployed.action["low"]), np.nan, np.float32)  # the robot's watchdog would hide it
+
+
+class PlayedLanes:
+    """As `robofuse.policies.lanes.Lanes`, of an exported policy: as many robots with a memory of their own."""
+
+    def __init__(self, policy: Played, num: int) -> None:
+        """Episodes begin in all of them."""
+        self.policy, self.num = policy, whole(num, "num", 1)
+        self._robots = [policy.deployed.fork() for _ in range(num)]
+
+    def start(self, rows: Tensor | Sequence[int] | None = None) -> None:
+        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
+        for row in range(self.num) if rows is None else integers(rows, "rows", self.num).tolist():
+            self._robots[row].reset()
+
+    def act(self, observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
+        """Actions of all environments for the next control step; ValueError as of `Played.act`."""
+        given = len(next(iter(observation.values())))
+        if given != self.num:
+            raise ValueError(f"{self.num} lanes, got {given} observations")
+        return self.policy._by_row(self._robots, observation)
