@@ -14,8 +14,8 @@ from robofuse.envs import Noise, Timing, World
 from robofuse.envs.registration import RENDERERS
 from robofuse.sensors import Sensor
 
-# what a training chooses for itself, and says nothing about what the world delivers
-_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads", "frames")
+# what a training chooses for itself, and says nothing about what the policy sees
+_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
 
 
 class Policy(Protocol):

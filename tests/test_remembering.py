@@ -17,7 +17,7 @@ from robofuse.export.make import TOLERANCE, exported
 from robofuse.export.played import Played
 from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
-from robofuse.policies.files import save
+from robofuse.policies.files import pack, save, write
 from robofuse.policies.recurrent import Recurrent
 from robofuse.train import Train, run_train
 
@@ -32,7 +32,8 @@ def learner(memory=0, frames=0, num=16, seed=0, **options):
     venv = DummyVecEnv([lambda: OneLook(Looks())] * num)
     venv = VecSensorStack(venv, frames) if frames else venv
     kinds = {"image": "depth"}
-    policy = {"features_extractor_kwargs": {"kinds": kinds, "token_dim": 16}, "net_arch": (32,), "memory": memory}
+    policy = {"features_extractor_kwargs": {"kinds": kinds, "token_dim": 16}, "net_arch": (32,), "memory": memory,
+              "frames": frames}
     return FusionPPO(
         env=venv, n_steps=12, batch_size=96, policy_kwargs=policy, seed=seed, device="cpu", **options
     )
@@ -87,12 +88,23 @@ def test_other_algorithms_are_told_that_they_cannot_train_it():
         model.learn(10)
 
 
+def test_frames_without_a_stack_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"VecSensorStack\(env, 2\); they hold image"):
+        FusionPPO(env=DummyVecEnv([Looks]), device="cpu", policy_kwargs={
+            "frames": 2, "features_extractor_kwargs": {"kinds": {"image": "depth"}}})
+    model = learner(frames=2, num=8)
+    tensors, meta = pack(model.policy)
+    write(tmp_path / "odd.safetensors", tensors, {**meta, "frames": 3, "world": {}, "card": {}})
+    with pytest.raises(ValueError, match="odd.safetensors does not describe a policy.*VecSensorStack"):
+        load(tmp_path / "odd.safetensors")
+
+
 @pytest.fixture(scope="module", params=[{"memory": 8}, {"frames": 2}, {"memory": 8, "frames": 3}], ids=str)
 def policy(request, tmp_path_factory):
     """Untrained, written and read again."""
     model = learner(**request.param, num=8)
     path = tmp_path_factory.mktemp("policy") / "it.safetensors"
-    save(model.policy, path, {"frames": request.param.get("frames", 0)})
+    save(model.policy, path)
     found = load(path, device="cpu")
     assert found.remembers and found.network.memory == request.param.get("memory", 0)
     return found
@@ -190,8 +202,7 @@ def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
     assert run_train(TINY.but(memory=memory, out=tmp_path, steps=320)) == 0
     policy, results = load(tmp_path / "final.safetensors"), []
     for num in (1, 5):
-        options = {key: x for key, x in policy.world.items() if key != "frames"}
-        world = World(num_worlds=num, auto_reset=False, seed=3, **options)
+        world = World(num_worlds=num, auto_reset=False, seed=3, **policy.world)
         jobs = schedule(standard(policy.keys)[:2], range(3))
         results.append([(r.condition, r.episode, r.success, r.steps) for r in rollout(policy, world, jobs)])
         world.close()
@@ -212,7 +223,7 @@ def test_only_a_memory_helps_where_one_look_must_do():
     for name, options in ways.items():
         model = learner(**options, num=32, learning_rate=3e-3, ent_coef=0.0, gamma=0.5)
         model.learn(60_000)
-        lanes = Policy(model.policy, name, {"frames": options.get("frames", 0)}).lanes(32)
+        lanes = Policy(model.policy, name).lanes(32)
         venv, cost = DummyVecEnv([lambda: OneLook(Looks())] * 32), 0.0
         venv.seed(1000)
         observation = venv.reset()

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from torch import Tensor, nn
 
 from robofuse.checks import whole
+from robofuse.memory.spaces import single_sensors, stacked_sensors
 from robofuse.policies.auxiliary import TruthHeads
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.recurrent import MEMORY, Recurrent
@@ -59,21 +60,24 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         visible: Sequence[int] | None = None,
         memory: int = 0,
+        frames: int = 0,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's, but `net_arch` is a list of hidden widths, the same for actor and critic.
 
         `visible` are the entries of `privileged` that sensors can tell, for the auxiliary loss; by default all.
-        `memory` is the width of the recurrent unit, 0 for none; only `FusionPPO` trains one.
+        `memory` is the width of the recurrent unit, 0 for none; only `FusionPPO` trains one. `frames` says that
+        observations come through a `VecSensorStack` of so many, so that policy files tell; it changes nothing here.
 
         Raises:
-            ValueError: infinite action bounds, use_sde, or dropout inside the extractor.
+            ValueError: infinite action bounds, use_sde, dropout inside the extractor, or `frames` without a stack.
         """
         if isinstance(action_space, gym.spaces.Box) and not action_space.is_bounded():
             raise ValueError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
         if kwargs.get("use_sde"):
             raise ValueError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
         self._visible, self.memory = None if visible is None else list(visible), whole(memory, "memory", 0)
+        self.frames = whole(frames, "frames", 0)
         super().__init__(
             observation_space,
             action_space,
@@ -87,6 +91,14 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             **kwargs,
         )
         self._squash_output = isinstance(action_space, gym.spaces.Box)
+        sensors = self.features_extractor.sensors
+        if self.frames and tuple(s.shape for s in stacked_sensors(single_sensors(sensors, frames), frames)) != tuple(
+            s.shape for s in sensors
+        ):
+            raise ValueError(
+                f"frames={frames} says that observations come through VecSensorStack(env, {frames}); they hold "
+                f"{', '.join(f'{s.key} {s.shape}' for s in sensors)}"
+            )
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         features, space = self.features_dim + self.memory, self.observation_space

@@ -47,6 +47,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
         "net_arch": list(policy.net_arch),  # pyright: ignore[reportArgumentType]
         "activation": policy.activation_fn.__name__,
         "memory": policy.memory,
+        "frames": policy.frames,
         "visible": None if strip_critic or not policy.truth_dim else list(policy.visible),
     }
 
@@ -122,6 +123,7 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
         features_extractor_kwargs={"sensors": sensors, **options},
         visible=meta["visible"],
         memory=int(meta.get("memory", 0)),
+        frames=int(meta.get("frames", 0)),
         ortho_init=False,
     )
 

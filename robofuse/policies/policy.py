@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.checks import whole
 from robofuse.memory.spaces import single_sensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.lanes import Lanes
@@ -40,7 +39,7 @@ class Policy:
         network.set_training_mode(False)
         self.network, self.name = network, name
         self.world, self.card = dict(world or {}), dict(card or {})
-        self.frames = whole((world or {}).get("frames", 0), f"frames of policy {name!r}", 0)
+        self.frames = network.frames
         inner = network.features_extractor.sensors
         self.sensors: tuple[Sensor, ...] = single_sensors(inner, self.frames) if self.frames else inner
 

@@ -56,7 +56,7 @@ def world_options(config: Train) -> dict[str, Any]:
         "image_size": scenes.image_size,
         "renderer": scenes.renderer,
         "force_window": scenes.force_window,
-    } | ({"frames": config.network.frames} if config.network.memory == "stack" else {})
+    }
 
 
 def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
@@ -86,9 +86,7 @@ def make_validation_world(config: Train, episodes: int) -> World:
 
 
 def _world(config: Train) -> dict[str, Any]:
-    options = world_options(config) | {"cameras": config.scenes.cameras}
-    options.pop("frames", None)  # a matter of who reads them
-    return options
+    return world_options(config) | {"cameras": config.scenes.cameras}
 
 
 def try_out(config: Train) -> None:
@@ -150,6 +148,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> 
             },
             "visible": env.world.task.visible(),
             "memory": network.memory_size if network.memory == "recurrent" else 0,
+            "frames": network.frames if network.memory == "stack" else 0,
         },
     )
 

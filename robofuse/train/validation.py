@@ -11,7 +11,7 @@ from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.rollout import rollout, schedule
 from robofuse.evaluate.traces import Result
 from robofuse.policies import FusionActorCriticPolicy, Policy
-from robofuse.train.build import make_validation_world, world_options
+from robofuse.train.build import make_validation_world
 from robofuse.train.options import Train
 
 
@@ -56,7 +56,7 @@ class Validator:
         try:
             with torch.random.fork_rng(devices=devices):
                 jobs = schedule(self.conditions, range(self.episodes))
-                rollout(Policy(policy, "validation", world_options(self._config)), world, jobs, count)
+                rollout(Policy(policy, "validation"), world, jobs, count)
         finally:
             policy.set_training_mode(training)
             self.seconds = time.perf_counter() - began
