@@ -90,8 +90,8 @@ def test_other_algorithms_are_told_that_they_cannot_train_it():
 
 def test_frames_without_a_stack_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"VecSensorStack\(env, 2\); they hold image"):
-        FusionPPO(env=DummyVecEnv([Looks]), device="cpu", policy_kwargs={
-            "frames": 2, "features_extractor_kwargs": {"kinds": {"image": "depth"}}})
+        kinds = {"features_extractor_kwargs": {"kinds": {"image": "depth"}}}
+        FusionPPO(env=DummyVecEnv([Looks]), batch_size=25, policy_kwargs={"frames": 2, **kinds}, device="cpu")
     model = learner(frames=2, num=8)
     tensors, meta = pack(model.policy)
     write(tmp_path / "odd.safetensors", tensors, {**meta, "frames": 3, "world": {}, "card": {}})
