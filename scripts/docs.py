@@ -30,6 +30,7 @@ OUT = Path(__file__).resolve().parents[1] / "build" / "docs"
 # Pages beside those of the packages: what plans and options name. The first declares what is public; of the others
 # it is the classes.
 MODULES = (
+    "robofuse.guessing",
     "robofuse.sensors",
     *(f"robofuse.faults.{name}" for name in ("common", "rgb", "depth", "proprio", "force", "mount")),
     *(f"robofuse.policies.{name}" for name in ("encoders", "fusion")),

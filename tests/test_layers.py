@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "deploy", "lazy", "own", "sensors", "stats", "streams", "tables", "tensors"},
+    {"checks", "deploy", "guessing", "lazy", "own", "sensors", "stats", "streams", "tables", "tensors"},
     {"dropout", "faults", "memory"},
     {"envs", "policies"},
     {

@@ -10,12 +10,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subsets, VecSensorDropout
 from robofuse.envs import SB3VecEnv
+from robofuse.guessing import infer_sensors
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, FusionPPO
 from robofuse.policies.encoders import millimetres, saturated, slopes
 from robofuse.policies.losses import losses
 from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.policies.running import RunningNorm
-from robofuse.sensors import Sensor, infer_sensors, observation_space
+from robofuse.sensors import Sensor, observation_space
 
 SENSORS = (
     Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),

@@ -12,7 +12,8 @@ from robofuse.dropout.spaces import sensed
 from robofuse.faults.injector import Injector
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
-from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors
+from robofuse.guessing import infer_sensors
+from robofuse.sensors import AVAILABLE, Kind, Sensor
 
 _DT = 0.05  # seconds, of robofuse's own environments
 

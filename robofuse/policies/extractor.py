@@ -9,11 +9,12 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from robofuse.dropout import hide
+from robofuse.guessing import infer_sensors
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
 from robofuse.policies.inputs import Readings, columns, droppable, for_rollouts
 from robofuse.policies.trial import check_encoders, make_encoder, make_fusion
-from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
+from robofuse.sensors import AVAILABLE, Kind, Sensor, order
 from robofuse.tensors import take
 
 HiddenAs = Literal["token", "zeros"]
