@@ -1,6 +1,8 @@
 """Policies that remember: a recurrent unit or stacks, in training, at work, in files, in the simulator, on robots."""
 
+import gymnasium as gym
 import numpy as np
+import onnx
 import pytest
 import torch
 from helpers import BLIND
@@ -9,6 +11,10 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from robofuse import cli
+from robofuse.deploy import Blind
+from robofuse.deploy import Policy as Deployed
+from robofuse.deploy.model import seal
+from robofuse.dropout import VecSensorDropout
 from robofuse.envs import World
 from robofuse.evaluate.conditions import standard
 from robofuse.evaluate.rollout import rollout, schedule
@@ -19,6 +25,7 @@ from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
 from robofuse.policies.files import pack, save, write
 from robofuse.policies.recurrent import Recurrent
+from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, run_train
 
 TINY = Train("Reach").but(
@@ -180,9 +187,84 @@ def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
     pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
     assert all(torch.equal(x, y) for x, y in pairs)
     file = str(tmp_path / "whole" / "final.safetensors")
+    demos = ["record", file, "--episodes", "1", "--keep", "all", "--out", str(tmp_path / "demos")]
+    assert cli.main(demos) == 0
     arguments = ["evaluate", file, "--episodes", "2", "--worlds", "4", "--out", str(tmp_path / "found")]
     assert cli.main(arguments) == 0
     assert "all" in capsys.readouterr().out
+
+
+def test_a_buffer_that_is_written_again_does_not_change_what_is_remembered(policy):
+    one, other = (exported(policy).deployed for _ in range(2))
+    buffer = {key: x[0] for key, x in looks(1, (), 0).items()}
+    for step in range(3):
+        fresh = {key: x[0].copy() for key, x in looks(1, (), step).items()}
+        for key, x in fresh.items():
+            buffer[key][...] = x
+        assert np.array_equal(one(buffer), other(fresh))
+
+
+def test_time_goes_on_for_what_it_remembers_while_it_is_blind(policy):
+    deployed = Deployed(exported(policy).data, timeouts={"image": 0.5, "state": 0.5})
+    lanes, seen = policy.lanes(1), looks(1, (), 0)
+    for key in ("image", "state"):
+        deployed.feed(key, seen[key][0], 0.0)
+    np.testing.assert_allclose(deployed.act(0.0), lanes.act(seen)[0].numpy(), atol=TOLERANCE)
+    for step in range(1, 4):
+        with pytest.raises(Blind):
+            deployed.act(float(step))
+        lanes.act(looks(1, ("image", "state"), 1))
+    deployed.feed("state", looks(1, (), 5)["state"][0], 4.0)
+    again = lanes.act(looks(1, ("image",), 5))[0].numpy()
+    np.testing.assert_allclose(deployed.act(4.0), again, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("said", ["[]", '{"frames": 7}', '{"size": 3}', '{"frames": -1}', '{"frames": 1e400}', "{}"])
+def test_a_memory_that_is_not_the_graphs_is_refused(policy, said):
+    model = onnx.load_from_string(exported(policy).data)
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, found | {"robofuse.memory": said, "robofuse.sha256": "0" * 64})
+    with pytest.raises(ValueError, match="does not describe a policy"):
+        Deployed(seal(model.SerializeToString()))
+
+
+def test_stacks_of_images_with_channels_first(tmp_path):
+    class First(Looks):
+        observation_space = gym.spaces.Dict(
+            image=gym.spaces.Box(0, 255, (3, 24, 24), np.uint8), state=Looks.observation_space["state"]
+        )
+
+        def _see(self):
+            return self.observation_space.sample()
+
+    venv = VecSensorStack(DummyVecEnv([First] * 2), 2)
+    model = FusionPPO(env=venv, n_steps=12, batch_size=24, policy_kwargs={"frames": 2}, device="cpu")
+    policy = Policy(model.policy, "first")
+    assert policy.sensors[0].shape == (3, 24, 24)
+    observation = {key: x[None] for key, x in First().observation_space.sample().items()}
+    assert policy.lanes(1).act(observation).shape == (1, 1)
+    assert exported(policy).difference <= TOLERANCE
+
+
+def test_a_stack_without_frames_is_exported_as_its_readings_are():
+    venv = VecSensorStack(VecSensorDropout(DummyVecEnv([Looks] * 8), 0.3), 2)
+    kinds = {"features_extractor_kwargs": {"kinds": {"image": "depth"}}}
+    model = FusionPPO(env=venv, n_steps=12, batch_size=96, policy_kwargs=kinds, device="cpu")
+    made = exported(Policy(model.policy, "plain"))
+    assert made.difference <= TOLERANCE and not made.deployed.remembers
+
+
+def test_sb3_saves_the_policy_alone(policy, tmp_path):
+    policy.network.save(tmp_path / "it.pt")
+    again = FusionActorCriticPolicy.load(tmp_path / "it.pt", device="cpu")
+    assert (again.memory, again.frames) == (policy.network.memory, policy.frames)
+
+
+def test_a_teacher_must_not_remember(tmp_path):
+    options = {"sensors": ("truth",), "dropout": "none", "memory": "recurrent", "out": tmp_path}
+    assert run_train(TINY.but(**options, every=None, steps=160, validate_every=0)) == 0
+    with pytest.raises(ValueError, match="--memory none"):
+        load_teacher(str(tmp_path / "final.safetensors"), 1, "cpu")
 
 
 def test_exported_it_remembers_in_the_simulator_too(policy, tmp_path):

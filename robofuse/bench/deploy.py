@@ -111,7 +111,8 @@ def _hidden(deployed: Any) -> list[tuple[str, ...]]:  # noqa: ANN401
 
 def _act(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
     batch = {key: x[None] for key, x in (readings | {"available": flags}).items()}
-    return lambda: policy.act(batch).numpy()
+    act = policy.lanes(1).act if policy.remembers else policy.act
+    return lambda: act(batch).numpy()
 
 
 def _call(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401

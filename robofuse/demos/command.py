@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from torch import Tensor
 
 from robofuse import __version__
 from robofuse.checks import whole
@@ -19,6 +20,7 @@ from robofuse.envs.world import CONTROL_RATE
 from robofuse.evaluate.config import TRAINING_SEEDS
 from robofuse.evaluate.screen import episode_bar
 from robofuse.machine import package_versions
+from robofuse.memory.lanes import at_work
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.stage import title
 from robofuse.trained import fingerprint, gl_trouble, load_trained, make_world
@@ -133,7 +135,13 @@ def _open(config: Record) -> _Stage:
         world = make_world(trained, worlds, config.seed, auto_reset=True, privileged=True)
         by = {"name": title(config.policy), "weights": fingerprint(trained.policy)}
         about = {"by": by, "world": trained.options | _seen(world), "versions": versions}
-        return _Stage(world, trained.policy.act, by["name"] or "", about, trained.note)
+        lanes = at_work(trained.policy, worlds)
+
+        def act(observation: dict[str, Tensor]) -> Tensor:
+            lanes.start((world.elapsed == 0).nonzero()[:, 0])
+            return lanes.act(observation)
+
+        return _Stage(world, act, by["name"] or "", about, trained.note)
     note = ""
     if given.get("renderer", "auto") == "auto":
         problem = gl_trouble()

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robofuse.sensors import Sensor
+from robofuse.deploy.recall import STATE
+from robofuse.sensors import FRESHNESS, Sensor
 
 FORMAT = 2  # the newest that can be read; 2 are policies that remember, all others are written as 1
 PRODUCER = "robofuse"
@@ -78,7 +79,8 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
         sensors = tuple(_sensor(one) for one in plain["sensors"])
         remembers = json.loads(found.get(f"{PRODUCER}.{MEMORY}", "{}"))
         frames, memory = int(remembers.get("frames", 0)), int(remembers.get("size", 0))
-    except (KeyError, TypeError, ValueError) as error:
+        _check_memory({one.name: one.shape for one in session.get_inputs()}, sensors, frames, memory)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{whose} does not describe a policy ({error}); {_AGAIN}") from None
     return Model(
         plain["name"],
@@ -91,6 +93,14 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
         memory,
         session,
     )
+
+
+def _check_memory(inputs: Mapping[str, Any], sensors: Sequence[Sensor], frames: int, memory: int) -> None:
+    """ValueError unless what a file says of its memory is what its graph reads."""
+    state, fresh = (inputs[key][1] if key in inputs else 0 for key in (STATE, FRESHNESS))
+    held = 0 if not frames and FRESHNESS in [sensor.key for sensor in sensors] else fresh  # a stack of the user's own
+    if state != memory or held != frames * len(sensors) or frames < 0:
+        raise ValueError(f"it says frames {frames} and memory {memory}, which are not those of its graph")
 
 
 def _sensor(plain: Mapping[str, Any]) -> Sensor:

@@ -145,6 +145,8 @@ class Policy:
         states, live = self._watchdog.look(now)
         lacking = [key for key in self.required if key not in live]
         if lacking or not live:
+            if self.remembers:  # time goes on for what it remembers, and it takes in what little there is
+                self._run(live)
             what = f"policy {self.name!r} cannot do without {', '.join(lacking)}" if lacking else "no sensor delivers"
             why = "; ".join(f"{key}: {state.why}" for key, state in states.items() if not state.live)
             raise Blind(f"{what} ({why})")
@@ -158,13 +160,14 @@ class Policy:
         """The same for another robot: the network is shared, nothing that was fed or remembered is."""
         other = copy.copy(self)
         other._watchdog = self._watchdog.fork()
-        other._recall = Recall(self.sensors, self._recall.frames, self._recall.size)
+        other._recall = self._recall.fresh()
         return other
 
     def reset(self) -> None:
         """Forgets all that was fed and seen, such as before another episode with another clock."""
         self._watchdog.reset()
-        self._recall.reset()
+        self._recall = self._recall.fresh()  # a new one, as an action of the old episode may be under way in a thread
 
     def _run(self, live: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._recall.remember(self._session.run(None, self._recall.inputs(live)))[0]
+        recall = self._recall
+        return recall.remember(self._session.run(None, recall.inputs(live)))[0]

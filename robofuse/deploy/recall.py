@@ -26,12 +26,12 @@ class Recall:
         self._order = sorted([*keys, FRESHNESS]) if frames else keys
         # stands for what is hidden: the graph does not read it, but onnxruntime wants every input
         self._blank = {sensor.key: np.zeros((1, *sensor.shape), sensor.dtype) for sensor in sensors}
-        self.reset()
+        self._held: dict[str, list[tuple[np.ndarray, int]]] = {key: [] for key in keys}
+        self._state = np.zeros((1, size), np.float32)
 
-    def reset(self) -> None:
-        """Forgets everything: an episode begins."""
-        self._held: dict[str, list[tuple[np.ndarray, int]]] = {sensor.key: [] for sensor in self._sensors}
-        self._state = np.zeros((1, self.size), np.float32)
+    def fresh(self) -> "Recall":
+        """One that remembers nothing yet, of the same sensors."""
+        return Recall(self._sensors, self.frames, self.size)
 
     def inputs(self, live: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Inputs of the graph for an action from the live readings, key → (1, …)."""
@@ -40,7 +40,8 @@ class Recall:
         if self.frames:
             for key, held in self._held.items():
                 aged = [(reading, age + 1) for reading, age in held]
-                self._held[key] = [*aged, (live[key], 0)][-self.frames :] if key in live else aged
+                # a copy: drivers write the next frame into the same buffer
+                self._held[key] = [*aged, (live[key].copy(), 0)][-self.frames :] if key in live else aged
             found = {sensor.key: self._stacked(sensor) for sensor in self._sensors}
             found[FRESHNESS] = np.array([[x for sensor in self._sensors for x in self._fresh(sensor.key)]], np.float32)
             shown = [key == FRESHNESS or bool(self._held[key]) for key in self._order]

@@ -32,7 +32,9 @@ def export(policy: str | Path | Policy, out: str | Path | None = None) -> Path:
     """Write a policy as ONNX, for `robofuse.deploy`, or any other runtime: see `robofuse.export.graph`.
 
     The file's properties (`metadata_props`) are JSON: `robofuse.sensors` (shapes, dtypes, units, scales, rates),
-    `robofuse.action`, `robofuse.world` (cameras, renderer), `robofuse.card` (how it was trained). Actions are the
+    `robofuse.action`, `robofuse.world` (cameras, renderer), `robofuse.card` (how it was trained). If the policy has a
+    memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and `freshness` (`robofuse.memory.Stack`), or
+    it also reads `robofuse:memory`; `robofuse.deploy` takes single readings and sees to that. Actions are the
     deterministic ones, within their bounds, in float32 whatever precision the policy was trained in.
 
     Args:
@@ -63,6 +65,8 @@ def run_export(config: Export) -> int:
     table.add_row("available", "int8", str((1, len(deployed.sensors))), "1 = delivering", "")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
+    if deployed.remembers:
+        console.print("it remembers: robofuse.deploy makes the inputs of the graph of these readings")
     console.print(f"{path}, {len(made.data) / 1e6:.2f} MB: its actions differ from torch's by {made.difference:.1e}")
     return 0
 

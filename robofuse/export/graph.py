@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robofuse.deploy.recall import NEXT, STATE
 from robofuse.export.modules import Head, to_token
 from robofuse.policies import FusionActorCriticPolicy
-from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor
+from robofuse.sensors import AVAILABLE, Sensor
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
 _IR = 8  # of the same year
@@ -52,7 +52,7 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
     constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
     nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []
     for m, sensor in enumerate(sensors):
-        lives.append(_ALWAYS if sensor.key in (*required, FRESHNESS) else f"{_LIVE}/{m}")
+        lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
         if lives[-1] != _ALWAYS:
             nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
         encoder, one = to_token(extractor.encoders[sensor.key]), torch.zeros(1, *sensor.shape, device=network.device)

@@ -9,7 +9,7 @@ from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIE
 from robofuse.memory.spaces import single_sensors
 from robofuse.policies import Policy
 from robofuse.policies.packing import pack
-from robofuse.sensors import Sensor
+from robofuse.sensors import FRESHNESS, Sensor
 from robofuse.tensors import one_torch_thread
 
 TOLERANCE = 1e-4
@@ -41,7 +41,8 @@ def exported(policy: Policy) -> Exported:
 
     meta = describe(policy)
     with one_torch_thread():
-        model = build(policy.network, read_sensors(policy), meta["required"])
+        always = [*meta["required"], *([FRESHNESS] if policy.frames else [])]
+        model = build(policy.network, read_sensors(policy), always)
     model.producer_name = PRODUCER
     for name in (*PROPERTIES, *((MEMORY,) if MEMORY in meta else ())):
         model.metadata_props.add(key=f"{PRODUCER}.{name}", value=json.dumps(meta[name], allow_nan=False))

@@ -70,16 +70,24 @@ def single_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]
     return order(_one(sensor, frames) for sensor in sensors if sensor.key != FRESHNESS)
 
 
+def stacking_axis(shape: tuple[int, ...]) -> int:
+    """The axis along which readings of this shape are stacked: the last, of images (C, H, W) the first."""
+    return 0 if len(shape) == 3 and not channels_last(shape) else len(shape) - 1
+
+
 def _several(sensor: Sensor, frames: int) -> Sensor:
-    *rest, last = sensor.shape
     scale = sensor.scale * frames if isinstance(sensor.scale, tuple) else sensor.scale
-    return replace(sensor, shape=(*rest, last * frames), scale=scale)
+    return replace(sensor, shape=_stretched(sensor.shape, frames, 1), scale=scale)
 
 
 def _one(sensor: Sensor, frames: int) -> Sensor:
-    *rest, last = sensor.shape
-    scale = sensor.scale[: last // frames] if isinstance(sensor.scale, tuple) else sensor.scale
-    return replace(sensor, shape=(*rest, last // frames), scale=scale)
+    scale = sensor.scale[: len(sensor.scale) // frames] if isinstance(sensor.scale, tuple) else sensor.scale
+    return replace(sensor, shape=_stretched(sensor.shape, 1, frames), scale=scale)
+
+
+def _stretched(shape: tuple[int, ...], times: int, by: int) -> tuple[int, ...]:
+    axis = stacking_axis(shape)
+    return tuple(n * times // by if i == axis else n for i, n in enumerate(shape))
 
 
 def _repeated(key: str, space: gym.Space, frames: int) -> gym.spaces.Box:
@@ -88,8 +96,9 @@ def _repeated(key: str, space: gym.Space, frames: int) -> gym.spaces.Box:
             f"{key!r} is {space}, and only arrays (Box) can be stacked; name the others in sensors=[...], or make it "
             "a Box (gymnasium.wrappers.TransformObservation)"
         )
-    first = len(space.shape) == 3 and not channels_last(space.shape)
-    zero = np.zeros((), space.dtype)  # what has not been delivered yet
-    low, high = (np.concatenate([x] * frames, 0 if first else -1) for x in (space.low, space.high))
+    axis, zero = stacking_axis(space.shape), np.zeros((), space.dtype)  # what has not been delivered yet
+    low, high = (np.concatenate([x] * frames, axis) for x in (space.low, space.high))
+    if stacking_axis(low.shape) != axis:
+        raise ValueError(f"{frames} frames of {key!r} {space.shape} would have more channels than pixels; fewer frames")
     assert space.dtype is not None
     return gym.spaces.Box(np.minimum(low, zero), np.maximum(high, zero), dtype=space.dtype.type)

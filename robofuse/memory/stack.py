@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.sensors import AVAILABLE, FADES, FRESHNESS, channels_last
+from robofuse.memory.spaces import stacking_axis
+from robofuse.sensors import AVAILABLE, FADES, FRESHNESS
 from robofuse.tensors import put, take
 
 _NEVER = -1
@@ -106,7 +107,7 @@ class Stack:
             if bool(delivered.any()):
                 raise ValueError(f"the sensor {key!r} is missing, and `available` says that it delivers")
             return take(self._held[key], rows.to(self._held[key].device))
-        axis = _axis(tuple(x.shape[1:]))
+        axis = 1 + stacking_axis(tuple(x.shape[1:]))
         if key not in self._held:
             shape = list(x.shape)
             shape[0], shape[axis] = self.num, shape[axis] * self.frames
@@ -119,11 +120,6 @@ class Stack:
             _shift(new, before, x if len(live) == len(x) else take(x, live), axis)
             put(held, some[live], new)
         return take(held, some)
-
-
-def _axis(shape: tuple[int, ...]) -> int:
-    """The axis of a batch along which readings of this shape are stacked."""
-    return 1 if len(shape) == 3 and not channels_last(shape) else len(shape)
 
 
 def _shift(target: Tensor, before: Tensor, x: Tensor, axis: int) -> None:

@@ -105,6 +105,8 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         assert isinstance(space, gym.spaces.Dict) and isinstance(self.net_arch, list)
         truth = space.spaces.get(PRIVILEGED)
         self.truth_dim = int(np.prod(truth.shape)) if truth is not None and truth.shape is not None else 0
+        if self.memory and MEMORY in space.spaces:
+            raise ValueError(f"{MEMORY!r} is the key of what a policy remembers; give that of the observation another")
         if self.memory:
             self.recurrent = Recurrent(self.features_dim, self.memory)
         self.actor = self._mlp(features, self.net_arch)
@@ -132,6 +134,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             for module, gain in parts:
                 module.apply(lambda part, gain=gain: self.init_weights(part, gain))
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:  # of SB3's `save`
+        own = {"visible": self._visible, "memory": self.memory, "frames": self.frames}
+        return super()._get_constructor_parameters() | own
 
     def fuse(self, obs: Mapping[str, Tensor], starts: Tensor | None = None) -> Fused:
         """Observation, key → (B, …), to what actor and critic read.

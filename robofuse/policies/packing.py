@@ -122,8 +122,8 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
         activation_fn=_ACTIVATIONS[meta["activation"]],
         features_extractor_kwargs={"sensors": sensors, **options},
         visible=meta["visible"],
-        memory=int(meta.get("memory", 0)),
-        frames=int(meta.get("frames", 0)),
+        memory=meta.get("memory", 0),
+        frames=meta.get("frames", 0),
         ortho_init=False,
     )
 

@@ -14,12 +14,16 @@ class Teacher(nn.Module):
         """Takes a policy over the sensor `truth`.
 
         Raises:
-            ValueError: it reads other sensors.
+            ValueError: it reads other sensors, or remembers.
         """
         if tuple(policy.keys) != (TRUTH,):
             raise ValueError(
                 f"a teacher reads the sensor {TRUTH!r} alone, but {policy.name} reads {', '.join(policy.keys)}; train "
                 "one with: robofuse train TASK --preset teacher"
+            )
+        if policy.remembers:
+            raise ValueError(
+                f"the teacher {policy.name} remembers, and is asked row by row; train one with --memory none"
             )
         super().__init__()
         self.network, self.card = policy.network.requires_grad_(False), policy.card
