@@ -1,5 +1,9 @@
 """Policies that remember: a recurrent unit or stacks, in training, at work, in files, in the simulator, on robots."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import onnx
@@ -317,3 +321,20 @@ def test_only_a_memory_helps_where_one_look_must_do():
     print(costs)
     assert costs["none"] > 0.12
     assert max(costs[name] for name in ways if name != "none") < 0.04, costs
+
+
+def test_what_is_remembered_can_be_asked(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("remembered", Path(__file__).parents[1] / "scripts" / "remembered.py")
+    script = importlib.util.module_from_spec(spec)
+    sys.modules["remembered"] = script
+    spec.loader.exec_module(script)
+    options = {"task": "Grasp", "sensors": ("depth", "proprio"), "image_size": 20, "renderer": "warp", "steps": 160}
+    assert run_train(TINY.but(**options, memory="stack", validate_every=0, out=tmp_path)) == 0
+    policy = load(tmp_path / "final.safetensors")
+    config = script.Config((str(tmp_path / "final.safetensors"),), episodes=4, steps=(0, 3))
+    found = script.errors(policy, config)
+    assert len(found) == 2 and all(0 < place < 1000 and 0 < yaw < 2.1 for place, yaw in found)
+    script.main(config)
+    assert "place" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no heads"):
+        script.errors(load("grasp"), config)

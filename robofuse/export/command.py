@@ -33,8 +33,8 @@ def export(policy: str | Path | Policy, out: str | Path | None = None) -> Path:
 
     The file's properties (`metadata_props`) are JSON: `robofuse.sensors` (shapes, dtypes, units, scales, rates),
     `robofuse.action`, `robofuse.world` (cameras, renderer), `robofuse.card` (how it was trained). If the policy has a
-    memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and `freshness` (`robofuse.memory.Stack`), or
-    it also reads `robofuse:memory`; `robofuse.deploy` takes single readings and sees to that. Actions are the
+    memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and `freshness` (`robofuse.memory.Stack`),
+    or it also reads `robofuse:memory`; `robofuse.deploy` takes single readings and sees to that. Actions are the
     deterministic ones, within their bounds, in float32 whatever precision the policy was trained in.
 
     Args:
