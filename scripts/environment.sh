@@ -2,6 +2,7 @@
 #
 #   extras=[test] . scripts/environment.sh     sets $venv: .venv, or ROBOFUSE_VENV
 # The caller is in the repository's root and has set -euo pipefail.
+unset PYTHONPATH # what lies there would hide that something is missing here
 venv="${ROBOFUSE_VENV:-.venv}"
 extras="${extras:-}"
 
