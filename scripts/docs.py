@@ -143,6 +143,10 @@ def configure(pages: "dict[str, Module]") -> None:
 
     links |= {"link": public_link, "linkify": public_linkify}
     for page in pages.values():
+        for member in page.members.values():
+            if isinstance(member, doc.Class) and "__init__" in vars(member.obj):
+                # pdoc takes a base's for it where a generic class of Gymnasium is among the bases
+                member.members["__init__"].taken_from = member.obj.__module__, f"{member.qualname}.__init__"
         for member in members(page):
             owner, _, key = member.taken_from[1].rpartition(".")
             at = public.get(f"{member.taken_from[0]}.{owner or key}")

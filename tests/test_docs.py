@@ -77,6 +77,14 @@ def test_every_public_name_has_an_entry(pages):
 
 
 @pytest.mark.slow
+def test_classes_tell_how_they_are_made(pages):
+    found = {path.stem: text for path, text in pages.items()}
+    for name in ("dropout.SensorDropout", "dropout.VecSensorDropout", "memory.SensorStack", "envs.World"):
+        page, _, key = name.rpartition(".")
+        assert f'id="{key}.__init__"' in found[page], name
+
+
+@pytest.mark.slow
 def test_links_lead_somewhere(pages):
     anchors = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
     crossing = 0
