@@ -1,6 +1,7 @@
 """Fixtures for every test."""
 
 import functools
+import sys
 
 import pytest
 
@@ -26,3 +27,26 @@ def needs_gl():
             pytest.skip(f"the gl renderer does not work here: {_gl_problem()}")
 
     return check
+
+
+@pytest.fixture
+def nothing_stays(monkeypatch):
+    """What a test makes known, of robots, tasks, networks and faults, is forgotten after it."""
+    import gymnasium as gym
+
+    from robofuse import own
+    from robofuse.envs import ROBOTS, TASKS, registration
+    from robofuse.faults import catalogue
+    from robofuse.policies import ENCODERS, FUSIONS
+
+    tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
+    tables = (*tables, catalogue._CATALOGUE)
+    before = [dict(table) for table in tables]
+    monkeypatch.setattr(own, "_imported", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for table, old in zip(tables, before, strict=True):
+        table.clear()
+        table.update(old)
+    for name in ("own_robot", "own_task", "own_encoder", "own_fusion", "mistaken", "beside"):
+        sys.modules.pop(name, None)

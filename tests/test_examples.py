@@ -11,27 +11,15 @@ import torch
 from helpers import BLIND
 
 from robofuse import cli, own
-from robofuse.envs import ROBOTS, TASKS, World, registration
-from robofuse.policies import ENCODERS, FUSIONS, FusionExtractor, load
+from robofuse.envs import ROBOTS, World
+from robofuse.policies import FUSIONS, FusionExtractor, load
 from robofuse.sensors import Sensor, observation_space
 
 EXAMPLES = Path(__file__).parents[1] / "scripts" / "examples"
 LONGEST = {"own_robot": 59, "own_task": 59, "own_encoder": 19, "own_fusion": 19}
 
 
-@pytest.fixture(autouse=True)
-def nothing_stays(monkeypatch):
-    """What a test makes known is forgotten after it."""
-    tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
-    before = [dict(table) for table in tables]
-    monkeypatch.setattr(own, "_imported", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for table, old in zip(tables, before, strict=True):
-        table.clear()
-        table.update(old)
-    for name in (*LONGEST, "mistaken", "beside"):
-        sys.modules.pop(name, None)
+pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def _users_lines(name):

@@ -14,13 +14,9 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-import gymnasium as gym
 import pytest
 
 from robofuse import cli, own
-from robofuse.envs import ROBOTS, TASKS, registration
-from robofuse.faults import catalogue
-from robofuse.policies import ENCODERS, FUSIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -49,21 +45,10 @@ def commands(code):
 
 
 @pytest.fixture
-def alone(tmp_path, monkeypatch):
-    """A folder of its own that looks like the repository; what a page makes known is forgotten after it."""
+def alone(nothing_stays, tmp_path, monkeypatch):
+    """A folder of its own that looks like the repository."""
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
-    tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
-    tables = (*tables, catalogue._CATALOGUE)
-    before = [dict(table) for table in tables]
-    monkeypatch.setattr(own, "_imported", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for table, old in zip(tables, before, strict=True):
-        table.clear()
-        table.update(old)
-    for name in ("own_robot", "own_task", "own_encoder", "own_fusion"):
-        sys.modules.pop(name, None)
 
 
 RUN = [(page, {""}) for page in PAGES if snippets(PAGES[page])]
