@@ -21,7 +21,7 @@ except PackageNotFoundError:  # run from a checkout that was never installed
 try:
     from robofuse.envs.registration import register_all
 except ModuleNotFoundError as error:
-    if error.name != "gymnasium":
+    if error.name not in ("gymnasium", "lazy_loader"):
         raise
 else:
     register_all()

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from robofuse.errors import InputError
+
 
 def whole(value: Any, what: str, low: int, high: int | None = None) -> int:  # noqa: ANN401
     """An integer within [low, high].
@@ -21,14 +23,14 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:  # n
     good = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not good or value < low or (high is not None and value > high):
         end = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise ValueError(f"{what} must be an integer {end}, got {value!r}")
+        raise InputError(f"{what} must be an integer {end}, got {value!r}")
     return int(value)
 
 
 def at_least_zero(value: Any, what: str) -> None:  # noqa: ANN401
     """A finite number that is not negative, or ValueError."""
     if not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
-        raise ValueError(f"{what} must be a finite number of at least 0, got {value!r}")
+        raise InputError(f"{what} must be a finite number of at least 0, got {value!r}")
 
 
 def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401
@@ -44,10 +46,10 @@ def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> No
         ValueError: not a name, or something else has it.
     """
     if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
-        raise ValueError(f"a {what} needs a name of letters, digits, _ and -, got {name!r}")
+        raise InputError(f"a {what} needs a name of letters, digits, _ and -, got {name!r}")
     held = known.get(name, thing)
     if held is not thing and held != thing and _home(held) != _home(thing):
-        raise ValueError(f"the name {name!r} belongs to another {what} already; {what}s: {', '.join(known)}")
+        raise InputError(f"the name {name!r} belongs to another {what} already; {what}s: {', '.join(known)}")
 
 
 def _home(thing: Any) -> tuple[Any, ...]:  # noqa: ANN401

@@ -6,15 +6,14 @@ the others the parser gets a name and a line of help. That keeps `--help` quick.
 """
 
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
 
 from robofuse import __version__
-from robofuse.own import import_asked
+from robofuse.errors import RobofuseError
+from robofuse.plugins import import_requested
 
 Run = Callable[..., int | None]
 
@@ -168,14 +167,6 @@ def _run(arguments: Sequence[str]) -> int:
     return tyro.cli(loaded, prog=prog, description=command.summary, args=rest) or 0
 
 
-def _is_ours(error: Exception) -> bool:
-    """Returns whether a `raise` in robofuse made this error, so that its message was written for users."""
-    origin = traceback.extract_tb(error.__traceback__)[-1]
-    in_package = Path(origin.filename).resolve().is_relative_to(Path(__file__).resolve().parent)
-    # Without the second half, a bug such as int("") in our code would pass for a mistake of the user.
-    return in_package and (origin.line or "").startswith("raise ")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the `robofuse` command.
 
@@ -190,10 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"robofuse {__version__}")
         return 0
     try:
-        return _run(import_asked(arguments))
-    except (ValueError, RuntimeError) as error:
-        if not _is_ours(error):
-            raise
+        return _run(import_requested(arguments))
+    except RobofuseError as error:
         text = str(error)
         if not text.endswith("^"):  # which points at a place in the line above
             text = " ".join(text.split())

@@ -6,6 +6,7 @@ from typing import get_args
 import gymnasium as gym
 import numpy as np
 
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, order
 
 __all__ = ["infer_sensors"]
@@ -33,7 +34,7 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
             message names the key and what to do.
     """
     if not isinstance(space, gym.spaces.Dict):
-        raise ValueError(
+        raise InputError(
             f"sensors are the keys of a Dict observation, got {type(space).__name__}; make a Box the only key of one: "
             'gymnasium.wrappers.TransformObservation(env, lambda x: {"state": x}, '
             "gymnasium.spaces.Dict(state=env.observation_space))"
@@ -46,7 +47,7 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
         shape, dtype = _array(key, part)
         kind = told.pop(key, None) or _guess(key, shape, dtype)
         if kind not in get_args(Kind):
-            raise ValueError(f"kinds says {kind!r} for {key!r}; kinds: {', '.join(get_args(Kind))}")
+            raise InputError(f"kinds says {kind!r} for {key!r}; kinds: {', '.join(get_args(Kind))}")
         highest = float(np.max(part.high)) if isinstance(part, gym.spaces.Box) and part.high.size else np.inf
         scale = 1.0
         if dtype == np.uint8 or (kind == "rgb" and dtype.kind == "f"):
@@ -55,9 +56,9 @@ def infer_sensors(space: gym.Space, kinds: Mapping[str, Kind] | None = None) -> 
             scale = 1000.0
         found.append(Sensor(key, kind, shape, dtype.name, "", scale, 0.0))
     if told:
-        raise ValueError(f"kinds names {sorted(told)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
+        raise InputError(f"kinds names {sorted(told)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
     if not found:
-        raise ValueError(f"the observation has no sensors, only {', '.join(space.spaces)}")
+        raise InputError(f"the observation has no sensors, only {', '.join(space.spaces)}")
     return order(found)
 
 
@@ -82,7 +83,7 @@ def _array(key: str, space: gym.Space) -> tuple[tuple[int, ...], np.dtype]:
             "it has no fixed shape; make it a Box of fixed shape (pad it, or take figures of it) with "
             "gymnasium.wrappers.TransformObservation"
         )
-    raise ValueError(f"observation {key!r} is a {what}, and a sensor is an array of numbers: {how}")
+    raise InputError(f"observation {key!r} is a {what}, and a sensor is an array of numbers: {how}")
 
 
 def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
@@ -92,7 +93,7 @@ def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
         return "window"
     cannot = f"cannot tell what kind of sensor {key!r} {shape} {dtype} is; "
     if len(shape) > 3:
-        raise ValueError(
+        raise InputError(
             f"{cannot}an image has three axes. Stacked frames belong into its channels: stable_baselines3's "
             "VecFrameStack does so, gymnasium's FrameStackObservation puts them first"
         )
@@ -108,4 +109,4 @@ def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
             f"it has {channels} channels. Divide it into keys of their own, or say kinds={{{key!r}: 'rgb'}} to take "
             "the channels as they are, or 'depth' if each is a frame of depth"
         )
-    raise ValueError(f"{cannot}an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels, depth 1: {how}")
+    raise InputError(f"{cannot}an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels, depth 1: {how}")

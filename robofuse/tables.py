@@ -14,14 +14,14 @@ def best_processes(rows: list[dict[str, Any]], size: int, tuned: bool) -> int:
 def bench_tables(result: dict[str, Any]) -> list[Table]:
     """Tables of `robofuse bench env`: speed, ratios, memory."""
     speed = Table(title="control steps per second of all worlds together; ms per step; memory", title_justify="left")
-    columns = ("pixels", "renderer", "worlds", "physics", "+ render (floor)", "ours", "ours/floor")
+    columns = ("pixels", "renderer", "num_envs", "physics", "+ render (floor)", "ours", "ours/floor")
     for name in (*columns, "vs tuned subproc", "vs default subproc", "ms/step", "peak MiB"):
         speed.add_column(name, justify="right")
-    for row in result["worlds"]:
+    for row in result["num_envs"]:
         speed.add_row(
             f"{row['size']}²",
             row["renderer"],
-            str(row["num_worlds"]),
+            str(row["num_envs"]),
             *(f"{row[name]:,.0f}" for name in ("physics", "floor", "ours")),
             f"{row['ours'] / row['floor']:.0%}",
             *(f"{row['ours'] / row[other]:.1f} ×" if other in row else "–" for other in ("tuned", "default")),
@@ -49,8 +49,8 @@ def train_tables(result: dict[str, Any]) -> list[Table]:
     options, training = result["options"], result["training"]
     scenes, learning = options["scenes"], options["learning"]
     pace = _table(
-        f"{options['task']} with the {options['robot']}, {scenes['worlds']} worlds, {scenes['image_size']}² RGB-D from "
-        f"{scenes['renderer']}, {learning['n_steps']} steps a rollout, batch {learning['batch_size']}, "
+        f"{options['task']} with the {options['robot']}, {scenes['num_envs']} worlds, {scenes['image_size']}² RGB-D "
+        f"from {scenes['renderer']}, {learning['n_steps']} steps a rollout, batch {learning['batch_size']}, "
         f"epochs: {learning['epochs']}; {options['device']}, threads: {options['threads']}",
         ("learner, end to end", "samples/s", "weights", "ratio (turns)"),
         "FusionPPO as in `robofuse train`: all four sensors, dropout p = "

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
+
 Rows = Tensor | slice  # some worlds by number, int64 (n,), or all of them
 
 
@@ -36,7 +38,7 @@ def integers(values: Tensor | Sequence[int], what: str, stop: int) -> Tensor:
         return numbers.long()
     real = numbers.dtype == torch.bool or numbers.is_floating_point() or numbers.is_complex()
     if real or numbers.dim() != 1 or not ((numbers >= 0) & (numbers < stop)).all():
-        raise ValueError(f"{what} must be a list of integers from 0 to {stop - 1}, got {values!r}")
+        raise InputError(f"{what} must be a list of integers from 0 to {stop - 1}, got {values!r}")
     return numbers.long()
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from robofuse.envs import Noise, Timing, World
 from robofuse.envs.registration import RENDERERS
+from robofuse.errors import InputError
 from robofuse.sensors import Sensor
 
 # what a training chooses for itself, and says nothing about what the policy sees
-_OWN = ("num_worlds", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
+_OWN = ("num_envs", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
 
 
 class Policy(Protocol):
@@ -92,7 +93,7 @@ def load_trained(
     if renderer is None or renderer == trained:
         return Trained(policy, options)
     if renderer not in RENDERERS:
-        raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+        raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
     note = ""
     try:
         policy.check(policy.sensors, renderer)
@@ -118,13 +119,13 @@ def gl_trouble() -> str:
 
 
 def make_world(
-    trained: Trained, num_worlds: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
+    trained: Trained, num_envs: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
 ) -> World:
     """Worlds such as the policy was trained in.
 
     Args:
         trained: from `load_trained`.
-        num_worlds: N.
+        num_envs: N.
         seed: of the scenes.
         auto_reset: as in `World`.
         privileged: as in `World`.
@@ -135,9 +136,9 @@ def make_world(
     """
     options = _revive(trained)
     try:
-        world = World(num_worlds=num_worlds, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
+        world = World(num_envs=num_envs, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
     except TypeError as error:
-        raise ValueError(f"{_whose(trained)} is described by something that is no world: {error}") from error
+        raise InputError(f"{_whose(trained)} is described by something that is no world: {error}") from error
     try:
         trained.policy.check(world.sensors)
     except ValueError:
@@ -152,14 +153,14 @@ def _revive(trained: Trained) -> dict[str, Any]:
     known = [name for name in inspect.signature(World).parameters if name not in _OWN]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"{whose} has the option {unknown[0]!r}, which this robofuse does not know; it knows {', '.join(known)}"
         )
     if isinstance(options.get("noise"), Mapping):
         options["noise"] = _part(Noise, options["noise"], f"noise of {whose}")
     timing = options.get("timing") or {}
     if not isinstance(timing, Mapping):
-        raise ValueError(f"timing of {whose} must be given by sensor, got {timing!r}")
+        raise InputError(f"timing of {whose} must be given by sensor, got {timing!r}")
     options["timing"] = {key: _part(Timing, when, f"timing of {key} of {whose}") for key, when in timing.items()}
     return options
 
@@ -172,7 +173,7 @@ def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401
         return what(**{name: tuple(x) if isinstance(x, list) else x for name, x in given.items()})
     except TypeError:
         known = ", ".join(field.name for field in fields(what))
-        raise ValueError(f"{whose} is {dict(given)}; what robofuse knows there: {known}") from None
+        raise InputError(f"{whose} is {dict(given)}; what robofuse knows there: {known}") from None
 
 
 def _whose(trained: Trained) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from robofuse.evaluate import Evaluate, run_evaluate
 from robofuse.evaluate.compare import COMPARISON, Episodes, compare, read_successes
 from robofuse.evaluate.conditions import dead
-from robofuse.evaluate.folder import write_safely
+from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
 from robofuse.train.build import teacher_config
 from robofuse.train.command import CONFIG, recorded
@@ -23,7 +23,7 @@ from robofuse.train.command import CONFIG, recorded
 VARIANTS = {
     "dropout": {},
     "no dropout": {"dropout": "none"},  # untrained mask tokens stand for what is missing
-    "zero-filling": {"hidden_as": "zeros"},  # the same dropout, but hidden sensors read zero and nothing tells
+    "zero-filling": {"masked_as": "zeros"},  # the same dropout, but hidden sensors read zero and nothing tells
 }
 
 
@@ -55,13 +55,13 @@ class Baselines:
 def train(config: Train, folder: Path) -> None:
     """Begin or go on, to the end."""
     if (folder / CONFIG).exists():
-        before = dict(recorded(folder).flat())
-        for name, value in config.flat():
-            if name in ("robot", "steps", "seed", "teacher_steps", "teacher", "sensors", "dropout", "hidden_as"):
+        before = dict(recorded(folder).items())
+        for name, value in config.items():
+            if name in ("robot", "steps", "seed", "teacher_steps", "teacher", "sensors", "dropout", "masked_as"):
                 if before[name] != value:
                     raise ValueError(f"{folder} was trained with {name} {before[name]}, not {value}; another folder")
         config = recorded(folder)
-    status = run_train(config.but(out=folder))
+    status = run_train(config.replace(out=folder))
     if status:
         raise SystemExit(status)
 
@@ -79,26 +79,26 @@ def main(asked: Baselines) -> None:
     unknown = [name for name in asked.only if name not in VARIANTS]
     if unknown or not asked.only:
         raise SystemExit(f"error: --only takes {', '.join(VARIANTS)}; got {' '.join(unknown) or 'none'}")
-    base = Train().but(robot=asked.robot, steps=asked.steps, teacher_steps=asked.teacher_steps, seed=asked.seed)
+    base = Train().replace(robot=asked.robot, steps=asked.steps, teacher_steps=asked.teacher_steps, seed=asked.seed)
     teacher = teacher_config(base, asked.folder)
     train(teacher, Path(str(teacher.out)))
-    base = base.but(teacher=str(teacher.out))
+    base = base.replace(teacher=str(teacher.out))
     results: dict[str, Episodes] = {}
     for name in asked.only:
         run = asked.folder / name.replace(" ", "-")
-        train(base.but(**VARIANTS[name]), run)
+        train(base.replace(**VARIANTS[name]), run)
         results[name] = evaluate(run, run / "evaluation", asked.episodes, ("everything",))
     specialists: dict[str, list[bool]] = {}
     for sensors in asked.specialists:
         run, keys = asked.folder / f"specialist-{sensors}", tuple(sensors.split("+"))
-        train(base.but(sensors=keys, dropout="none"), run)
+        train(base.replace(sensors=keys, dropout="none"), run)
         won = evaluate(run, run / "evaluation", asked.episodes, ("all",))["all"]
         everything = sorted(base.scenes.sensors)
         specialists[dead(everything, set(everything) - set(keys)).name] = won
     if specialists:
         results["specialist"] = specialists
     table, text = compare(results)
-    write_safely(asked.folder / COMPARISON, text)
+    write_atomic(asked.folder / COMPARISON, text)
     console = Console(highlight=False)
     console.width = max(console.width, 40 * len(results) + 20)
     console.print(table)

@@ -44,7 +44,7 @@ def errors(policy: Policy, config: Config) -> list[tuple[float, float]]:
     network = policy.network
     if not network.truth_dim:
         raise SystemExit(f"{policy.name} has no heads, as policies that come along; give the folder of a training")
-    with closing(World(num_worlds=config.episodes, seed=config.seed, auto_reset=False, privileged=True,
+    with closing(World(num_envs=config.episodes, seed=config.seed, auto_reset=False, privileged=True,
                        **policy.world)) as world:  # fmt: skip
         visible = world.task.visible()
         names = [world.privileged_names[i] for i in visible]
@@ -55,9 +55,9 @@ def errors(policy: Policy, config: Config) -> list[tuple[float, float]]:
         world.reset()
         every = torch.arange(config.episodes)
         observation = world.restart(every, every, [plan] * config.episodes)
-        lanes, found, going = policy.lanes(config.episodes), [], torch.ones(config.episodes, dtype=torch.bool)
+        env_ids, found, going = policy.stateful(config.episodes), [], torch.ones(config.episodes, dtype=torch.bool)
         for step in range(max(config.steps) + 1):
-            fused = lanes.fuse(observation)
+            fused = env_ids.fuse(observation)
             truth = network.truth_norm(observation[PRIVILEGED].float())[:, visible]
             with torch.no_grad():
                 apart = (network.truth_heads.features(fused.features) - truth) * network.truth_norm.std[visible]

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from robofuse.demos import Record, run_record
-from robofuse.evaluate.folder import write_safely
-from robofuse.policies.container import read
+from robofuse.files import read_tensors as read
+from robofuse.files import write_atomic
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, recorded, run_train
 from robofuse.train.best import FINAL
@@ -82,7 +82,7 @@ def demonstrate(asked: WarmStarts, seed: int) -> Path:
 def train(asked: WarmStarts, seed: int, demos: str) -> Path:
     """Begin or go on, to the end."""
     folder = asked.folder / f"{'cold' if demos == 'none' else 'warm'}-{seed}"
-    config = preset(asked.preset).but(
+    config = preset(asked.preset).replace(
         task=asked.task, robot=asked.robot, sensors=asked.sensors, image_size=asked.image_size, steps=asked.steps,
         seed=seed, demos=demos, demo_epochs=asked.passes, validate_every=asked.validate_every,
         validation_episodes=asked.validation_episodes, threads=asked.threads, out=folder,
@@ -96,8 +96,8 @@ def train(asked: WarmStarts, seed: int, demos: str) -> Path:
 
 def same(before: Train, now: Train) -> Train:
     """The recorded run, if it was asked for the same."""
-    old = dict(before.flat())
-    for name, value in now.flat():
+    old = dict(before.items())
+    for name, value in now.items():
         if name not in ("out", "resume", "threads", "device", "renderer") and old[name] != value:
             raise ValueError(f"{before.resume} was trained with {name} {old[name]}, not {value}; another folder")
     return before
@@ -129,7 +129,7 @@ def main(asked: WarmStarts) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_safely(asked.folder / "warm-start.csv", text.getvalue())
+    write_atomic(asked.folder / "warm-start.csv", text.getvalue())
     table = Table("run", f"steps to {asked.threshold:.0%}", "first validation", "last", "copying [s]", "training [s]")
     for row in rows:
         table.add_row(*(str(value) for value in ({**row, "steps": row["steps"] or "never"}).values()))

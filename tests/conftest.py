@@ -34,7 +34,7 @@ def nothing_stays(monkeypatch):
     """What a test makes known, of robots, tasks, networks and faults, is forgotten after it."""
     import gymnasium as gym
 
-    from robofuse import own
+    from robofuse import plugins
     from robofuse.envs import ROBOTS, TASKS, registration
     from robofuse.faults import catalogue
     from robofuse.policies import ENCODERS, FUSIONS
@@ -42,7 +42,7 @@ def nothing_stays(monkeypatch):
     tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
     tables = (*tables, catalogue._CATALOGUE)
     before = [dict(table) for table in tables]
-    monkeypatch.setattr(own, "_imported", [])
+    monkeypatch.setattr(plugins, "_imported", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     for table, old in zip(tables, before, strict=True):

@@ -9,7 +9,7 @@ BLIND = ("proprio", "force")
 
 def rest(world: World, gripper: float = 1.0) -> torch.Tensor:
     """Actions that leave the hand where it is."""
-    action = torch.zeros(world.num_worlds, 5)
+    action = torch.zeros(world.num_envs, 5)
     action[:, 4] = gripper
     return action
 

@@ -212,6 +212,6 @@ def test_sb3_seed_and_options_are_taken_at_the_next_reset():
     env.set_options({"episode": 7})
     world = World("Reach", 2, seed=5, sensors=("proprio",), privileged=True)
     assert np.array_equal(env.reset()["privileged"], world.reset(episode=7)["privileged"].numpy())
-    assert env.get_attr("num_worlds") == [2, 2] and env.env_is_wrapped(gym.wrappers.TimeLimit) == [False, False]
+    assert env.get_attr("num_envs") == [2, 2] and env.env_is_wrapped(gym.wrappers.TimeLimit) == [False, False]
     assert env.env_method("picture", indices=[1])[0].shape == (480, 640, 3)
     env.close()

@@ -23,11 +23,11 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
     needs_gl()
     monkeypatch.delenv("MUJOCO_GL", raising=False)  # as a user without a screen would start it
     path = tmp_path / "bench.json"
-    few = {"worlds": (2,), "sizes": (16,), "renderers": ("gl",), "processes": (1,), "seconds": 0.2, "rounds": 1}
+    few = {"num_envs": (2,), "sizes": (16,), "renderers": ("gl",), "processes": (1,), "seconds": 0.2, "rounds": 1}
     config = EnvBench(task="Reach", robot="gripper", json=path, **few)
     result = bench_env(config)
     assert json.loads(path.read_text()) == json.loads(json.dumps(result))
-    (row,) = result["worlds"]
+    (row,) = result["num_envs"]
     for name in ("physics", "floor", "ours", "tuned", "default", "peak_mib", "ms_per_step"):
         assert math.isfinite(row[name]) and row[name] > 0, name
     assert row["physics"] > row["floor"]
@@ -41,7 +41,7 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
         (["--task", "Juggle"], "error: unknown task 'Juggle'; tasks: Reach, Grasp"),
         (["--robot", "octopus"], "error: unknown robot 'octopus'"),
         (["--renderers", "crayon"], "error: unknown renderer 'crayon'; renderers: warp, gl"),
-        (["--worlds", "0"], "error: worlds must be an integer of at least 1, got 0"),
+        (["--num-envs", "0"], "error: num_envs must be an integer of at least 1, got 0"),
         (["--seconds", "0"], "error: seconds must be more than 0"),
     ],
 )
@@ -107,7 +107,7 @@ def test_depth_as_bytes_is_a_picture_to_sb3():
         (["--task", "Juggle"], "error: unknown task 'Juggle'"),
         (["--image-size", "24"], "error: --image-size must be an integer of at least 36, got 24"),
         (["--turns", "0"], "error: --turns must be an integer of at least 1, got 0"),
-        (["--worlds", "3"], "error: --batch-size 400 must divide the 75 rows of a rollout"),
+        (["--num-envs", "3"], "error: --batch-size 400 must divide the 75 rows of a rollout"),
         (["--dropout", "0.3", "1"], "error: --dropout takes probabilities in [0, 1), got 1"),
         (["--json", "no/such/folder.json"], "error: --json: there is no folder"),
         (["--device", "abacus"], "error: unknown device 'abacus'"),

@@ -22,6 +22,7 @@ def test_help_names_every_command_and_loads_none():
     code = f"""
 import sys
 from robofuse import cli
+from robofuse.errors import InputError
 try:
     cli.main(["--help"])
 except SystemExit as end:
@@ -80,7 +81,7 @@ def run_instead(monkeypatch):
 
 def test_mistake_of_the_user_is_one_line(run_instead, capsys):
     def command() -> None:
-        raise ValueError(
+        raise InputError(
             """no camera "bak";
             there are front, wrist"""
         )

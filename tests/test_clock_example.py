@@ -104,7 +104,7 @@ def test_grasp_works_with_lost_frames_and_a_camera_that_dies(needs_gl):
     needs_gl()
     data = clock.exported("grasp")
     policies = [Policy(data) for _ in range(20)]
-    world = World(num_worlds=20, seed=1_000_000, auto_reset=False, **policies[0].world)
+    world = World(num_envs=20, seed=1_000_000, auto_reset=False, **policies[0].world)
     won = {name: np.mean(clock.play(world, policies, link, 0)) for name, link in clock.LINKS.items()}
     world.close()
     for name in ("all arrive at once", "30 % never arrive", "rgb dies at 0.5 s"):

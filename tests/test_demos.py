@@ -31,7 +31,7 @@ SENSORS = [
 ]
 ACTIONS = ("x", "y", "z", "yaw", "gripper")
 OPTIONS = {"privileged": ("a", "b", "c"), "robot": "arm", "task": "Lift the block"}
-SMALL = Record(task="Reach", robot="gripper", sensors=BLIND, episodes=5, worlds=3)
+SMALL = Record(task="Reach", robot="gripper", sensors=BLIND, episodes=5, num_envs=3)
 
 
 def random_episode(number, steps=6, executed=False):
@@ -360,7 +360,7 @@ def test_episodes_do_not_depend_on_the_number_of_worlds():
 
 
 def test_record_from_the_command_line(tmp_path, capsys):
-    arguments = "record --task Reach --robot gripper --sensors proprio force --worlds 2 --seed 3".split()
+    arguments = "record --task Reach --robot gripper --sensors proprio force --num-envs 2 --seed 3".split()
     assert cli.main([*arguments, "--episodes", "2", "--out", str(tmp_path / "d")]) == 0
     assert "2 of 2 episodes (0 failed)" in capsys.readouterr().out
     assert cli.main([*arguments, "--episodes", "3", "--out", str(tmp_path / "d")]) == 0
@@ -379,7 +379,7 @@ def test_record_from_the_command_line(tmp_path, capsys):
 def test_who_only_fails_is_given_up(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "_PATIENCE", 4)
     monkeypatch.setattr(command, "_TRIES", 1)
-    monkeypatch.setattr(World, "expert", lambda self: torch.zeros(self.num_worlds, 5))
+    monkeypatch.setattr(World, "expert", lambda self: torch.zeros(self.num_envs, 5))
     assert run_record(replace(SMALL, episodes=2, out=tmp_path / "d")) == 1
     assert "gave up: too few episodes succeed" in capsys.readouterr().out
     assert not (tmp_path / "d").exists()

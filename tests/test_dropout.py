@@ -35,10 +35,10 @@ from robofuse.dropout import (
     Subsets,
     VecSensorDropout,
     as_dropout,
-    hide,
+    mask_sensors,
     tell_progress,
 )
-from robofuse.dropout.hiding import hide_arrays, hide_row
+from robofuse.dropout.apply import hide_arrays, hide_row
 from robofuse.dropout.units import singles
 from robofuse.envs import SB3VecEnv, World
 from robofuse.envs.tasks import Reach
@@ -333,7 +333,7 @@ def test_hide_leaves_everything_else_untouched():
     before = {key: value.clone() for key, value in observation.items()}
     available = torch.ones(6, 4, dtype=torch.int8)
     available[1, 0] = available[4, 1] = available[[0, 5], 2] = 0
-    out = hide(observation, available, KEYS)
+    out = mask_sensors(observation, available, KEYS)
     assert torch.equal(out["available"], available) and out["available"] is not available
     for key in ("rgb", "privileged"):
         assert out[key] is observation[key]
@@ -352,13 +352,13 @@ def test_hide_leaves_everything_else_untouched():
 def test_hide_respects_what_was_missing_already():
     own, mask = torch.tensor([[1, 0], [1, 1]]), torch.tensor([[0, 1], [1, 1]], dtype=torch.int8)
     observation = {"a": torch.ones(2, 3), "b": torch.ones(2, 3), "available": own}
-    out = hide(observation, mask, ("a", "b"))
+    out = mask_sensors(observation, mask, ("a", "b"))
     assert out["available"].tolist() == [[0, 0], [1, 1]] and out["available"].dtype == torch.int8
     assert out["b"].all()  # not dropout's to fill
     with pytest.raises(ValueError, match=r"\(N, 1\)"):
-        hide(observation, mask, ("a",))
+        mask_sensors(observation, mask, ("a",))
     with pytest.raises(ValueError, match="own available|observation's available"):
-        hide(observation | {"available": own[:, :1]}, mask, ("a", "b"))
+        mask_sensors(observation | {"available": own[:, :1]}, mask, ("a", "b"))
 
 
 # --- worlds
@@ -391,7 +391,7 @@ def test_worlds_hide_sensors_and_nothing_else_changes(plan):
         for row in range(3):
             mask = masks_of(plan, int(world.episode[row]), keys=keys)[int(world.elapsed[row])]
             assert torch.equal(b["available"][row], mask)
-        expected = hide(a, b["available"], keys)
+        expected = mask_sensors(a, b["available"], keys)
         assert same(b, expected)
         hidden += int((b["available"] == 0).sum())
         action = torch.rand(3, 5, generator=actions) * 2 - 1
@@ -402,7 +402,7 @@ def test_worlds_hide_sensors_and_nothing_else_changes(plan):
             for row, index in enumerate(y.ended.tolist()):
                 mask = masks_of(plan, int(episode[index]), keys=keys)[8]
                 assert torch.equal(y.final_observation["available"][row], mask)
-            assert same(y.final_observation, hide(x.final_observation, y.final_observation["available"], keys))
+            assert same(y.final_observation, mask_sensors(x.final_observation, y.final_observation["available"], keys))
         a, b = x.observation, y.observation
     assert hidden
     plain.close()

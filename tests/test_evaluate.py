@@ -68,8 +68,8 @@ def test_an_unknown_condition_is_told_with_those_there_are(words, message):
 # the queue
 
 
-def play(num_worlds, jobs, seed=5):
-    world = World(num_worlds=num_worlds, seed=seed, auto_reset=False, **WORLD)
+def play(num_envs, jobs, seed=5):
+    world = World(num_envs=num_envs, seed=seed, auto_reset=False, **WORLD)
     fake = Fake(world)
     return rollout(fake, world, jobs), fake
 
@@ -87,10 +87,10 @@ def test_results_come_in_the_order_of_the_jobs(played):
     assert [(r.condition, r.episode) for r in results] == [(j.condition.name, j.episode) for j in JOBS]
 
 
-@pytest.mark.parametrize("num_worlds", [1, 7, 40])
-def test_results_do_not_depend_on_how_many_are_played_at_a_time(num_worlds, played):
-    jobs = JOBS if num_worlds > 1 else JOBS[:10]
-    assert play(num_worlds, jobs)[0] == played[0][: len(jobs)]
+@pytest.mark.parametrize("num_envs", [1, 7, 40])
+def test_results_do_not_depend_on_how_many_are_played_at_a_time(num_envs, played):
+    jobs = JOBS if num_envs > 1 else JOBS[:10]
+    assert play(num_envs, jobs)[0] == played[0][: len(jobs)]
 
 
 def test_a_policy_fails_where_its_sensor_is_missing(played):
@@ -104,7 +104,7 @@ def test_a_policy_fails_where_its_sensor_is_missing(played):
 
 def test_what_is_hidden_and_when(played):
     """Every moment of the trace belongs to one of the conditions, and each was seen."""
-    plans = [{strike.sensor: strike.step for strike in c.plan} for c in subsets(KEYS) + midway(KEYS, 4)]
+    plans = [{event.sensor: event.step for event in c.plan} for c in subsets(KEYS) + midway(KEYS, 4)]
     limits, seen = {tuple(plan.get(key, 1000) for key in KEYS) for plan in plans}, set()
     for _, elapsed, _, observation in played[1].trace:
         for step, live, force, proprio in zip(
@@ -137,7 +137,7 @@ def test_no_world_waits_while_there_are_jobs(played):
 
 
 def test_progress_is_told_every_result_once():
-    world = World(num_worlds=3, auto_reset=False, **WORLD)
+    world = World(num_envs=3, auto_reset=False, **WORLD)
     told = []
     results = rollout(Fake(world), world, JOBS[:5], told.append)
     assert sorted(told) == sorted(results) and len(told) == 5
@@ -145,7 +145,7 @@ def test_progress_is_told_every_result_once():
 
 
 def test_a_simulation_that_diverges_is_a_failure_and_nobody_elses_business(played):
-    world = World(num_worlds=4, seed=5, auto_reset=False, **WORLD)
+    world = World(num_envs=4, seed=5, auto_reset=False, **WORLD)
     fake = Fake(world)
 
     def spoil():
@@ -167,7 +167,7 @@ class _Still:
 
 
 def test_validation_gives_success_rates_and_is_repeatable():
-    world = World(num_worlds=6, seed=8, auto_reset=False, **WORLD)
+    world = World(num_envs=6, seed=8, auto_reset=False, **WORLD)
     rates = validate(Fake(world), world, episodes=3)
     assert rates == {"all": 1.0, "no-force": 1.0, "no-proprio": 0.0} == validate(Fake(world), world, episodes=3)
     assert validate(_Still(torch.zeros(5)), world, [Condition("all", KEYS)], 2) == {"all": 0.0}
@@ -201,7 +201,7 @@ def test_rows_by_hand():
     assert second.success == 0.5 and second.retention == pytest.approx(2 / 3)
     assert second.difference.value == -0.25 and second.difference.low < -0.25 < second.difference.high
     assert first.steps == 11.5 and first.steps_to_success == 11.0 and second.reward == 0.5
-    plain = second.plain()
+    plain = second.to_dict()
     assert plain["condition"] == "no-force" and plain["live"] == ["proprio"] and plain["dead_from"] == {"force": 0}
     assert plain["success_low"] == pytest.approx(0.150, abs=1e-3) and plain["difference"] == -0.25
 

@@ -36,7 +36,7 @@ def fake(monkeypatch):
 
 
 def ask(folder, **options):
-    return Evaluate(**{"policy": "fake", "episodes": 3, "conditions": FEW, "worlds": 4, "out": folder} | options)
+    return Evaluate(**{"policy": "fake", "episodes": 3, "conditions": FEW, "num_envs": 4, "out": folder} | options)
 
 
 def episodes(folder):
@@ -59,7 +59,7 @@ def test_the_folder_holds_everything(fake, tmp_path, capsys):
     assert found["policy"]["card"] == {"algorithm": "script"} and found["world"]["task"] == "Reach"
     assert found["machine"]["cores"] >= 1 and found["versions"]["mujoco"] and found["seconds"] > 0
     assert found["command"] == (
-        f"robofuse evaluate fake --episodes 3 --conditions all no-force no-proprio@1 --worlds 4 --out {folder}"
+        f"robofuse evaluate fake --episodes 3 --conditions all no-force no-proprio@1 --num-envs 4 --out {folder}"
     )
     all_alive, slow, late = found["conditions"]
     assert all_alive["success"] == all_alive["retention"] == 1.0 and all_alive["difference"] is None
@@ -96,7 +96,7 @@ def test_an_interruption_loses_nothing(fake, tmp_path, capsys):
 def test_what_is_complete_is_not_played_again_and_may_grow(fake, tmp_path):
     run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
     calls = fake.calls
-    assert run_evaluate(ask(tmp_path, episodes=1, conditions=("all",), worlds=2)) == 0 and fake.calls == calls
+    assert run_evaluate(ask(tmp_path, episodes=1, conditions=("all",), num_envs=2)) == 0 and fake.calls == calls
     assert run_evaluate(ask(tmp_path, episodes=2, conditions=("all", "no-force"))) == 0
     assert len(episodes(tmp_path)) == 4 and fake.calls > calls
 
@@ -120,7 +120,7 @@ def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
     "options, message",
     [
         ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
-        ({"worlds": 0}, "worlds must be an integer of at least 1"),
+        ({"num_envs": 0}, "num_envs must be an integer of at least 1"),
         ({"seed": -1}, "seed must lie in"),
         ({"conditions": ("bright",)}, "unknown condition 'bright'; groups"),
         (
@@ -196,7 +196,7 @@ def test_another_renderer_is_told_and_recorded(fake, tmp_path, capsys, monkeypat
 
 def test_the_command_line(fake, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["evaluate", "fake", "--episodes", "1", "--conditions", "all", "no-force", "--worlds", "2"]
+    words = ["evaluate", "fake", "--episodes", "1", "--conditions", "all", "no-force", "--num-envs", "2"]
     assert cli.main(words) == 0
     assert record(tmp_path / "evaluation" / "fake")["complete"]
     assert cli.main(["evaluate", "fake", "--conditions", "sunny"]) == 2
@@ -218,12 +218,12 @@ def test_a_world_such_as_the_file_describes():
         noise={"rgb": 0.0},
         timing={"rgb_low": {"delay": 1}},
         privileged=True,
-        num_worlds=9,
+        num_envs=9,
     )
     fake.keys = ("rgb_low",)
     policies_world = {key: value for key, value in fake.world.items() if key not in trained._OWN}
     world = make_world(Trained(fake, policies_world), 2, 1)
-    assert world.num_worlds == 2 and world.reset()["rgb_low"].shape == (2, 8, 10, 3) and not world.auto_reset
+    assert world.num_envs == 2 and world.reset()["rgb_low"].shape == (2, 8, 10, 3) and not world.auto_reset
     world.close()
     fake.keys = ("depth", "rgb_low")
     with pytest.raises(ValueError, match="other sensors"):
@@ -286,7 +286,7 @@ def test_the_script_is_the_command(monkeypatch, capsys):
 
 
 def test_where_gl_does_not_work_warp_draws_and_it_is_told(monkeypatch):
-    def no_gl(task, num_worlds, **_):
+    def no_gl(task, num_envs, **_):
         raise RuntimeError("no library")
 
     assert load_trained("grasp").options["renderer"] == "gl"
@@ -299,7 +299,9 @@ def test_a_policy_files_options_make_its_world(tmp_path):
     from robofuse.train import Train
     from robofuse.train.build import world_options
 
-    told = json.loads(json.dumps(world_options(Train("Reach").but(robot="gripper", image_size=20, renderer="warp"))))
+    told = json.loads(
+        json.dumps(world_options(Train("Reach").replace(robot="gripper", image_size=20, renderer="warp")))
+    )
     world = World(**told)
     assert [vars(camera) for camera in world.cameras] == [vars(camera) for camera in resolve(("scene",), 20)]
     world.close()

@@ -22,7 +22,7 @@ from robofuse.trained import make_world
 
 
 def world(num, **options):
-    return World(num_worlds=num, auto_reset=False, **(WORLD | {"seed": 5} | options))
+    return World(num_envs=num, auto_reset=False, **(WORLD | {"seed": 5} | options))
 
 
 def plan(text, place):
@@ -39,10 +39,10 @@ class Recorder(Fake):
     def act(self, observation):
         action = super().act(observation)
         self.seen = getattr(self, "seen", {})
-        for lane, (episode, step) in enumerate(
+        for env_id, (episode, step) in enumerate(
             zip(self.place.episode.tolist(), self.place.elapsed.tolist(), strict=True)
         ):
-            self.seen.setdefault((episode, step), []).append({key: x[lane].clone() for key, x in observation.items()})
+            self.seen.setdefault((episode, step), []).append({key: x[env_id].clone() for key, x in observation.items()})
         return action
 
 
@@ -63,17 +63,17 @@ def test_worlds_under_different_plans_get_what_a_world_under_each_plan_gets():
     observation = together.restart(range(len(TEXTS)), range(len(TEXTS)), plans)
     action = 0.3 * torch.randn(len(TEXTS), 5, generator=torch.Generator().manual_seed(1))
     for _ in range(8):
-        for lane, (one, expected) in enumerate(alone):
-            assert same({key: value[lane : lane + 1] for key, value in observation.items()}, expected)
-            assert together.struck[lane].tolist() == one.struck[0].tolist()
+        for env_id, (one, expected) in enumerate(alone):
+            assert same({key: value[env_id : env_id + 1] for key, value in observation.items()}, expected)
+            assert together.affected[env_id].tolist() == one.affected[0].tolist()
         observation = together.step(action).observation
-        alone = [(one, one.step(action[lane : lane + 1]).observation) for lane, (one, _) in enumerate(alone)]
+        alone = [(one, one.step(action[env_id : env_id + 1]).observation) for env_id, (one, _) in enumerate(alone)]
     with pytest.raises(ValueError, match="as many plans of faults as worlds, got 1 and 2"):
         together.restart([0, 1], [0, 1], plans[:1])
 
 
 def injectors(place, faults=None):
-    return Injector(faults or Plan(), place.sensors, place.num_worlds, place.seed, 0.05)
+    return Injector(faults or Plan(), place.sensors, place.num_envs, place.seed, 0.05)
 
 
 def test_what_was_observed_is_not_changed():
@@ -83,7 +83,7 @@ def test_what_was_observed_is_not_changed():
     faults.start(torch.arange(2), place.episode, [plan("force:bias", place), plan("proprio:blackout", place)])
     faults.apply(observation)
     assert same(before, observation)
-    assert faults.struck.tolist() == [[True, False], [False, True]]
+    assert faults.affected.tolist() == [[True, False], [False, True]]
 
 
 def test_a_world_that_goes_on_without_a_plan_is_healthy_again():
@@ -105,7 +105,7 @@ def test_a_mix_is_drawn_by_seed_and_episode_and_reaches_the_observation():
     place = world(6)
     mix = Mix(tuple(standard_plans(place.sensors, until=0)), share=0.5)
     assert not {s.fault.name for p in mix.plans for s in p} & (HELD_OUT | {"nan", "inf", "stale", "intermittent"})
-    assert all(not s.told for p in mix.plans for s in p)
+    assert all(not s.is_announced for p in mix.plans for s in p)
     drawn = mix.draw(7, torch.arange(2000))
     assert drawn[500:600] == mix.draw(7, torch.arange(500, 600)) != mix.draw(8, torch.arange(500, 600))
     assert 900 < sum(len(p) > 0 for p in drawn) < 1100
@@ -113,10 +113,10 @@ def test_a_mix_is_drawn_by_seed_and_episode_and_reaches_the_observation():
     assert {s.fault.severity for p in drawn for s in p} == set(SEVERITIES)
     healthy = place.reset()
     broken_ = world(6, faults=mix).reset()
-    for lane, drew in enumerate(mix.draw(5, torch.arange(6))):
-        struck = {s.sensor for s in drew if s.fault.name not in ("freeze", "latency", "jitter", "stuck")}
-        changed = {key for key in KEYS if not torch.equal(healthy[key][lane], broken_[key][lane])}
-        assert changed == struck  # those left out have nothing to hold yet
+    for env_id, drew in enumerate(mix.draw(5, torch.arange(6))):
+        affected = {s.sensor for s in drew if s.fault.name not in ("freeze", "latency", "jitter", "stuck")}
+        changed = {key for key in KEYS if not torch.equal(healthy[key][env_id], broken_[key][env_id])}
+        assert changed == affected  # those left out have nothing to hold yet
     read = Mix.parse(["standard", "force:bias@3"], 0.5, place.sensors)
     assert len(read.plans) == len(mix.plans) + 1 and str(read.plans[-1]) == "force:bias@3"
     with pytest.raises(ValueError, match="at least one"):
@@ -161,7 +161,7 @@ def test_the_grid_has_every_fault_of_every_sensor():
     assert all(tuple(severities) == SEVERITIES for severities in by_fault.values())
     assert not any(name == "stale" for _, name in by_fault)
     silent = [c for c in found if c.only.fault.name == "blackout"]
-    assert not any(c.only.told for c in silent) and silent[0].group == "fault"
+    assert not any(c.only.is_announced for c in silent) and silent[0].group == "fault"
 
 
 def test_plans_that_only_silence_are_known_by_their_short_names():
@@ -229,8 +229,8 @@ def test_jerk_is_the_second_difference_of_actions_at_the_onset():
     traces.start(torch.tensor([0, 1]), [bias, dead(KEYS, [])])
     actions = torch.tensor([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0], [9.0, 5.0]])
     for step, action in enumerate(actions):
-        struck = torch.tensor([[step >= 2, False], [False, False]])
-        traces.acted(action[None].expand(2, -1), torch.tensor([step, step]), struck)
+        affected = torch.tensor([[step >= 2, False], [False, False]])
+        traces.acted(action[None].expand(2, -1), torch.tensor([step, step]), affected)
     first = traces.result(Job(bias, 0), 0, 4, False, "")
     second = traces.result(Job(dead(KEYS, []), 0), 1, 4, False, "")
     assert first.jerk == pytest.approx(2.0)  # 4 − 2·1 + 0
@@ -245,7 +245,7 @@ class Suspicious:
     def __init__(self, off, on=1000):
         self.off, self.on = off, on
 
-    def lanes(self, num):
+    def stateful(self, num):
         self.step_of = torch.zeros(num, dtype=torch.int64)
         return self
 
@@ -302,7 +302,7 @@ def fake(monkeypatch):
 
 def test_evaluate_faults(fake, tmp_path, capsys):
     faults = ("standard", "force:bias+proprio:noise@4")
-    asked = Evaluate("fake", episodes=2, worlds=8, conditions=("all",), faults=faults, die_at=3, out=tmp_path)
+    asked = Evaluate("fake", episodes=2, num_envs=8, conditions=("all",), faults=faults, die_at=3, out=tmp_path)
     assert run_evaluate(asked) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     place = world(1)
@@ -321,7 +321,7 @@ def test_evaluate_faults(fake, tmp_path, capsys):
 
 
 def test_compare_plays_the_same_for_each(fake, tmp_path, capsys):
-    asked = Evaluate("fake", episodes=2, worlds=4, conditions=("all", "no-proprio"), compare=("other",), out=tmp_path)
+    asked = Evaluate("fake", episodes=2, num_envs=4, conditions=("all", "no-proprio"), compare=("other",), out=tmp_path)
     assert run_evaluate(asked) == 0
     assert (tmp_path / "fake" / "episodes.csv").read_text() == (tmp_path / "other" / "episodes.csv").read_text()
     with (tmp_path / "comparison.csv").open() as lines:

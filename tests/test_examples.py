@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import BLIND
 
-from robofuse import cli, own
+from robofuse import cli, plugins
 from robofuse.envs import ROBOTS, World
 from robofuse.policies import FUSIONS, FusionExtractor, load
 from robofuse.sensors import Sensor, observation_space
@@ -59,7 +59,7 @@ def test_examples_run(name, says, capsys):
 
 
 def test_a_task_of_ones_own_is_a_gymnasium_environment_that_can_be_solved():
-    own.import_own(str(EXAMPLES / "own_task.py"))
+    plugins.import_plugin(str(EXAMPLES / "own_task.py"))
     env = gym.make("robofuse/Push-v0", robot="gripper", sensors=BLIND)
     env.reset(seed=0)
     assert set(env.step(env.action_space.sample())[4]["reward_terms"]) == {"near", "goal", "success"}
@@ -90,7 +90,9 @@ def test_commands_take_it_all(tmp_path, capsys):
     listed = capsys.readouterr().out
     assert "robofuse/Push-v0" in listed and "four axes over the table" in listed
     out = tmp_path / "run"
-    arguments = "train Push --robot gantry --sensors proprio force --fusion strongest --steps 32 --worlds 2 --n-steps 4"
+    arguments = (
+        "train Push --robot gantry --sensors proprio force --fusion strongest --steps 32 --num-envs 2 --n-steps 4"
+    )
     arguments += " --batch-size 8 --teacher none --validate-every 0 --encoders window=vector"
     assert cli.main([*arguments.split(), "--out", str(out), *imports]) == 0
     told = capsys.readouterr().out
@@ -133,17 +135,17 @@ def test_what_cannot_be_imported_is_named(arguments, says, capsys, tmp_path, mon
 def test_mistakes_in_a_file_of_ones_own_keep_their_traceback(tmp_path):
     (tmp_path / "mistaken.py").write_text("import robofuse_nonsense\n")
     with pytest.raises(ModuleNotFoundError, match="robofuse_nonsense"):
-        own.import_own(str(tmp_path / "mistaken.py"))
+        plugins.import_plugin(str(tmp_path / "mistaken.py"))
     assert "mistaken" not in sys.modules
     (tmp_path / "mistaken.py").write_text("import beside\n")
     (tmp_path / "beside.py").write_text("there = True\n")
-    module = own.import_own(str(tmp_path / "mistaken.py"))
-    assert module.beside.there and own.import_own(str(tmp_path / "mistaken.py")) is module
-    assert own.again().count("--import") == 1
+    module = plugins.import_plugin(str(tmp_path / "mistaken.py"))
+    assert module.beside.there and plugins.import_plugin(str(tmp_path / "mistaken.py")) is module
+    assert plugins.import_options().count("--import") == 1
 
 
 def test_names_that_are_taken_or_unknown():
-    own.import_own(str(EXAMPLES / "own_robot.py"))
+    plugins.import_plugin(str(EXAMPLES / "own_robot.py"))
     with pytest.raises(ValueError, match="'gantry' belongs to another robot already; robots: arm, gripper, gantry"):
         from dataclasses import replace
 

@@ -97,7 +97,7 @@ def test_stacked_frames_agree():
 
 
 def test_zeros_for_hidden_sensors_are_exported_as_what_they_are_to_the_network():
-    policy = make(hidden_as="zeros")
+    policy = make(masked_as="zeros")
     deployed = exported(policy).deployed
     assert worst_difference(policy, deployed) < TOLERANCE
     assert not np.allclose(deployed(observe()), deployed(observe() | {"available": MASKS[5]}))

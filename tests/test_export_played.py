@@ -28,7 +28,7 @@ PLACE = {"task": "Reach", "robot": "gripper", "sensors": list(BLIND)}
 def files(tmp_path_factory):
     """A policy of the gripper with random weights, as torch's file and exported."""
     folder = tmp_path_factory.mktemp("played")
-    world = World(num_worlds=1, **PLACE)
+    world = World(num_envs=1, **PLACE)
     network = make(world.sensors, gym.spaces.Box(-1, 1, (5,), np.float32)).network
     world.close()
     ours = save(network, folder / "blind.safetensors", PLACE, {"steps": 7})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robofuse.faults import Injector, Plan, Strike, faults_for
+from robofuse.faults import FaultEvent, Injector, Plan, faults_for
 from robofuse.sensors import Sensor
 
 SENSORS = (
@@ -49,7 +49,7 @@ def play(plan, n=5, seed=3, episodes=1, first=0):
 
 
 def one(kind, name, severity, **when):
-    return Plan((Strike(BY_KIND[kind].key, faults_for(kind)[name](severity), **when),))
+    return Plan((FaultEvent(BY_KIND[kind].key, faults_for(kind)[name](severity), **when),))
 
 
 def apart(a, b):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fault_models import SENSORS, STEPS, play, readings
 
-from robofuse.faults import Fault, Injector, Plan, Strike, faults_for
+from robofuse.faults import Fault, FaultEvent, Injector, Plan, faults_for
 from robofuse.sensors import Sensor
 
 KINDS = {sensor.key: sensor.kind for sensor in SENSORS}
@@ -38,18 +38,18 @@ def parse(text):
 def test_text_goes_round(text, again):
     plan = parse(text)
     assert str(plan) == (text if again is None else again)
-    assert parse(str(plan)) == plan == Plan.of(plan.plain(), SENSORS)
+    assert parse(str(plan)) == plan == Plan.from_dict(plan.to_dict(), SENSORS)
 
 
 numbers = st.integers(0, 200)
-strikes = st.builds(
-    lambda key, pick, severity, step, until, phase, lasts, bursts, told: Strike(
+events = st.builds(
+    lambda key, pick, severity, step, until, phase, duration, bursts, told: FaultEvent(
         key,
         list(faults_for(KINDS[key]).values())[pick % len(faults_for(KINDS[key]))](severity),
         step,
         None if until is None else step + until,
         phase,
-        lasts,
+        duration,
         None if list(faults_for(KINDS[key]).values())[pick % len(faults_for(KINDS[key]))](1.0).bursts() else bursts,
         told,
     ),
@@ -66,12 +66,12 @@ strikes = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(strikes, st.sampled_from(["rgb", "depth", "force"]))
-def test_any_plan_goes_round(strike, other):
+@given(events, st.sampled_from(["rgb", "depth", "force"]))
+def test_any_plan_goes_round(event, other):
     plan = Plan(
-        (strike, *([Strike(other, faults_for(KINDS[other])["latency"](0.5))] if other != strike.sensor else []))
+        (event, *([FaultEvent(other, faults_for(KINDS[other])["latency"](0.5))] if other != event.sensor else []))
     )
-    assert parse(str(plan)) == plan == Plan.of(plan.plain(), SENSORS)
+    assert parse(str(plan)) == plan == Plan.from_dict(plan.to_dict(), SENSORS)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_does_not_meet_does_not_contradict():
     parse("rgb:blackout@contact+rgb:noise@lift")
 
 
-def struck(text, n=200):
+def affected(text, n=200):
     """Where a fault of proprio is seen, or told of, bool (steps, n); there is no other sensor."""
     proprio = tuple(sensor for sensor in SENSORS if sensor.key == "proprio")
     injector, seen = Injector(Plan.parse(text, proprio), proprio, n, 3, 0.05), []
@@ -130,20 +130,20 @@ def struck(text, n=200):
 
 
 def test_when():
-    assert struck("proprio:offset").all()
-    hit = struck("proprio:offset@4 for 3")
+    assert affected("proprio:offset").all()
+    hit = affected("proprio:offset@4 for 3")
     assert hit[4:7].all() and not hit[:4].any() and not hit[7:].any()
-    first = struck("proprio:offset@2..5").float().argmax(0)
+    first = affected("proprio:offset@2..5").float().argmax(0)
     assert sorted(set(first.tolist())) == [2, 3, 4, 5]
     assert all(30 < (first == step).sum() < 70 for step in (2, 3, 4, 5))
 
 
 def test_bursts_have_their_share_and_length():
-    hit = struck("proprio:offset@0 in 3~6", n=2000)
+    hit = affected("proprio:offset@0 in 3~6", n=2000)
     assert hit.float().mean() == pytest.approx(1 / 3, abs=0.03)
     ends, inside = (hit[:-1] & ~hit[1:]).sum(), hit[:-1].sum()
     assert float(inside / ends) == pytest.approx(3.0, abs=0.3)
-    assert struck("proprio:intermittent(0.5)", n=2000).float().mean() == pytest.approx(0.45, abs=0.03)
+    assert affected("proprio:intermittent(0.5)", n=2000).float().mean() == pytest.approx(0.45, abs=0.03)
 
 
 def test_phases_are_waited_for():
@@ -216,7 +216,7 @@ def test_faults_change_readings_in_the_order_of_the_plan():
 
 
 def test_intermittent_reaches_its_share():
-    assert struck("proprio:intermittent", n=2000).float().mean() == pytest.approx(0.9, abs=0.02)
+    assert affected("proprio:intermittent", n=2000).float().mean() == pytest.approx(0.9, abs=0.02)
     assert not play(parse("proprio:intermittent(0)+proprio:noise(0)"))[0][2].eq(0).any()
 
 
@@ -273,7 +273,7 @@ def test_a_fault_that_changes_shapes_is_told_by_name():
             return reading[:, 1:]
 
     proprio = tuple(sensor for sensor in SENSORS if sensor.key == "proprio")
-    injector = Injector(Plan((Strike("proprio", Cropped()),)), proprio, 2, 0, 0.05)
+    injector = Injector(Plan((FaultEvent("proprio", Cropped()),)), proprio, 2, 0, 0.05)
     injector.start(torch.arange(2), torch.arange(2))
     size = proprio[0].shape[0]
     with pytest.raises(ValueError, match=rf"proprio:cropped made \(2, {size - 1}\) of readings of shape \(2, {size}\)"):

@@ -260,7 +260,7 @@ def test_a_knock_moves_the_camera_itself():
     healthy, knocked = picture(world, ""), picture(world, "rgb:knocked(degrees=0)")
     injector = Injector(Plan.parse("rgb:knocked(degrees=0)", world.sensors), world.sensors, 1, 6, 0.05, (), True)
     injector.start(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-    ((key, rows, shift, turn),) = injector.knocks()
+    ((key, rows, shift, turn),) = injector.camera_offsets()
     assert (key, rows.tolist(), turn.abs().max()) == ("rgb", [0], 0.0) and shift.norm() == pytest.approx(0.05)
     camera = CAMERAS["scene"]
     axes = np.zeros(9)

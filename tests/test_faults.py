@@ -20,7 +20,7 @@ KEYS = ("depth", "force", "proprio", "rgb")
     ],
 )
 def test_text_is_read(text, expected):
-    assert parse_disable(text, KEYS).strikes == expected
+    assert parse_disable(text, KEYS).events == expected
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_error_points_at_the_place(text, message):
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 999)), unique_by=lambda pair: pair[0]))
 def test_what_is_written_is_read_back(pairs):
     text = ", ".join(f"{sensor}@{step}" for sensor, step in pairs)
-    assert parse_disable(text, KEYS).strikes == tuple(blackout(*pair) for pair in pairs)
+    assert parse_disable(text, KEYS).events == tuple(blackout(*pair) for pair in pairs)
 
 
 @given(st.text(alphabet="rgbdepth@,0 9\n²-", max_size=12))
 def test_any_text_is_read_or_refused(text):
     try:
-        assert all(strike.sensor in KEYS for strike in parse_disable(text, KEYS))
+        assert all(event.sensor in KEYS for event in parse_disable(text, KEYS))
     except ValueError as error:
         assert "character" in str(error)
 
@@ -64,4 +64,4 @@ def test_any_text_is_read_or_refused(text):
 def test_blackouts_are_checked():
     with pytest.raises(ValueError, match="step of rgb:blackout must be an integer of at least 0, got -1"):
         blackout("rgb", -1)
-    assert blackout("rgb").told and str(blackout("rgb", 3)) == "rgb:blackout@3"
+    assert blackout("rgb").is_announced and str(blackout("rgb", 3)) == "rgb:blackout@3"

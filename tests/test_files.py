@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from robofuse.files import read_tensors as read
+from robofuse.files import write_tensors as write
 from robofuse.policies import FusionActorCriticPolicy, load
-from robofuse.policies.files import pack, read, save, write, zoo
+from robofuse.policies.files import pack, save, zoo
 from robofuse.sensors import Sensor, observation_space
 
 RGB = Sensor("rgb", "rgb", (24, 24, 3), "uint8", "sRGB", 255.0, 20.0)
@@ -258,7 +260,7 @@ def test_code_of_ones_own_cannot_be_described(tmp_path):
 def test_a_failed_write_leaves_the_old_file(path, tmp_path, monkeypatch):
     file = write(tmp_path / "x.safetensors", {"a": torch.ones(3)}, {"kind": "test"})
     before = file.read_bytes()
-    monkeypatch.setattr("robofuse.policies.container.os.replace", lambda *_: 1 / 0)
+    monkeypatch.setattr("robofuse.files.os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(file, {"a": torch.zeros(3)}, {"kind": "test"})
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

@@ -171,10 +171,10 @@ def test_the_order_of_keys_says_nothing():
     assert all(torch.equal(outputs[0], other) for other in outputs[1:])
 
 
-@pytest.mark.parametrize("hidden_as", ["token", "zeros"])
-def test_missing_keys(hidden_as):
+@pytest.mark.parametrize("masked_as", ["token", "zeros"])
+def test_missing_keys(masked_as):
     space = Dict(a=STATE, b=STATE, available=MultiBinary(2))
-    extractor = FusionExtractor(space, hidden_as=hidden_as)
+    extractor = FusionExtractor(space, masked_as=masked_as)
     row = {"a": torch.ones(2, 3)}
     with pytest.raises(ValueError, match="'b' is missing from the observation, which has a, available; add it, or say"):
         extractor({**row, "available": torch.tensor([[1, 0], [1, 1]])})

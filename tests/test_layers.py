@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "deploy", "guessing", "lazy", "own", "sensors", "stats", "streams", "tables", "tensors"},
+    {"checks", "deploy", "errors", "files", "guessing", "plugins", "rng", "sensors", "stats", "tables", "tensors"},
     {"dropout", "faults", "memory"},
     {"envs", "policies"},
     {
@@ -38,7 +38,7 @@ COMMANDS = LAYERS[3] | LAYERS[4]
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
-ON_ROBOTS_OURS = {"checks", "deploy", "sensors"}
+ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
     "policies.collecting",
     "dropout",

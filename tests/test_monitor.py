@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from robofuse.dropout import hide
+from robofuse.dropout import mask_sensors
 from robofuse.envs import Step, World
+from robofuse.files import write_tensors as write
 from robofuse.monitor import CHECKS, Monitor, MonitoredPolicy, calibrate
 from robofuse.monitor.features import filled_after, measure
 from robofuse.monitor.monitor import MOST
 from robofuse.monitor.watch import PATIENCE
 from robofuse.policies import load
-from robofuse.policies.container import write
 from robofuse.sensors import AVAILABLE, Sensor
 
 RGB = Sensor("camera", "rgb", (24, 24, 3), "uint8", "sRGB", 255.0, 20.0)
@@ -30,35 +30,35 @@ class Place:
     """Stands in for a World: a dot that two cameras see moves around, joints say where, and force how fast."""
 
     def __init__(self, num=16, slow=()):
-        self.num_worlds, self.sensors, self.auto_reset, self.max_steps = num, SENSORS, True, STEPS
+        self.num_envs, self.sensors, self.auto_reset, self.max_steps = num, SENSORS, True, STEPS
         self._slow = slow  # sensors that deliver every second step
 
     def reset(self, seed=0):
         self._random = torch.Generator().manual_seed(seed)
-        self.episode, self.elapsed = torch.arange(self.num_worlds), torch.zeros(self.num_worlds, dtype=torch.int64)
+        self.episode, self.elapsed = torch.arange(self.num_envs), torch.zeros(self.num_envs, dtype=torch.int64)
         self._phase, self._rate = self._draw(2, 2)
         self._held = {}
         return self._read()
 
     def step(self, action):
-        assert action.shape == (self.num_worlds, 2)
+        assert action.shape == (self.num_envs, 2)
         self.elapsed = self.elapsed + 1
         over, episode = self.elapsed == STEPS, self.episode
-        self.episode = torch.where(over, self.episode + self.num_worlds, self.episode)
+        self.episode = torch.where(over, self.episode + self.num_envs, self.episode)
         self.elapsed = torch.where(over, 0, self.elapsed)
         phase, rate = self._draw(2, 2)
         self._phase = torch.where(over[:, None], phase, self._phase)
         self._rate = torch.where(over[:, None], rate, self._rate)
         observation = self._read()
-        none = torch.zeros(self.num_worlds, dtype=torch.bool)
-        zero = torch.zeros(self.num_worlds)
+        none = torch.zeros(self.num_envs, dtype=torch.bool)
+        zero = torch.zeros(self.num_envs)
         return Step(observation, zero, none, over, none, {}, over.nonzero()[:, 0], {}, episode, {})
 
     def _draw(self, *shape):
-        return torch.rand(shape[0], self.num_worlds, shape[1], generator=self._random)
+        return torch.rand(shape[0], self.num_envs, shape[1], generator=self._random)
 
     def _noise(self, *shape):
-        return torch.randn(self.num_worlds, *shape, generator=self._random)
+        return torch.randn(self.num_envs, *shape, generator=self._random)
 
     def _read(self):
         angle = 6.3 * self._phase + (0.1 + 0.1 * self._rate) * self.elapsed[:, None]
@@ -81,7 +81,7 @@ class Place:
             old = self._held.get(key, observation[key])
             late = (self.elapsed % 2 == 1).reshape(-1, *[1] * (old.ndim - 1))
             self._held[key] = observation[key] = torch.where(late, old, observation[key])
-        return {**observation, AVAILABLE: torch.ones(self.num_worlds, len(SENSORS), dtype=torch.int8)}
+        return {**observation, AVAILABLE: torch.ones(self.num_envs, len(SENSORS), dtype=torch.int8)}
 
 
 class Still:
@@ -101,7 +101,7 @@ def monitor():
 
 def play(monitor, breaks=None, steps=30, seed=77, num=16):
     """Verdicts (steps, N, M); `breaks(step, observation)` changes readings."""
-    place, watch = Place(num), monitor.lanes(num)
+    place, watch = Place(num), monitor.stateful(num)
     observation, verdicts = place.reset(seed), []
     for step in range(steps):
         if breaks:
@@ -182,7 +182,7 @@ def of_another_lane(x, state):
     ],
 )
 def test_each_check_finds_what_it_is_for(monitor, key, fault, check, within):
-    place, watch, state = Place(), monitor.lanes(16), {}
+    place, watch, state = Place(), monitor.stateful(16), {}
     m, observation, begin = KEYS.index(key), place.reset(7), 0 if check == "others" else 10
     for step in range(begin + within + 1):
         if step >= begin:
@@ -216,7 +216,7 @@ def test_what_recovers_is_trusted_again_after_a_while(monitor):
 
 
 def test_patience_grows_with_every_relapse(monitor):
-    watch = monitor.lanes(1)
+    watch = monitor.stateful(1)
     sound, broken = (torch.zeros(1, 4, dtype=torch.bool) for _ in range(2))
     broken[0, 3] = True
     live, old = ~sound, watch.trusted
@@ -233,7 +233,7 @@ def test_patience_grows_with_every_relapse(monitor):
     assert old.all() and [steps_until_back() for _ in range(3)] == [PATIENCE, 2 * PATIENCE, 4 * PATIENCE]
 
 
-def test_lanes_do_not_know_of_each_other(monitor):
+def test_environments_do_not_know_of_each_other(monitor):
     def breaks(step, observation):
         if step >= 6:
             observation["depth"] = observation["depth"].clone()
@@ -246,7 +246,7 @@ def test_lanes_do_not_know_of_each_other(monitor):
 
 
 def test_rows_may_come_apart(monitor):
-    place, whole, parts = Place(6), monitor.lanes(6), monitor.lanes(6)
+    place, whole, parts = Place(6), monitor.stateful(6), monitor.stateful(6)
     observation = place.reset(5)
     for _ in range(5):
         expected, verdict = whole.step(observation), torch.zeros(6, 4, dtype=torch.int8)
@@ -262,24 +262,24 @@ def test_rows_may_come_apart(monitor):
 
 
 def test_a_new_episode_forgets(monitor):
-    place, watch = Place(4), monitor.lanes(4)
+    place, watch = Place(4), monitor.stateful(4)
     observation = place.reset(9)
     watch.step({**observation, "joints": torch.full((4, 5), torch.nan)})
     watch.start(torch.tensor([1, 2]))
-    # the same readings again: in lanes that go on they are frozen
+    # the same readings again: in environments that go on they are frozen
     verdict = watch.step(observation)
     assert verdict[[1, 2]].all() and not verdict[[0, 3]].all(1).any()
 
 
 def test_what_is_hidden_is_not_judged(monitor):
-    place, watch = Place(4), monitor.lanes(4)
+    place, watch = Place(4), monitor.stateful(4)
     observation = place.reset(9)
     for step in range(12):
         given = dict(observation)
         if 3 <= step < 8:
             live = torch.ones(4, 4, dtype=torch.int8)
             live[:, 3] = 0
-            given = hide({**given, "joints": torch.full((4, 5), torch.nan)}, live, KEYS)
+            given = mask_sensors({**given, "joints": torch.full((4, 5), torch.nan)}, live, KEYS)
         verdict = watch.step(given)
         assert (verdict[:, 3] == (0 if 3 <= step < 8 else 1)).all()
         observation = place.step(torch.zeros(4, 2)).observation
@@ -289,7 +289,7 @@ def test_a_sensor_that_delivers_seldom_may_repeat_itself():
     place = Place(slow=("camera", "joints"))
     monitor = calibrate(Still(), place, episodes=48, false_alarms=5e-3, seed=2)
     assert [int(health.longest) for health in monitor.healths] == [2, 0, 0, 2]
-    watch, observation = monitor.lanes(16), place.reset(4)
+    watch, observation = monitor.stateful(16), place.reset(4)
     held = []
     for step in range(12):
         held.append(observation["joints"])
@@ -319,14 +319,14 @@ def test_the_policy_sees_what_is_trusted(monitor):
     policy.start(torch.arange(3))
     policy.act(place.step(torch.zeros(3, 2)).observation)
     assert still.seen[AVAILABLE].all()
-    with pytest.raises(ValueError, match="watches 3 lanes, got 2"):
+    with pytest.raises(ValueError, match="watches 3 environments, got 2"):
         policy.act(Place(2).reset(1))
 
 
 def test_files_keep_every_verdict(monitor, tmp_path):
     again = Monitor.load(monitor.save(tmp_path / "one.safetensors"))
     assert again.card == json.loads(json.dumps(monitor.card)) and again.sensors == monitor.sensors
-    place, watches = Place(4), (monitor.lanes(4), again.lanes(4))
+    place, watches = Place(4), (monitor.stateful(4), again.stateful(4))
     observation = place.reset(8)
     for _ in range(4):
         first, second = (watch.step(observation) for watch in watches)
@@ -348,7 +348,7 @@ def test_files_keep_every_verdict(monitor, tmp_path):
     ],
 )
 def test_files_of_strangers_are_refused(monitor, tmp_path, change, message):
-    from robofuse.policies.container import read
+    from robofuse.files import read_tensors as read
 
     tensors, meta = read(monitor.save(tmp_path / "good.safetensors"))
     change(tensors, meta)
@@ -367,7 +367,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_mistakes_are_named(monitor):
-    watch, observation = monitor.lanes(4), Place(4).reset(1)
+    watch, observation = monitor.stateful(4), Place(4).reset(1)
     with pytest.raises(ValueError, match="watches the sensor 'depth'"):
         watch.step({key: x for key, x in observation.items() if key != "depth"})
     with pytest.raises(ValueError, match="'joints' must have shape"):
@@ -397,13 +397,13 @@ def test_the_policy_that_comes_along_is_looked_after(needs_gl):
     world = make_world(trained, 32, 0, auto_reset=True)
     monitor = calibrate(trained.policy, world, episodes=160)
     assert tuple(sensor.key for sensor in load("grasp").sensors) == monitor.keys
-    policy, onset, lanes = MonitoredPolicy(trained.policy, monitor), 15, 20
+    policy, onset, env_ids = MonitoredPolicy(trained.policy, monitor), 15, 20
     for fault in ("blackout", "freeze"):
         for m, key in enumerate(monitor.keys):
             options = {**trained.options, "faults": f"{key}:{fault}@{onset}?", "auto_reset": False}
-            place = World(num_worlds=lanes, seed=4_000_000, **options)
-            policy.watch, observation, lost, healthy = None, place.reset(), 0, torch.ones(lanes, 4, dtype=torch.bool)
-            going = torch.ones(lanes, dtype=torch.bool)
+            place = World(num_envs=env_ids, seed=4_000_000, **options)
+            policy.watch, observation, lost, healthy = None, place.reset(), 0, torch.ones(env_ids, 4, dtype=torch.bool)
+            going = torch.ones(env_ids, dtype=torch.bool)
             for step in range(onset + 3):
                 action = policy.act(observation)
                 trusted = policy.available > 0
@@ -415,5 +415,5 @@ def test_the_policy_that_comes_along_is_looked_after(needs_gl):
                 observation = result.observation
             place.close()
             assert going.any() and (~trusted[going, m]).float().mean() >= 0.95, (key, fault)
-            assert lost <= 2 * 1e-3 * lanes * onset + 1
+            assert lost <= 2 * 1e-3 * env_ids * onset + 1
     world.close()

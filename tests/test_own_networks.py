@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from robofuse.files import write_tensors as write
 from robofuse.policies import (
     ENCODERS,
     FUSIONS,
@@ -19,7 +20,7 @@ from robofuse.policies import (
     register_encoder,
     register_fusion,
 )
-from robofuse.policies.files import pack, save, write
+from robofuse.policies.files import pack, save
 from robofuse.sensors import Sensor, observation_space
 from robofuse.train import Train, run_train
 
@@ -239,10 +240,10 @@ def test_a_file_names_what_is_known_and_nothing_else(tmp_path, encoders):
 
 
 def test_the_training_checks_names_before_it_begins(tmp_path):
-    base = Train("Reach").but(out=tmp_path / "run", teacher="none")
+    base = Train("Reach").replace(out=tmp_path / "run", teacher="none")
     with pytest.raises(ValueError, match="unknown fusion 'mien'; fusions: concat"):
-        run_train(base.but(fusion="mien"))
+        run_train(base.replace(fusion="mien"))
     with pytest.raises(ValueError, match="unknown encoder 'tiny'; encoders: rgb"):
-        run_train(base.but(encoders=("rgb=tiny",)))
+        run_train(base.replace(encoders=("rgb=tiny",)))
     with pytest.raises(ValueError, match="--encoders takes entries such as rgb=NAME, got 'rgb'"):
-        run_train(base.but(encoders=("rgb",)))
+        run_train(base.replace(encoders=("rgb",)))

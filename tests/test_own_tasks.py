@@ -58,7 +58,7 @@ def test_wrong_attributes_of_a_task_are_named(parts, says):
 
 
 def _n(task):
-    return task.backend.num_worlds
+    return task.backend.num_envs
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from robofuse import cli, own
+from robofuse import cli, plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -78,7 +78,7 @@ def check(words, monkeypatch):
     """Whether a command that is not run exists, and takes these options."""
     program, *words = words
     if program == "robofuse":
-        arguments = own.import_asked(words)
+        arguments = plugins.import_requested(words)
         command = cli.COMMANDS[arguments[0]]
 
         def load(*arguments):

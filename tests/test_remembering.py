@@ -25,15 +25,16 @@ from robofuse.evaluate.rollout import rollout, schedule
 from robofuse.export import export
 from robofuse.export.make import TOLERANCE, exported
 from robofuse.export.played import Played
+from robofuse.files import write_tensors as write
 from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
-from robofuse.policies.files import pack, save, write
+from robofuse.policies.files import pack, save
 from robofuse.policies.recurrent import Recurrent
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, run_train
 
-TINY = Train("Reach").but(
-    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+TINY = Train("Reach").replace(
+    robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
     steps=800, checkpoint_every=320, validate_every=400, validation_episodes=1, threads=1, seed=5, teacher="none",
     every="outage", outage_steps=5.0, memory_size=12,
 )  # fmt: skip
@@ -43,11 +44,13 @@ def learner(memory=0, frames=0, num=16, seed=0, **options):
     venv = DummyVecEnv([lambda: OneLook(Looks())] * num)
     venv = VecSensorStack(venv, frames) if frames else venv
     kinds = {"image": "depth"}
-    policy = {"features_extractor_kwargs": {"kinds": kinds, "token_dim": 16}, "net_arch": (32,), "memory": memory,
-              "frames": frames}
-    return FusionPPO(
-        env=venv, n_steps=12, batch_size=96, policy_kwargs=policy, seed=seed, device="cpu", **options
-    )
+    policy = {
+        "features_extractor_kwargs": {"kinds": kinds, "token_dim": 16},
+        "net_arch": (32,),
+        "memory": memory,
+        "frames": frames,
+    }
+    return FusionPPO(env=venv, n_steps=12, batch_size=96, policy_kwargs=policy, seed=seed, device="cpu", **options)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -136,7 +139,7 @@ def looks(num, hidden=(), seed=0):
 
 def test_it_remembers_what_it_saw_and_not_what_was_hidden(policy):
     assert policy.keys == ("image", "state")
-    one, other, noisy = policy.lanes(2), policy.lanes(2), policy.lanes(2)
+    one, other, noisy = policy.stateful(2), policy.stateful(2), policy.stateful(2)
     first, different = looks(2, seed=1), looks(2, seed=2)
     one.act(first), noisy.act(first), other.act(first | {"image": different["image"]})
     later = [looks(2, ("image",), seed) for seed in (3, 4)]
@@ -148,19 +151,19 @@ def test_it_remembers_what_it_saw_and_not_what_was_hidden(policy):
 
 
 def test_episodes_begin_where_they_are_said_to(policy):
-    lanes, fresh = policy.lanes(3), policy.lanes(3)
-    lanes.act(looks(3, seed=1))
-    lanes.start(torch.tensor([0, 2]))
-    a, b = lanes.act(looks(3, seed=2)), fresh.act(looks(3, seed=2))
+    env_ids, fresh = policy.stateful(3), policy.stateful(3)
+    env_ids.act(looks(3, seed=1))
+    env_ids.start(torch.tensor([0, 2]))
+    a, b = env_ids.act(looks(3, seed=2)), fresh.act(looks(3, seed=2))
     assert torch.equal(a[[0, 2]], b[[0, 2]]) and not torch.equal(a[1], b[1])
-    with pytest.raises(ValueError, match="3 lanes, got 2"):
-        lanes.act(looks(2))
+    with pytest.raises(ValueError, match="3 environments, got 2"):
+        env_ids.act(looks(2))
     with pytest.raises(ValueError, match="rows"):
-        lanes.start([3])
+        env_ids.start([3])
 
 
-def test_without_lanes_it_says_how(policy):
-    with pytest.raises(ValueError, match=r"lanes = policy\.lanes"):
+def test_without_stateful_it_says_how(policy):
+    with pytest.raises(ValueError, match=r"actor = policy\.stateful"):
         policy.act(looks(1))
 
 
@@ -168,24 +171,24 @@ def test_on_a_robot_it_remembers_too(policy):
     made = exported(policy)
     assert made.difference <= TOLERANCE and made.deployed.remembers
     assert made.deployed.keys == ("image", "state")
-    lanes = policy.lanes(1)
+    env_ids = policy.stateful(1)
     for step in range(8):
         hidden = ("image",) if step in (1, 2, 4, 5, 6) else ("state",) if step == 3 else ()
         observation = looks(1, hidden, step)
         action = made.deployed({key: x[0] for key, x in observation.items()})
-        np.testing.assert_allclose(action, lanes.act(observation)[0].numpy(), atol=TOLERANCE)
+        np.testing.assert_allclose(action, env_ids.act(observation)[0].numpy(), atol=TOLERANCE)
     again = made.deployed({key: x[0] for key, x in looks(1, (), 0).items()})
     made.deployed.reset()
     first = made.deployed({key: x[0] for key, x in looks(1, (), 0).items()})
     assert not np.array_equal(again, first)
-    np.testing.assert_allclose(first, policy.lanes(1).act(looks(1, (), 0))[0].numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(first, policy.stateful(1).act(looks(1, (), 0))[0].numpy(), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("memory", ["stack", "recurrent"])
 def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
-    config = TINY.but(memory=memory, out=tmp_path / "whole")
+    config = TINY.replace(memory=memory, out=tmp_path / "whole")
     assert run_train(config) == 0
-    part = config.but(out=tmp_path / "part", steps=800)
+    part = config.replace(out=tmp_path / "part", steps=800)
     assert run_train(part) == 0
     a, b = (load(tmp_path / name / "final.safetensors") for name in ("whole", "part"))
     pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
@@ -193,7 +196,7 @@ def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
     file = str(tmp_path / "whole" / "final.safetensors")
     demos = ["record", file, "--episodes", "1", "--keep", "all", "--out", str(tmp_path / "demos")]
     assert cli.main(demos) == 0
-    arguments = ["evaluate", file, "--episodes", "2", "--worlds", "4", "--out", str(tmp_path / "found")]
+    arguments = ["evaluate", file, "--episodes", "2", "--num-envs", "4", "--out", str(tmp_path / "found")]
     assert cli.main(arguments) == 0
     assert "all" in capsys.readouterr().out
 
@@ -210,16 +213,16 @@ def test_a_buffer_that_is_written_again_does_not_change_what_is_remembered(polic
 
 def test_time_goes_on_for_what_it_remembers_while_it_is_blind(policy):
     deployed = Deployed(exported(policy).data, timeouts={"image": 0.5, "state": 0.5})
-    lanes, seen = policy.lanes(1), looks(1, (), 0)
+    env_ids, seen = policy.stateful(1), looks(1, (), 0)
     for key in ("image", "state"):
         deployed.feed(key, seen[key][0], 0.0)
-    np.testing.assert_allclose(deployed.act(0.0), lanes.act(seen)[0].numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(deployed.act(0.0), env_ids.act(seen)[0].numpy(), atol=TOLERANCE)
     for step in range(1, 4):
         with pytest.raises(Blind):
             deployed.act(float(step))
-        lanes.act(looks(1, ("image", "state"), 1))
+        env_ids.act(looks(1, ("image", "state"), 1))
     deployed.feed("state", looks(1, (), 5)["state"][0], 4.0)
-    again = lanes.act(looks(1, ("image",), 5))[0].numpy()
+    again = env_ids.act(looks(1, ("image",), 5))[0].numpy()
     np.testing.assert_allclose(deployed.act(4.0), again, atol=TOLERANCE)
 
 
@@ -246,7 +249,7 @@ def test_stacks_of_images_with_channels_first(tmp_path):
     policy = Policy(model.policy, "first")
     assert policy.sensors[0].shape == (3, 24, 24)
     observation = {key: x[None] for key, x in First().observation_space.sample().items()}
-    assert policy.lanes(1).act(observation).shape == (1, 1)
+    assert policy.stateful(1).act(observation).shape == (1, 1)
     assert exported(policy).difference <= TOLERANCE
 
 
@@ -266,29 +269,29 @@ def test_sb3_saves_the_policy_alone(policy, tmp_path):
 
 def test_a_teacher_must_not_remember(tmp_path):
     options = {"sensors": ("truth",), "dropout": "none", "memory": "recurrent", "out": tmp_path}
-    assert run_train(TINY.but(**options, every=None, steps=160, validate_every=0)) == 0
+    assert run_train(TINY.replace(**options, every=None, steps=160, validate_every=0)) == 0
     with pytest.raises(ValueError, match="--memory none"):
         load_teacher(str(tmp_path / "final.safetensors"), 1, "cpu")
 
 
 def test_exported_it_remembers_in_the_simulator_too(policy, tmp_path):
-    played, lanes = Played(export(policy, tmp_path / "it.onnx")), policy.lanes(3)
-    at_work = played.lanes(3)
+    played, env_ids = Played(export(policy, tmp_path / "it.onnx")), policy.stateful(3)
+    stateful = played.stateful(3)
     for step in range(6):
         if step == 3:
-            lanes.start([1]), at_work.start(torch.tensor([1]))
+            env_ids.start([1]), stateful.start(torch.tensor([1]))
         observation = looks(3, ("image",) if step in (1, 2, 4) else (), step)
-        np.testing.assert_allclose(at_work.act(observation), lanes.act(observation), atol=TOLERANCE)
-    with pytest.raises(ValueError, match=r"policy\.lanes"):
+        np.testing.assert_allclose(stateful.act(observation), env_ids.act(observation), atol=TOLERANCE)
+    with pytest.raises(ValueError, match=r"policy\.stateful"):
         played.act(looks(3))
 
 
 @pytest.mark.parametrize("memory", ["stack", "recurrent"])
 def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
-    assert run_train(TINY.but(memory=memory, out=tmp_path, steps=320)) == 0
+    assert run_train(TINY.replace(memory=memory, out=tmp_path, steps=320)) == 0
     policy, results = load(tmp_path / "final.safetensors"), []
     for num in (1, 5):
-        world = World(num_worlds=num, auto_reset=False, seed=3, **policy.world)
+        world = World(num_envs=num, auto_reset=False, seed=3, **policy.world)
         jobs = schedule(standard(policy.keys)[:2], range(3))
         results.append([(r.condition, r.episode, r.success, r.steps) for r in rollout(policy, world, jobs)])
         world.close()
@@ -309,13 +312,13 @@ def test_only_a_memory_helps_where_one_look_must_do():
     for name, options in ways.items():
         model = learner(**options, num=32, learning_rate=3e-3, ent_coef=0.0, gamma=0.5)
         model.learn(60_000)
-        lanes = Policy(model.policy, name).lanes(32)
+        env_ids = Policy(model.policy, name).stateful(32)
         venv, cost = DummyVecEnv([lambda: OneLook(Looks())] * 32), 0.0
         venv.seed(1000)
         observation = venv.reset()
         for _ in range(5 * Looks.steps):
-            observation, rewards, dones, _ = venv.step(lanes.act(observation).numpy())
-            lanes.start(torch.from_numpy(np.flatnonzero(dones)))
+            observation, rewards, dones, _ = venv.step(env_ids.act(observation).numpy())
+            env_ids.start(torch.from_numpy(np.flatnonzero(dones)))
             cost -= rewards.mean() / (5 * Looks.steps)
         costs[name] = cost
     print(costs)
@@ -329,7 +332,7 @@ def test_what_is_remembered_can_be_asked(tmp_path, capsys):
     sys.modules["remembered"] = script
     spec.loader.exec_module(script)
     options = {"task": "Grasp", "sensors": ("depth", "proprio"), "image_size": 20, "renderer": "warp", "steps": 160}
-    assert run_train(TINY.but(**options, memory="stack", validate_every=0, out=tmp_path)) == 0
+    assert run_train(TINY.replace(**options, memory="stack", validate_every=0, out=tmp_path)) == 0
     policy = load(tmp_path / "final.safetensors")
     config = script.Config((str(tmp_path / "final.safetensors"),), episodes=4, steps=(0, 3))
     found = script.errors(policy, config)

@@ -188,11 +188,11 @@ def test_heat_map_and_table_of_the_dead(one, page):
 def test_monitor_against_the_episodes(one, page):
     rows = watch(*read_all([one]))
     episodes = read(one / "episodes.csv")
-    struck = [row for row in episodes if row["condition"].startswith("rgb:noise")]
+    affected = [row for row in episodes if row["condition"].startswith("rgb:noise")]
     row = next(row for row in rows if row.name == "rgb: noise from step 15")
-    delays = [int(episode["detected"]) for episode in struck if episode["detected"]]
-    assert (row.found, row.struck, row.delay) == (len(delays), 160, median(delays))
-    strong = [episode for episode in struck if episode["condition"] == "rgb:noise@15"]
+    delays = [int(episode["detected"]) for episode in affected if episode["detected"]]
+    assert (row.found, row.affected, row.delay) == (len(delays), 160, median(delays))
+    strong = [episode for episode in affected if episode["condition"] == "rgb:noise@15"]
     assert row.by_severity[1.0] == (sum(bool(episode["detected"]) for episode in strong), 40)
     alarms, steps = (sum(int(episode[key]) for episode in episodes) for key in ("alarms", "watched"))
     assert alarms > 0 and total(rows).per_thousand == pytest.approx(1000 * alarms / steps)
@@ -339,7 +339,7 @@ def test_an_old_fault_is_known_by_its_name(tmp_path):
     (found,) = read_all([make(tmp_path / "old", monitor=False, old=True)])
     assert ("rgb", "freeze", "15", "") in curves(found)
     assert list(curves(found)["depth", "holes", "15", ""].points) == [0.25, 0.5, 0.75, 1.0]
-    assert found.conditions["rgb:freeze@15+force:bias@15"].strike is None
+    assert found.conditions["rgb:freeze@15+force:bias@15"].event is None
 
 
 def test_names_from_files_are_not_html(tmp_path):

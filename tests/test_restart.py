@@ -16,7 +16,7 @@ def _rows(observation, rows):
 
 def _run(world, steps, scale=0.5):
     for k in range(steps):
-        step = world.step(torch.full((world.num_worlds, 5), scale * (-1) ** k))
+        step = world.step(torch.full((world.num_envs, 5), scale * (-1) ** k))
     return step.observation
 
 
@@ -28,10 +28,10 @@ def test_an_episode_is_the_same_to_the_bit_wherever_it_starts(auto_reset):
     first = world.restart([3, 1], [41, 7])
     assert world.episode.tolist() == [0, 7, 2, 41] and world.elapsed.tolist() == [3, 0, 3, 0]
     later = _run(world, 3)
-    for row, (lane, episode) in enumerate([(3, 41), (1, 7)]):
+    for row, (env_id, episode) in enumerate([(3, 41), (1, 7)]):
         alone = World("Grasp", 1, privileged=True, **SEEN)
         assert same(alone.reset(episode=episode), _rows(first, [row]))
-        assert same(_run(alone, 3), _rows(later, [lane]))
+        assert same(_run(alone, 3), _rows(later, [env_id]))
         alone.close()
     world.close()
 
@@ -55,10 +55,10 @@ def test_a_queue_of_episodes_in_worlds_that_ended():
     waiting, ended = [2, 3, 4], []
     for _ in range(5 * world.max_steps):
         step = world.step(world.expert())
-        for lane in step.ended.tolist():
-            ended.append(int(step.episode[lane]))
+        for env_id in step.ended.tolist():
+            ended.append(int(step.episode[env_id]))
             if waiting:
-                world.restart([lane], [waiting.pop(0)])
+                world.restart([env_id], [waiting.pop(0)])
         if len(set(ended)) == 5:
             break
     assert set(ended) == {0, 1, 2, 3, 4}
@@ -103,27 +103,27 @@ def test_a_world_that_failed_starts_afresh_without_a_word_about_the_past(stepped
 
 
 @pytest.mark.parametrize(
-    ("worlds", "episodes", "message"),
+    ("env_ids", "episodes", "message"),
     [
-        ([0, 3], [0, 1], r"worlds must be a list of integers from 0 to 2, got \[0, 3\]"),
-        ([-1], [0], "worlds must be"),
-        ([0.5], [0], "worlds must be"),
-        ([[0]], [0], "worlds must be"),
-        ([True, False, True], [0, 1], "worlds must be"),
-        (None, [0], "worlds must be .* got None"),
-        (["a"], [0], "worlds must be"),
+        ([0, 3], [0, 1], r"env_ids must be a list of integers from 0 to 2, got \[0, 3\]"),
+        ([-1], [0], "env_ids must be"),
+        ([0.5], [0], "env_ids must be"),
+        ([[0]], [0], "env_ids must be"),
+        ([True, False, True], [0, 1], "env_ids must be"),
+        (None, [0], "env_ids must be .* got None"),
+        (["a"], [0], "env_ids must be"),
         ([0], [-1], "episodes must be"),
         ([0], [1 << 63], "episodes must be"),
         ([1, 1], [0, 1], r"as many episodes as different worlds, got \[1, 1\] and \[0, 1\]"),
         ([0, 1], [4], "as many episodes as different worlds"),
     ],
 )
-def test_bad_numbers_are_refused_and_nothing_starts(worlds, episodes, message):
+def test_bad_numbers_are_refused_and_nothing_starts(env_ids, episodes, message):
     world = World("Reach", 3, robot="gripper", sensors=BLIND)
     world.reset()
     world.step(rest(world))
     with pytest.raises(ValueError, match=message):
-        world.restart(worlds, episodes)
+        world.restart(env_ids, episodes)
     assert world.episode.tolist() == [0, 1, 2] and world.elapsed.eq(1).all()
 
 

@@ -14,8 +14,8 @@ from robofuse.train.best import FINAL
 from robofuse.train.build import TEACHER, find_teacher, teacher_config
 from robofuse.train.display import Display
 
-STUDENT = Train("Reach").but(
-    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+STUDENT = Train("Reach").replace(
+    robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
     steps=960, checkpoint_every=480, validate_every=0, threads=1, seed=5,
 )  # fmt: skip
 
@@ -26,13 +26,13 @@ def taught(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "taught"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robofuse.train.command.teacher_config", short_teacher)
-        assert run_train(STUDENT.but(out=folder)) == 0
+        assert run_train(STUDENT.replace(out=folder)) == 0
     return folder
 
 
 def short_teacher(config, folder):
     small = {"steps": 480, "checkpoint_every": 160, "validate_every": 0, "n_steps": 20, "batch_size": 80, "epochs": 1}
-    return teacher_config(config, folder).but(**small)
+    return teacher_config(config, folder).replace(**small)
 
 
 def test_a_run_trains_its_own_teacher_first(taught, capsys):
@@ -62,7 +62,7 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(Display, "show", then_stop)
-        assert run_train(STUDENT.but(out=folder)) == 143
+        assert run_train(STUDENT.replace(out=folder)) == 143
     assert f"robofuse train --resume {folder}\n" in capsys.readouterr().out
     assert not (folder / TEACHER / FINAL).exists()
     assert run_train(recorded(folder)) == 0
@@ -75,7 +75,7 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
 def test_asked_to_stop_when_the_teacher_is_done_the_student_does_not_begin(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
     monkeypatch.setattr("robofuse.train.loop.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    assert run_train(STUDENT.but(out=tmp_path / "run")) == 143
+    assert run_train(STUDENT.replace(out=tmp_path / "run")) == 143
     assert f"robofuse train --resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert (tmp_path / "run" / TEACHER / FINAL).exists() and not (tmp_path / "run" / "progress.csv").exists()
 
@@ -91,7 +91,7 @@ def test_a_teacher_of_another_task_or_robot_is_refused(taught, world):
 def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monkeypatch):
     monkeypatch.setattr("robofuse.train.command._train", lambda *_, **__: pytest.fail("it trains"))
     with pytest.raises(ValueError, match="image_size must be"):  # of the worlds
-        run_train(STUDENT.but(out=tmp_path / "run", image_size=7))
+        run_train(STUDENT.replace(out=tmp_path / "run", image_size=7))
 
     def make_model(config, env, folder):
         assert config.learning.teacher == "none" and env.num_envs == 2
@@ -99,7 +99,7 @@ def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monk
 
     monkeypatch.setattr("robofuse.train.build.make_model", make_model)
     with pytest.raises(ValueError, match="of the learner"):
-        run_train(STUDENT.but(out=tmp_path / "run"))
+        run_train(STUDENT.replace(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -107,7 +107,7 @@ def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monk
 def test_nobody_to_listen_no_teacher(tmp_path, monkeypatch, options):
     trained = []
     monkeypatch.setattr("robofuse.train.command._train", lambda config, folder, *_, **__: trained.append(folder) or 0)
-    config = STUDENT.but(out=tmp_path / "run", **options)
+    config = STUDENT.replace(out=tmp_path / "run", **options)
     assert run_train(config) == 0 and trained == [tmp_path / "run"]
     assert find_teacher(config, tmp_path / "run", 24) is None
 

@@ -18,14 +18,15 @@ from robofuse import cli
 from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
 from robofuse.envs.cameras import CAMERAS
 from robofuse.evaluate.conditions import standard
+from robofuse.files import lock
+from robofuse.files import read_tensors as read
 from robofuse.policies import FusionPPO, load
-from robofuse.policies.container import read
 from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, defaults_for, recorded, run_train
 from robofuse.train.best import keep_before, recover_best
 from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, make_env, settle, world_options
-from robofuse.train.checkpoint import alone_in, left_behind
+from robofuse.train.checkpoint import left_behind
 from robofuse.train.curve import draw_curve
 from robofuse.train.display import Display
 from robofuse.train.loop import Training
@@ -33,8 +34,8 @@ from robofuse.train.tables import Table, read_rows
 from robofuse.train.validation import doubt, score
 from robofuse.trained import Trained, load_trained, make_world
 
-SMALL = Train("Reach").but(
-    robot="gripper", sensors=BLIND, worlds=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
+SMALL = Train("Reach").replace(
+    robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
     steps=1600, checkpoint_every=480, validate_every=800, validation_episodes=1, threads=1, seed=5, full=0.2,
     every="outage", schedule="linear", teacher="none", lr=4e-4, aux_coef=0.5,
 )  # fmt: skip
@@ -48,7 +49,7 @@ def then_die(model, place, *rest):
     if place.step >= 1120:
         os.kill(os.getpid(), signal.SIGKILL)
 loop.log_update = then_die
-command.run_train(command.recorded(command.Path(sys.argv[1])).but(resume=None, out=command.Path(sys.argv[2])))
+command.run_train(command.recorded(command.Path(sys.argv[1])).replace(resume=None, out=command.Path(sys.argv[2])))
 """
 
 
@@ -75,7 +76,7 @@ def same_run(one, other):
 def whole(tmp_path_factory):
     """A training that nobody interrupted."""
     folder = tmp_path_factory.mktemp("train") / "whole"
-    assert run_train(SMALL.but(out=folder)) == 0
+    assert run_train(SMALL.replace(out=folder)) == 0
     return folder
 
 
@@ -106,7 +107,7 @@ def test_a_run_leaves_everything(whole):
 
 def test_the_policy_knows_its_world(whole):
     policy = load(whole)
-    assert policy.world == world_options(SMALL.but(renderer="warp"))
+    assert policy.world == world_options(SMALL.replace(renderer="warp"))
     assert policy.card["validation"].keys() == {"all", "no-force", "no-proprio"}
     assert policy.card["options"]["hiding"]["every"] == "outage" and policy.card["versions"]["torch"]
     world = make_world(load_trained(str(whole)), 3, VALIDATION_SEED)
@@ -120,7 +121,7 @@ def test_the_policy_knows_its_world(whole):
 
 
 def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
-    options = world_options(Train("Reach").but(robot="gripper", sensors=("depth",), image_size=24, renderer="warp"))
+    options = world_options(Train("Reach").replace(robot="gripper", sensors=("depth",), image_size=24, renderer="warp"))
     assert json.loads(json.dumps(options)) == options
     fake = SimpleNamespace(check=lambda sensors: None)
 
@@ -173,8 +174,9 @@ def test_nothing_readable_is_said(killed, tmp_path):
 
 def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypatch):
     folder = shutil.copytree(killed, tmp_path / "newer")
+    (folder / ".lock").unlink(missing_ok=True)  # of the one that was killed
     names = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setattr("robofuse.policies.container.FORMAT", 0)
+    monkeypatch.setattr("robofuse.files.FORMAT", 0)
     with pytest.raises(ValueError, match="0000960.safetensors has format 1, this robofuse reads up to 0"):
         run_train(recorded(folder))
     monkeypatch.undo()
@@ -182,7 +184,7 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
     def fail(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("robofuse.policies.container._head", fail)
+    monkeypatch.setattr("robofuse.files._head", fail)
     with pytest.raises(ValueError, match="0000960.safetensors cannot be read: Permission denied"):
         run_train(recorded(folder))
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -205,7 +207,7 @@ def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path
     folder = shutil.copytree(killed, tmp_path / "lost")
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match="lost has checkpoint-.* but no config.json, .* give another --out"):
-        run_train(SMALL.but(out=folder))
+        run_train(SMALL.replace(out=folder))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "notes.txt").touch()
     assert not left_behind(tmp_path / "new") and not left_behind(tmp_path / "not there")
@@ -232,7 +234,7 @@ def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
 
 @pytest.mark.slow
 def test_validation_changes_nothing_that_is_learned(whole, tmp_path):
-    assert run_train(SMALL.but(out=tmp_path / "blind", validate_every=0)) == 0
+    assert run_train(SMALL.replace(out=tmp_path / "blind", validate_every=0)) == 0
     a, b = weights(whole), weights(tmp_path / "blind")
     assert all(torch.equal(x, b[name]) for name, x in a.items())
     assert not (tmp_path / "blind" / "best.safetensors").exists()
@@ -251,7 +253,7 @@ def test_asked_to_stop_it_leaves_a_checkpoint(tmp_path, monkeypatch, capsys, num
 
     with monkeypatch.context() as patch:
         patch.setattr(Display, "show", then_stop)
-        assert run_train(SMALL.but(out=folder)) == status
+        assert run_train(SMALL.replace(out=folder)) == status
     shown = capsys.readouterr().out
     assert "stopped after 640 of 1,600 steps" in shown and f"robofuse train --resume {folder}" in shown
     assert (folder / "checkpoint-0000000640.safetensors").exists() and signal.getsignal(number) == handler
@@ -273,7 +275,7 @@ def test_stopped_in_the_last_validation_it_is_made_up_for(whole, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(Display, "show", then_stop)
-        assert run_train(SMALL.but(out=folder)) == 143
+        assert run_train(SMALL.replace(out=folder)) == 143
     assert not (folder / "final.safetensors").exists()
     assert run_train(recorded(folder)) == 0
     same_run(whole, folder)
@@ -289,7 +291,7 @@ def test_nan_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(FusionPPO, "train", fail)
     with pytest.raises(RuntimeError) as told:
-        run_train(SMALL.but(out=tmp_path / "nan"))
+        run_train(SMALL.replace(out=tmp_path / "nan"))
     text = str(told.value)
     assert "after step 480: value_loss became NaN" in text and "The last checkpoint is of step 480" in text
     assert f"robofuse train --resume {tmp_path / 'nan'} --lr 0.0002" in text
@@ -299,15 +301,15 @@ def test_nan_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 def test_torch_is_left_as_it_was(whole, tmp_path):
     torch.manual_seed(1)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    run_train(SMALL.but(out=tmp_path / "x", steps=160, validate_every=0))
+    run_train(SMALL.replace(out=tmp_path / "x", steps=160, validate_every=0))
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
 
 
 def test_resuming_refuses_what_would_not_fit(whole, capsys):
     assert cli.main(["train", "--resume", str(whole), "--steps", "3200"]) == 2
     assert "--steps may not change" in capsys.readouterr().err
-    assert cli.main(["train", "--resume", str(whole), "--worlds", "4", "--fusion=sum"]) == 2
-    assert "--worlds was 8, now 4; --fusion was concat, now sum" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(whole), "--num-envs", "4", "--fusion=sum"]) == 2
+    assert "--num-envs was 8, now 4; --fusion was concat, now sum" in capsys.readouterr().err
     assert cli.main(["train", "--resume", str(whole)]) == 0
     assert "is finished: all 1,600 steps are done" in capsys.readouterr().out
     assert cli.main(["train", "--resume", str(whole.parent)]) == 2
@@ -321,14 +323,14 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
     [
         ({"seed": 1000}, "--seed must be an integer from 0 to 999"),
         ({"preset": "x"}, "unknown preset 'x'; presets: default, "),
-        ({"worlds": 0}, "--worlds must be"),
+        ({"num_envs": 0}, "--num-envs must be"),
         ({"lr": -1.0}, r"--lr must lie in \[0, 1\]"),
         ({"aux_coef": float("nan")}, "--aux-coef must lie in .* got nan"),
         ({"ent_coef": -0.1}, "--ent-coef must lie in"),
         ({"teacher_until": 0.0}, r"--teacher-until must lie in \(0, 1\], got 0.0"),
         ({"p": 1.5, "dropout": "none"}, r"--p must lie in \[0, 1\]"),
         ({"target_kl": float("inf")}, "--target-kl must lie in"),
-        ({"worlds": 1, "n_steps": 1}, "--worlds times --n-steps must be"),
+        ({"num_envs": 1, "n_steps": 1}, "--num-envs times --n-steps must be"),
         ({"fusion": "x"}, "unknown fusion 'x'; fusions: "),
         ({"device": "tpu"}, "unknown device 'tpu'; devices: auto, cpu, cuda"),
         ({"sensors": ("proprio",)}, "nothing of proprio could ever be hidden"),
@@ -340,7 +342,7 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
 )
 def test_mistakes_leave_no_folder(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        run_train(SMALL.but(out=tmp_path / "run", **options))
+        run_train(SMALL.replace(out=tmp_path / "run", **options))
     assert not (tmp_path / "run").exists()
 
 
@@ -357,15 +359,15 @@ def test_explicit_options_win_over_presets(monkeypatch):
 
 
 def test_options_survive_json():
-    config = SMALL.but(out=Path("a"), rates=("rgb=0.1",), target_kl=0.02)
-    assert Train.of(json.loads(json.dumps(config.plain()))) == config
+    config = SMALL.replace(out=Path("a"), rates=("rgb=0.1",), target_kl=0.02)
+    assert Train.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ValueError, match="unknown option 'learning_rate'"):
-        config.but(learning_rate=1)
+        config.replace(learning_rate=1)
 
 
 def test_faults_to_train_on_reach_the_observation():
-    env = make_env(SMALL.but(faults=("force:bias",), fault_share=1.0, dropout="none", renderer="warp"))
-    healthy = make_env(SMALL.but(dropout="none", renderer="warp"))
+    env = make_env(SMALL.replace(faults=("force:bias",), fault_share=1.0, dropout="none", renderer="warp"))
+    healthy = make_env(SMALL.replace(dropout="none", renderer="warp"))
     first, expected = env.reset(), healthy.reset()
     assert not np.isclose(first["force"], expected["force"]).any()
     assert all(np.array_equal(first[key], expected[key]) for key in expected if key != "force")
@@ -375,15 +377,15 @@ def test_faults_to_train_on_reach_the_observation():
 
 def test_plans_from_files_are_spelled_out(tmp_path):
     (tmp_path / "plan.yaml").write_text("- {sensor: force, fault: bias, severity: 0.5, step: 3}")
-    config, _ = settle(SMALL.but(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp"))
+    config, _ = settle(SMALL.replace(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp"))
     assert config.hiding.faults == ("standard", "force:bias(0.5)@3")
     with pytest.raises(ValueError, match=r"cannot read the plan .*gone.yaml"):
-        settle(SMALL.but(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
+        settle(SMALL.replace(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
 
 
 def test_dropout_from_options():
     def made(**options):
-        return make_dropout(Train().but(**options).hiding)
+        return make_dropout(Train().replace(**options).hiding)
 
     assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
     assert made(dropout="none") is None
@@ -400,13 +402,13 @@ def test_dropout_from_options():
 
 
 def test_learning_rate():
-    ramp = learning_rate(Train().but(lr=1e-3, lr_final=0.1))
+    ramp = learning_rate(Train().replace(lr=1e-3, lr_final=0.1))
     assert (ramp(1.0), ramp(0.0)) == pytest.approx((1e-3, 1e-4))
-    assert learning_rate(Train().but(lr=1e-3, lr_schedule="constant"))(0.3) == 1e-3
+    assert learning_rate(Train().replace(lr=1e-3, lr_schedule="constant"))(0.3) == 1e-3
 
 
 def test_auto_without_pictures_needs_no_renderer():
-    config, note = settle(SMALL.but(device="cpu"))
+    config, note = settle(SMALL.replace(device="cpu"))
     assert config.scenes.renderer == "warp" and not note
 
 
@@ -432,8 +434,8 @@ def test_tables_grow_and_are_cut_back(tmp_path):
         {"step": "2", "a": "", "b": "x,y"},
         {"step": "3", "a": "", "b": ""},
     ]
-    again = Table(tmp_path / "t.csv", 2)
-    again.add({"step": 5, "a": 1})
+    import_options = Table(tmp_path / "t.csv", 2)
+    import_options.add({"step": 5, "a": 1})
     assert [row["step"] for row in read_rows(tmp_path / "t.csv")] == ["1", "2", "5"]
 
 
@@ -446,17 +448,17 @@ def test_a_broken_start_closes_the_worlds(tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr("robofuse.envs.adapters_sb3.SB3VecEnv.close", lambda self: closed.append(True))
     with pytest.raises(ValueError, match="unknown fusion"):
-        Training(SMALL.but(fusion="x", device="cpu", renderer="warp"), tmp_path / "run", {})
+        Training(SMALL.replace(fusion="x", device="cpu", renderer="warp"), tmp_path / "run", {})
     assert closed
 
 
 @pytest.mark.slow
 def test_pixels_resume_to_the_bit_too(tmp_path):
-    config = SMALL.but(
+    config = SMALL.replace(
         sensors=MODALITIES, image_size=24, renderer="warp", threads=2, steps=1120, validate_every=0, p=0.5,
         dropout="markov", every=None, fusion="attention", checkpoint_every=400,
     )  # fmt: skip
-    assert run_train(config.but(out=tmp_path / "whole")) == 0
+    assert run_train(config.replace(out=tmp_path / "whole")) == 0
     code = KILLED.replace("1120", "960")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "whole"), str(tmp_path / "killed")])
     assert done.returncode == -signal.SIGKILL
@@ -468,19 +470,23 @@ def test_pixels_resume_to_the_bit_too(tmp_path):
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     folder = tmp_path / "run"
-    with alone_in(folder):
-        (folder / ".best.safetensors.123").touch()
+    with lock(folder, "training"):
+        (folder / ".best.123.draft.safetensors").touch()
         (folder / "kept").touch()
-        with pytest.raises(ValueError, match="another training is at work in .*run; stop it"), alone_in(folder):
+        with pytest.raises(ValueError, match="another training is at work in .*run; stop it"), lock(folder, "training"):
             pass
-    with alone_in(folder):
-        assert [path.name for path in folder.iterdir()] == ["kept"]  # what a killed one was writing is swept away
-    with alone_in(tmp_path / "nothing"):
+    with lock(folder, "training"):
+        assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [
+            "kept"
+        ]  # what a killed one was writing is swept away
+    with lock(tmp_path / "nothing", "training"):
         pass
     assert not (tmp_path / "nothing").exists()
 
 
 def test_older_runs_go_on_as_they_began():
-    plain = json.loads(json.dumps(SMALL.plain()))
+    plain = json.loads(json.dumps(SMALL.to_dict()))
     del plain["learning"]["ent_final"]
-    assert Train.of(plain).learning.ent_final == 1.0 and Train.of(SMALL.plain()).learning.ent_final == 0.1
+    assert (
+        Train.from_dict(plain).learning.ent_final == 1.0 and Train.from_dict(SMALL.to_dict()).learning.ent_final == 0.1
+    )

@@ -10,16 +10,16 @@ from helpers import BLIND
 
 from robofuse.demos import Record, Recorder, read, run_record
 from robofuse.dropout import Dropout, Independent, Markov
+from robofuse.files import read_tensors as tensors_of
 from robofuse.policies import load
-from robofuse.policies.container import read as tensors_of
 from robofuse.tensors import one_torch_thread
 from robofuse.train import Train, recorded, run_train
 from robofuse.train.build import find_demos, make_env, make_model, settle, world_options
 from robofuse.train.loop import Training
 from robofuse.train.warm_start import WarmStart, discounted
 
-BASE = Train("Reach").but(
-    robot="gripper", sensors=BLIND, worlds=4, n_steps=10, batch_size=40, epochs=1, hidden=(16,), token_dim=8,
+BASE = Train("Reach").replace(
+    robot="gripper", sensors=BLIND, num_envs=4, n_steps=10, batch_size=40, epochs=1, hidden=(16,), token_dim=8,
     steps=80, checkpoint_every=40, validate_every=0, threads=1, teacher="none", demo_epochs=3, p=0.4, full=0.2,
 )  # fmt: skip
 
@@ -27,13 +27,13 @@ BASE = Train("Reach").but(
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demos") / "d"
-    assert run_record(Record(task="Reach", robot="gripper", sensors=BLIND, episodes=8, worlds=8, out=folder)) == 0
+    assert run_record(Record(task="Reach", robot="gripper", sensors=BLIND, episodes=8, num_envs=8, out=folder)) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def config(demos):
-    return settle(BASE.but(demos=str(demos)))[0]
+    return settle(BASE.replace(demos=str(demos)))[0]
 
 
 def start(config, change=None):
@@ -51,7 +51,7 @@ def start(config, change=None):
 
 
 def test_it_copies_and_learns_what_comes_of_it(config):
-    policy, warm, card, told = start(config.but(demo_epochs=25, lr=4e-3, p=0.1))
+    policy, warm, card, told = start(config.replace(demo_epochs=25, lr=4e-3, p=0.1))
     assert card["difference"][1] < 0.4 * card["difference"][0]
     assert (card["episodes"], card["passes"], card["by"]) == (8, 25, "expert") and card["steps"] == warm.demos.frames
     assert len(told) == 25 and "pass 25 of 25" in told[-1]
@@ -77,12 +77,12 @@ def test_neither_random_numbers_nor_the_clock_matter(config):
     assert torch.equal(torch.get_rng_state(), state)
     other = start(config)[0].state_dict()
     assert all(torch.equal(x, other[name]) for name, x in one.items())
-    third = start(config.but(seed=7))[0].state_dict()
+    third = start(config.replace(seed=7))[0].state_dict()
     assert not torch.equal(third["action_net.weight"], one["action_net.weight"])
 
 
 @pytest.mark.parametrize("law", [Dropout(Independent(0.4)), Dropout(Markov(0.2, 0.3)), None])
-def test_sensors_are_hidden_as_in_the_training(config, law):
+def test_sensors_are_masked_as_in_the_training(config, law):
     env = make_env(config)
     warm = WarmStart(config, env.world, world_options(config), law)
     env.close()
@@ -119,17 +119,17 @@ def test_returns():
 
 
 def test_truth_is_found_in_what_was_recorded_beside(config):
-    policy, warm, card, _ = start(config.but(sensors=("truth",), dropout="none", aux_coef=0.0))
+    policy, warm, card, _ = start(config.replace(sensors=("truth",), dropout="none", aux_coef=0.0))
     assert warm._observation["truth"].shape == (warm.demos.frames, policy.truth_dim)
     assert card["difference"][1] < card["difference"][0]
 
 
 def test_a_training_begins_with_it(config, tmp_path, capsys):
-    assert run_train(config.but(out=tmp_path / "run")) == 0
+    assert run_train(config.replace(out=tmp_path / "run")) == 0
     assert "demonstrations, pass 1 of 3" in capsys.readouterr().out
     card = load(tmp_path / "run").card
     assert card["demonstrations"]["episodes"] == 8 and card["options"]["imitation"]["demo_epochs"] == 3
-    assert run_train(config.but(out=tmp_path / "cold", demos="none")) == 0
+    assert run_train(config.replace(out=tmp_path / "cold", demos="none")) == 0
     assert load(tmp_path / "cold").card["demonstrations"] is None
     for name in ("run", "cold"):
         last = tmp_path / name / "checkpoint-0000000080.safetensors"
@@ -143,7 +143,7 @@ def test_a_training_begins_with_it(config, tmp_path, capsys):
 
 def test_asked_to_stop_while_copying_it_begins_again(config, tmp_path):
     notes = []
-    training = Training(config.but(out=tmp_path / "run"), tmp_path / "run", {})
+    training = Training(config.replace(out=tmp_path / "run"), tmp_path / "run", {})
     try:
         assert not training.run(lambda news: notes.append(news.note), lambda: len(notes) == 2)
         assert len(notes) == 2 and training.place.step == 0
@@ -164,26 +164,26 @@ def test_asked_to_stop_while_copying_it_begins_again(config, tmp_path):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(config, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        run_train(config.but(out=tmp_path / "run", renderer="warp", **options))
+        run_train(config.replace(out=tmp_path / "run", renderer="warp", **options))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_other_cameras_are_refused_and_other_renderers_told(config, tmp_path):
     folder = tmp_path / "d"
-    asked = Record(task="Reach", robot="gripper", sensors=("depth",), episodes=2, worlds=2, image_size=20, out=folder)
+    asked = Record(task="Reach", robot="gripper", sensors=("depth",), episodes=2, num_envs=2, image_size=20, out=folder)
     assert run_record(replace(asked, renderer="warp")) == 0
-    fitting = config.but(sensors=("depth",), image_size=20, renderer="warp", dropout="none", demos=str(folder))
+    fitting = config.replace(sensors=("depth",), image_size=20, renderer="warp", dropout="none", demos=str(folder))
     assert not start(fitting)[1].note
     about = json.loads((folder / "meta/robofuse.json").read_text())
     other = shutil.copytree(folder, tmp_path / "e")
     about["world"]["renderer"] = "gl"
     (other / "meta/robofuse.json").write_text(json.dumps(about))
-    assert "have pictures of gl, the training of warp" in start(fitting.but(demos=str(other)))[1].note
+    assert "have pictures of gl, the training of warp" in start(fitting.replace(demos=str(other)))[1].note
     about["world"]["cameras"][0]["position"] = [0.0, 0.0, 9.0]
     (other / "meta/robofuse.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="see through .*9.0.*; this training sees through"):
-        start(fitting.but(demos=str(other)))
+        start(fitting.replace(demos=str(other)))
 
 
 def test_a_persons_recording_needs_no_truth(config, demos, tmp_path):
@@ -192,16 +192,16 @@ def test_a_persons_recording_needs_no_truth(config, demos, tmp_path):
         for episode in shown.episodes:
             seen = {key: x for key, x in episode.observation.items() if key != "privileged"}
             recorder.append(replace(episode, observation=seen))
-    policy, _, card, _ = start(config.but(demos=str(tmp_path / "d")))
+    policy, _, card, _ = start(config.replace(demos=str(tmp_path / "d")))
     assert card["by"] is None and card["difference"][1] < card["difference"][0]
-    fresh = start(config.but(demos=str(tmp_path / "d"), demo_epochs=1))[0]
+    fresh = start(config.replace(demos=str(tmp_path / "d"), demo_epochs=1))[0]
     blind = [sensor for sensor in shown.sensors if sensor.key == "proprio"]
     with Recorder(tmp_path / "e", blind, shown.actions) as recorder:
         for episode in shown.episodes:
             seen = {"proprio": episode.observation["proprio"], "available": episode.observation["available"][:, 1:]}
             recorder.append(replace(episode, observation=seen))
     with pytest.raises(ValueError, match="have no sensor 'force'; they have proprio"):
-        start(config.but(demos=str(tmp_path / "e")))
+        start(config.replace(demos=str(tmp_path / "e")))
     with pytest.raises(ValueError, match="have no sensor 'truth'; they have proprio"):
-        start(config.but(demos=str(tmp_path / "e"), sensors=("truth",), dropout="none"))
+        start(config.replace(demos=str(tmp_path / "e"), sensors=("truth",), dropout="none"))
     assert torch.equal(policy.value_net.weight, fresh.value_net.weight)  # the critic had nothing to learn from

@@ -43,7 +43,7 @@ def test_a_monitor_of_another_policy_is_refused_or_passed_over(trained, tmp_path
 @pytest.mark.slow
 def test_what_nobody_announces_is_found_in_evaluations_and_replays(tmp_path):
     faults = ("rgb:blackout@10?", "rgb:freeze@10")
-    asked = Evaluate("grasp", 8, ("all",), faults, monitor="auto", worlds=24, out=tmp_path, device="cpu")
+    asked = Evaluate("grasp", 8, ("all",), faults, monitor="auto", num_envs=24, out=tmp_path, device="cpu")
     assert run_evaluate(asked) == 0
     record = json.loads((tmp_path / "evaluation.json").read_text())
     full, *broken = record["conditions"]

@@ -20,10 +20,10 @@ def _actions(steps, episodes):
     return [row[episodes] for row in table]
 
 
-def _play(num_worlds, first, steps=12, **options):
-    world = World("Grasp", num_worlds, seed=11, **options)
+def _play(num_envs, first, steps=12, **options):
+    world = World("Grasp", num_envs, seed=11, **options)
     observations = [world.reset(episode=first)]
-    for action in _actions(steps, torch.arange(first, first + num_worlds)):
+    for action in _actions(steps, torch.arange(first, first + num_envs)):
         observations.append(world.step(action).observation)
     world.close()
     return observations
@@ -67,16 +67,16 @@ def test_two_processes_agree_to_the_bit():
     assert len(digests) == 1 and len(digests.pop().strip()) == 64
 
 
-def _episodes(num_worlds, first, **options):
-    """Expert episodes first … first + num_worlds − 1 and the ones after them, every field of every step."""
-    world = World("Grasp", num_worlds, seed=11, **options)
+def _episodes(num_envs, first, **options):
+    """Expert episodes first … first + num_envs − 1 and the ones after them, every field of every step."""
+    world = World("Grasp", num_envs, seed=11, **options)
     world.reset(episode=first)
     trace = {}
     for _ in range(70):
         step = world.step(world.expert())
         fields = {"reward": step.reward, "terminated": step.terminated, "truncated": step.truncated, **step.terms}
         fields |= {f"observation {key}": value for key, value in step.observation.items()}
-        for row in range(num_worlds):
+        for row in range(num_envs):
             own = {name: value[row].tolist() for name, value in fields.items()}
             ended = (step.ended == row).nonzero()[:, 0].tolist()
             own["final"] = [{key: value[i].tolist() for key, value in step.final_observation.items()} for i in ended]
@@ -368,7 +368,7 @@ def test_step_before_reset():
         ({"renderer": "crayon"}, "unknown renderer 'crayon'.*gl"),
         ({"image_size": 0}, "image_size must be one integer or .height, width., each from 8 to 2048"),
         ({"image_size": (64, 64, 3)}, "image_size must be"),
-        ({"num_worlds": 0}, "num_worlds must be an integer of at least 1, got 0"),
+        ({"num_envs": 0}, "num_envs must be an integer of at least 1, got 0"),
         ({"force_window": 0}, "force_window must be an integer from 1 to 1000, got 0"),
         ({"seed": -1}, "seed must lie in"),
         ({"timing": {"rgb_side": Timing(2)}}, "timing for unknown sensor 'rgb_side'; sensors: depth, force"),

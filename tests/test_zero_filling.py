@@ -14,7 +14,7 @@ from robofuse.train.build import make_env, make_model
 
 def zero_filling(fusion="concat"):
     torch.manual_seed(0)
-    return FusionExtractor(SPACE, SENSORS, fusion=fusion, token_dim=16, hidden_as="zeros")
+    return FusionExtractor(SPACE, SENSORS, fusion=fusion, token_dim=16, masked_as="zeros")
 
 
 def zeroed(observation):
@@ -48,10 +48,10 @@ def test_a_policy_file_says_so(tmp_path):
         SPACE,
         gym.spaces.Box(np.float32([-1]), np.float32([1])),
         lambda _: 1e-3,
-        features_extractor_kwargs={"sensors": SENSORS, "token_dim": 8, "hidden_as": "zeros"},
+        features_extractor_kwargs={"sensors": SENSORS, "token_dim": 8, "masked_as": "zeros"},
     )
     loaded = load(save(policy, tmp_path / "zeros.safetensors", {}, {}))
-    assert loaded.network.features_extractor.hidden_as == "zeros"
+    assert loaded.network.features_extractor.masked_as == "zeros"
     observation = observe(6, available=torch.tensor([[0, 1, 1, 0]]).expand(6, -1))
     action = loaded.act(observation)
     assert torch.equal(action, loaded.act(spoil(observation)))
@@ -60,11 +60,11 @@ def test_a_policy_file_says_so(tmp_path):
 
 
 def test_it_trains():
-    options = dict(robot="gripper", sensors=("proprio", "force"), worlds=4, n_steps=8, batch_size=16, teacher="none")
-    config = Train("Reach").but(**options, hidden_as="zeros", renderer="warp", device="cpu", threads=1)
+    options = dict(robot="gripper", sensors=("proprio", "force"), num_envs=4, n_steps=8, batch_size=16, teacher="none")
+    config = Train("Reach").replace(**options, masked_as="zeros", renderer="warp", device="cpu", threads=1)
     env = make_env(config)
     model = make_model(config, env, config.out)
-    assert model.policy.features_extractor.hidden_as == "zeros"
+    assert model.policy.features_extractor.masked_as == "zeros"
     before = model.policy.features_extractor.mask_tokens.clone()
     model.learn(64)
     assert torch.equal(model.policy.features_extractor.mask_tokens, before)
@@ -74,7 +74,7 @@ def test_it_trains():
 
 def test_where_not_every_sensor_can_be_hidden():
     space = gym.spaces.Dict({**SPACE.spaces, "available": gym.spaces.MultiBinary(2)})
-    extractor = FusionExtractor(space, SENSORS, hidden_as="zeros", maskable=["rgb", "depth"])
+    extractor = FusionExtractor(space, SENSORS, masked_as="zeros", maskable=["rgb", "depth"])
     observation = observe(5, available=np.ones((5, 4))) | {"available": torch.tensor([[0, 1]]).expand(5, -1)}
     without = {**observation, "depth": torch.zeros_like(observation["depth"])}
     assert torch.equal(extractor(observation), extractor(without))
@@ -82,4 +82,4 @@ def test_where_not_every_sensor_can_be_hidden():
 
 def test_no_third_way():
     with pytest.raises(ValueError, match="token, zeros"):
-        FusionExtractor(SPACE, SENSORS, hidden_as="mean")
+        FusionExtractor(SPACE, SENSORS, masked_as="mean")

@@ -54,7 +54,7 @@ def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], Non
     """
     with ExitStack() as stack:
         ours, theirs, blind = (
-            stack.enter_context(closing(make_env(one))) for one in (options, options, options.but(sensors=BLIND))
+            stack.enter_context(closing(make_env(one))) for one in (options, options, options.replace(sensors=BLIND))
         )
         fusion, wrapped = make_model(options, ours, Path()), ByteDepth(theirs)
         sb3 = PPO(
@@ -67,7 +67,7 @@ def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], Non
             device=options.device,
         )
         blind.reset()
-        per_rollout = options.scenes.worlds * options.learning.n_steps
+        per_rollout = options.scenes.num_envs * options.learning.n_steps
         held, fused = Held(), Recorder()
 
         # The first rollout and update of each are slower than all others, so they do not count.
@@ -130,7 +130,7 @@ def live_rows(options: Train, p: float, turns: int, advance: Callable[[], None])
         `live` and `all`, seconds of `act` and `learn`; `speedup` of both together and of each; `share` of the readings
         that are live.
     """
-    hiding = options.but(dropout="independent", p=p, full=0.0, every="step", schedule="constant")
+    hiding = options.replace(dropout="independent", p=p, full=0.0, every="step", schedule="constant")
     with closing(make_env(hiding)) as env:
         model = make_model(hiding, env, Path())
         model.learn(model.n_steps * env.num_envs)  # the rollout, and a warm-up

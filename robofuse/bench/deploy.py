@@ -16,6 +16,7 @@ from rich.table import Table
 
 from robofuse.bench.env import machine
 from robofuse.checks import whole
+from robofuse.errors import InputError
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
@@ -67,9 +68,9 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
     whole(config.calls, "calls", 1)
     whole(config.rounds, "rounds", 1, config.calls)
     if config.core not in os.sched_getaffinity(0):
-        raise ValueError(f"--core {config.core} may not be used; cores: {sorted(os.sched_getaffinity(0))}")
+        raise InputError(f"--core {config.core} may not be used; cores: {sorted(os.sched_getaffinity(0))}")
     if config.json is not None and not config.json.absolute().parent.is_dir():
-        raise ValueError(f"--json: there is no folder {config.json.absolute().parent}")
+        raise InputError(f"--json: there is no folder {config.json.absolute().parent}")
     eager = load(config.policy, device="cpu")
     with one_core(config.core), one_torch_thread():
         data = exported(eager).data
@@ -111,7 +112,7 @@ def _hidden(deployed: Any) -> list[tuple[str, ...]]:  # noqa: ANN401
 
 def _act(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
     batch = {key: x[None] for key, x in (readings | {"available": flags}).items()}
-    act = policy.lanes(1).act if policy.remembers else policy.act
+    act = policy.stateful(1).act if policy.remembers else policy.act
     return lambda: act(batch).numpy()
 
 

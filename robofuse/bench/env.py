@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.tables import bench_tables, best_processes
 
 COMPARED_AT = 64  # worlds, beside SubprocVecEnv in one process
@@ -45,7 +46,7 @@ class EnvBench:
 
     task: str = "Grasp"
     robot: str = "arm"
-    worlds: tuple[int, ...] = (1, 16, 64, 256)
+    num_envs: tuple[int, ...] = (1, 16, 64, 256)
     sizes: tuple[int, ...] = (64, 128)
     renderers: tuple[str, ...] = ("gl", "warp")
     processes: tuple[int, ...] = (1, 2, 4)
@@ -77,8 +78,8 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
             os.replace(partial, config.json)
 
     rivals = list(product(config.sizes, (True, False), config.processes))
-    ours = list(product(config.sizes, config.renderers, config.worlds))
-    beside = min(config.worlds, key=lambda count: abs(count - COMPARED_AT))
+    ours = list(product(config.sizes, config.renderers, config.num_envs))
+    beside = min(config.num_envs, key=lambda count: abs(count - COMPARED_AT))
     console = Console()
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
         measuring = progress.add_task("measuring", total=len(rivals) + len(ours))
@@ -86,7 +87,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
             run("subprocesses", {"tuned": tuned, "size": size, "processes": count})
             progress.advance(measuring)
         for size, renderer, count in ours:
-            job: dict[str, Any] = {"renderer": renderer, "size": size, "num_worlds": count}
+            job: dict[str, Any] = {"renderer": renderer, "size": size, "num_envs": count}
             if count == beside:
                 job["rivals"] = {
                     "tuned" if tuned else "default": best_processes(result["subprocesses"], size, tuned)
@@ -106,7 +107,7 @@ def measure_worlds(
     robot: str,
     renderer: str,
     size: int,
-    num_worlds: int,
+    num_envs: int,
     seconds: float,
     rounds: int,
     rivals: dict[str, int] | None = None,
@@ -122,9 +123,9 @@ def measure_worlds(
     from robofuse.envs.baselines import Floor, Script, typical
 
     imported = _resident("VmRSS", os.getpid())
-    env = SB3VecEnv(task, num_worlds, robot=robot, renderer=renderer, image_size=size)
+    env = SB3VecEnv(task, num_envs, robot=robot, renderer=renderer, image_size=size)
     env.reset()
-    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (100, num_worlds, 5))
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (100, num_envs, 5))
     script = Script(env.world, actions)
     memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *_children()])
     floor = Floor(env.world.backend.model, script, size, renderer)
@@ -135,7 +136,7 @@ def measure_worlds(
         "floor": floor.physics_and_render,
         "ours": lambda: env.step(actions[next(count) % 100]),
     }
-    steps = dict.fromkeys(contenders, num_worlds)
+    steps = dict.fromkeys(contenders, num_envs)
     others = []
     for name, processes in (rivals or {}).items():
         other = SubprocVecEnv([typical(task, robot, size, name == "tuned")] * processes, start_method="spawn")
@@ -148,7 +149,7 @@ def measure_worlds(
         other.close()
     env.close()
     floor.close()
-    return rates | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_worlds / rates["ours"]}
+    return rates | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_envs / rates["ours"]}
 
 
 def measure_subprocesses(
@@ -215,18 +216,18 @@ def _check(config: EnvBench) -> None:
 
     resolve_task(config.task)
     resolve_robot(config.robot)
-    for name, low in (("worlds", 1), ("sizes", 8), ("processes", 1), ("renderers", None)):
+    for name, low in (("num_envs", 1), ("sizes", 8), ("processes", 1), ("renderers", None)):
         values = getattr(config, name)
         if not values:
-            raise ValueError(f"{name} must not be empty")
+            raise InputError(f"{name} must not be empty")
         for value in values:
             if low is not None:
                 whole(value, name, low)
             elif value not in RENDERERS:
-                raise ValueError(f"unknown renderer {value!r}; renderers: {', '.join(RENDERERS)}")
+                raise InputError(f"unknown renderer {value!r}; renderers: {', '.join(RENDERERS)}")
     whole(config.rounds, "rounds", 1)
     if config.seconds <= 0.0:
-        raise ValueError(f"seconds must be more than 0, got {config.seconds}")
+        raise InputError(f"seconds must be more than 0, got {config.seconds}")
 
 
 def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
     backend = choose_context().__module__.rpartition(".")[2]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": backend})
     if done.returncode:
-        raise ValueError(f"measuring {job} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise InputError(f"measuring {job} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return job | json.loads(done.stdout.splitlines()[-1])
 
 

@@ -45,7 +45,7 @@ class FaultBench:
         "proprio:offset(0.5)+force:bias(0.5)",
         MIX,
     )
-    worlds: int = 64
+    num_envs: int = 64
     image_size: int = 64
     renderer: str = "gl"
     seconds: float = 6.0
@@ -70,9 +70,9 @@ def bench_faults(config: FaultBench) -> dict[str, Any]:
     from robofuse.envs import World
     from robofuse.faults import Mix
 
-    for name in ("worlds", "rounds"):
+    for name in ("num_envs", "rounds"):
         whole(getattr(config, name), name, 1)
-    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (_ACTIONS, config.worlds, 5))
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (_ACTIONS, config.num_envs, 5))
     worlds: dict[str, World] = {}
     contenders: dict[str, Callable[[], object]] = {}
     try:
@@ -80,7 +80,7 @@ def bench_faults(config: FaultBench) -> dict[str, Any]:
             faults = {"healthy": None, MIX: partial(Mix.parse, ["standard"], 0.3)}.get(plan, plan)
             world = worlds[plan] = World(
                 config.task,
-                config.worlds,
+                config.num_envs,
                 robot=config.robot,
                 renderer=config.renderer,
                 image_size=config.image_size,
@@ -90,7 +90,7 @@ def bench_faults(config: FaultBench) -> dict[str, Any]:
             contenders[plan] = _stepper(world, actions)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             progress.add_task(f"measuring {len(contenders)} × {config.seconds:g} s", total=None)
-            rates = turns(contenders, dict.fromkeys(contenders, config.worlds), config.seconds, config.rounds)
+            rates = turns(contenders, dict.fromkeys(contenders, config.num_envs), config.seconds, config.rounds)
     finally:
         for world in worlds.values():
             world.close()

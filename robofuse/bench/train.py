@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.tables import train_tables
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class TrainBench:
 
     task: str = "Grasp"
     robot: str = "arm"
-    worlds: int = 64
+    num_envs: int = 64
     image_size: int = 64
     renderer: Literal["auto", "gl", "warp"] = "auto"
     n_steps: int | None = None
@@ -75,7 +76,7 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
     import torch
 
     from robofuse.bench.contenders import compare, live_rows
-    from robofuse.evaluate.folder import write_safely
+    from robofuse.files import write_atomic
     from robofuse.machine import describe_machine, package_versions
 
     options, note = _options(config)
@@ -86,7 +87,7 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
         "machine": dict(describe_machine()),
         "versions": package_versions(),
         "config": json.loads(json.dumps(asdict(config), default=str)),
-        "options": options.plain(),
+        "options": options.to_dict(),
     }
     if options.device != "cpu":
         result["machine"]["gpu"] = torch.cuda.get_device_name()
@@ -94,7 +95,7 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
     def keep(part: dict[str, Any]) -> None:
         result.update(part)
         if config.json is not None:  # nothing measured is lost when interrupted
-            write_safely(config.json, json.dumps(result, indent=1) + "\n")
+            write_atomic(config.json, json.dumps(result, indent=1) + "\n")
 
     threads, random = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(options.threads or 1)
@@ -130,9 +131,9 @@ def _options(config: TrainBench) -> tuple["Train", str]:
 
     own = ("n_steps", "batch_size", "epochs")
     given = {name: getattr(config, name) for name in own if getattr(config, name) is not None}
-    for name in ("task", "robot", "worlds", "image_size", "renderer", "device"):
+    for name in ("task", "robot", "num_envs", "image_size", "renderer", "device"):
         given[name] = getattr(config, name)
-    options = Train().but(**given, threads=config.threads or usable_cores(), teacher="none")
+    options = Train().replace(**given, threads=config.threads or usable_cores(), teacher="none")
     whole(config.image_size, "--image-size", SMALLEST)
     whole(config.rollouts, "--rollouts", 1)
     whole(config.turns, "--turns", 1)
@@ -140,14 +141,14 @@ def _options(config: TrainBench) -> tuple["Train", str]:
         whole(config.threads, "--threads", 1)
     for p in config.dropout:
         if not 0.0 <= p < 1.0:
-            raise ValueError(f"--dropout takes probabilities in [0, 1), got {p:g}")
+            raise InputError(f"--dropout takes probabilities in [0, 1), got {p:g}")
     options.check()
-    rows, batch = options.scenes.worlds * options.learning.n_steps, options.learning.batch_size
+    rows, batch = options.scenes.num_envs * options.learning.n_steps, options.learning.batch_size
     if rows % batch:
-        raise ValueError(
-            f"--batch-size {batch} must divide the {rows} rows of a rollout ({options.scenes.worlds} worlds × "
+        raise InputError(
+            f"--batch-size {batch} must divide the {rows} rows of a rollout ({options.scenes.num_envs} worlds × "
             f"{options.learning.n_steps} steps), so that all minibatches are full"
         )
     if config.json is not None and not config.json.absolute().parent.is_dir():
-        raise ValueError(f"--json: there is no folder {config.json.absolute().parent}")
+        raise InputError(f"--json: there is no folder {config.json.absolute().parent}")
     return settle(options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robofuse.demos.pictures import from_png
+from robofuse.errors import InputError, StateError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,7 @@ def need_arrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise RuntimeError(
+        raise StateError(
             "demonstrations need pyarrow, which is not installed; pip install 'robofuse[lerobot]'"
         ) from None
 
@@ -74,9 +75,9 @@ def read_parquet(path: Path) -> "pa.Table":
     try:
         return pq.ParquetFile(path, page_checksum_verification=True).read()
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; {REMEDY}") from None
+        raise InputError(f"there is no file {path}; {REMEDY}") from None
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is cut off or damaged ({str(error).splitlines()[0]}); {REMEDY}") from None
+        raise InputError(f"{path} is cut off or damaged ({str(error).splitlines()[0]}); {REMEDY}") from None
 
 
 def values(table: "pa.Table", name: str, dtype: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
@@ -95,7 +96,7 @@ def values(table: "pa.Table", name: str, dtype: str, shape: tuple[int, ...], pat
     import pyarrow as pa
 
     if name not in table.column_names:
-        raise ValueError(f"{path} has no column {name!r}; {REMEDY}")
+        raise InputError(f"{path} has no column {name!r}; {REMEDY}")
     array = table.column(name).combine_chunks()
     if pa.types.is_struct(array.type):
         pictures = [from_png(one["bytes"], shape, dtype, f"{name} in {path}") for one in array.to_pylist()]
@@ -104,5 +105,5 @@ def values(table: "pa.Table", name: str, dtype: str, shape: tuple[int, ...], pat
         array = array.flatten() if hasattr(array, "flatten") else array
     found = array.to_numpy(zero_copy_only=False)
     if found.dtype != np.dtype(dtype) or found.size != len(table) * int(np.prod(shape)):
-        raise ValueError(f"column {name!r} in {path} is not {dtype} {shape}; {REMEDY}")
+        raise InputError(f"column {name!r} in {path} is not {dtype} {shape}; {REMEDY}")
     return found.reshape(len(table), *shape)

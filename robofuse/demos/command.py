@@ -17,10 +17,11 @@ from robofuse.demos.recorder import Recorder
 from robofuse.envs import World
 from robofuse.envs.control import ACTION
 from robofuse.envs.world import CONTROL_RATE
+from robofuse.errors import InputError
 from robofuse.evaluate.config import TRAINING_SEEDS
 from robofuse.evaluate.screen import episode_bar
 from robofuse.machine import package_versions
-from robofuse.memory.lanes import at_work
+from robofuse.memory.stateful import stateful
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.stage import title
 from robofuse.trained import fingerprint, gl_trouble, load_trained, make_world
@@ -54,10 +55,10 @@ def run_record(config: Record) -> int:
     """
     need_arrow()
     whole(config.episodes, "--episodes", 1)
-    whole(config.worlds, "--worlds", 1)
+    whole(config.num_envs, "--num-envs", 1)
     whole(config.seed, "--seed", 0, TRAINING_SEEDS - 1)
     if not 0.0 <= config.noise <= 1.0:
-        raise ValueError(f"--noise must lie in [0, 1], got {config.noise}")
+        raise InputError(f"--noise must lie in [0, 1], got {config.noise}")
     console = Console(highlight=False, soft_wrap=True)
     stage = _open(config)
     try:
@@ -125,21 +126,21 @@ def _open(config: Record) -> _Stage:
     """ValueError if options are given that are not for this demonstrator."""
     given = {name: getattr(config, name) for name in ("task", "robot", "sensors", "cameras", "image_size", "renderer")}
     given = {name: value for name, value in given.items() if value}
-    worlds = min(config.worlds, config.episodes)
+    worlds = min(config.num_envs, config.episodes)
     versions = {"robofuse": __version__, **package_versions()}
     if config.policy != EXPERT:
         if given:
             option = "--" + next(iter(given)).replace("_", "-")
-            raise ValueError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
+            raise InputError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
         trained = load_trained(config.policy, device=config.device)
         world = make_world(trained, worlds, config.seed, auto_reset=True, privileged=True)
         by = {"name": title(config.policy), "weights": fingerprint(trained.policy)}
         about = {"by": by, "world": trained.options | _seen(world), "versions": versions}
-        lanes = at_work(trained.policy, worlds)
+        env_ids = stateful(trained.policy, worlds)
 
         def act(observation: dict[str, Tensor]) -> Tensor:
-            lanes.start((world.elapsed == 0).nonzero()[:, 0])
-            return lanes.act(observation)
+            env_ids.start((world.elapsed == 0).nonzero()[:, 0])
+            return env_ids.act(observation)
 
         return _Stage(world, act, by["name"] or "", about, trained.note)
     note = ""
@@ -147,7 +148,7 @@ def _open(config: Record) -> _Stage:
         problem = gl_trouble()
         given["renderer"] = "warp" if problem else "gl"
         note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
-    world = World(num_worlds=worlds, seed=config.seed, auto_reset=True, privileged=True, **given)
+    world = World(num_envs=worlds, seed=config.seed, auto_reset=True, privileged=True, **given)
     plain = {"task": world.task.name, "robot": world.robot.model.name, "renderer": given["renderer"]} | _seen(world)
     about = {"by": {"name": EXPERT, "weights": None}, "world": plain, "versions": versions}
     return _Stage(world, lambda _: world.expert(), EXPERT, about, note)

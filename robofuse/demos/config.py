@@ -46,7 +46,7 @@ class Record:
     rgb: Literal["lossless", "lossy", "png"] = "lossless"
     instruction: str = ""
     seed: int = 0
-    worlds: int = 32
+    num_envs: int = 32
     sensors: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
     image_size: int | None = None

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robofuse.demos.episode import Episode
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 OBSERVATION = "observation"
@@ -36,7 +37,7 @@ class Feature(NamedTuple):
     stored: str = "values"
     names: Sequence[str] | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As LeRobot's `info.json` describes it."""
         if self.stored == "values":
             names = list(self.names) if self.names else None
@@ -89,17 +90,17 @@ def describe(
     names = [feature.name for feature in found]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ValueError(f"two sensors would both be called {twice[0]}; rename one")
+        raise InputError(f"two sensors would both be called {twice[0]}; rename one")
     return found
 
 
 def check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
     """ValueError if colours cannot be stored in this way."""
     if rgb not in RGB:
-        raise ValueError(f"unknown way to store colours {rgb!r}; there are {', '.join(RGB)}")
+        raise InputError(f"unknown way to store colours {rgb!r}; there are {', '.join(RGB)}")
     odd = [sensor.key for sensor in sensors if sensor.kind == "rgb" and any(size % 2 for size in sensor.shape[:2])]
     if rgb == "lossy" and odd:
-        raise ValueError(f"lossy video needs even heights and widths; {odd[0]!r} has others, so take lossless or png")
+        raise InputError(f"lossy video needs even heights and widths; {odd[0]!r} has others, so take lossless or png")
 
 
 def _sensed(sensor: Sensor, rgb: str, state_names: Sequence[str]) -> Feature:
@@ -124,4 +125,4 @@ def catalogue(features: Sequence[Feature]) -> dict[str, Any]:
     """The `features` of `info.json`."""
     done = {"next.done": {"dtype": "bool", "shape": [1], "names": None}}
     counters = {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in COUNTERS.items()}
-    return {feature.name: feature.plain() for feature in features} | done | counters
+    return {feature.name: feature.to_dict() for feature in features} | done | counters

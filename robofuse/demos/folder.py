@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from robofuse.demos.arrow import REMEDY, read_parquet
+from robofuse.errors import InputError
+from robofuse.files import LOCK
 from robofuse.sensors import Sensor
 
 VERSION, FORMAT = "v3.0", 1
@@ -26,9 +28,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); {REMEDY}") from None
+        raise InputError(f"{path} cannot be read ({error}); {REMEDY}") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path} is not a JSON object; {REMEDY}")
+        raise InputError(f"{path} is not a JSON object; {REMEDY}")
     return found
 
 
@@ -40,26 +42,26 @@ def read_info(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     if not (folder / INFO).is_file():
         what = "there is no folder" if not folder.is_dir() else f"no {INFO} in"
-        raise ValueError(f"{what} {folder}: it holds no demonstrations; robofuse record makes some")
+        raise InputError(f"{what} {folder}: it holds no demonstrations; robofuse record makes some")
     info = read_json(folder / INFO)
     version = info.get("codebase_version")
     if version != VERSION:
-        raise ValueError(
+        raise InputError(
             f"{folder / INFO} is of LeRobot's layout {version}, robofuse reads {VERSION}; LeRobot has scripts that "
             "convert older data sets"
         )
     if not (folder / ABOUT).is_file():
-        raise ValueError(
+        raise InputError(
             f"{folder} is a LeRobot data set that robofuse did not record: without {ABOUT} nothing says which sensors "
             "its columns are of; feed its episodes to a robofuse.demos.Recorder"
         )
     about = read_json(folder / ABOUT)
     number = about.get("format")
     if not isinstance(number, int) or number > FORMAT:
-        raise ValueError(f"{folder / ABOUT} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
+        raise InputError(f"{folder / ABOUT} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
     for name in ("total_episodes", "total_frames", "fps"):
         if not isinstance(info.get(name), int):
-            raise ValueError(f"{folder / INFO} has {name} {info.get(name)!r}, not a number; {REMEDY}")
+            raise InputError(f"{folder / INFO} has {name} {info.get(name)!r}, not a number; {REMEDY}")
     return info, about
 
 
@@ -73,7 +75,7 @@ def read_episodes(folder: Path, total: int) -> list[dict[str, Any]]:
         number += 1
     numbers = [row.get("episode_index") for row in rows]
     if len(rows) > total or numbers != list(range(total)):
-        raise ValueError(f"{folder / INFO} tells of {total} episodes, the tables beside it of {len(rows)}; {REMEDY}")
+        raise InputError(f"{folder / INFO} tells of {total} episodes, the tables beside it of {len(rows)}; {REMEDY}")
     return rows
 
 
@@ -83,7 +85,7 @@ def sensors_of(about: Mapping[str, Any], folder: Path) -> tuple[Sensor, ...]:
         told: list[dict[str, Any]] = about["sensors"]
         return tuple(Sensor(**{key: _tupled(x) for key, x in one.items()}) for one in told)
     except (KeyError, TypeError, AttributeError):
-        raise ValueError(f"{folder / ABOUT} does not describe sensors; {REMEDY}") from None
+        raise InputError(f"{folder / ABOUT} does not describe sensors; {REMEDY}") from None
 
 
 def _tupled(x: Any) -> Any:  # noqa: ANN401
@@ -119,14 +121,14 @@ def find(folder: Path, info: dict[str, Any], about: Mapping[str, Any]) -> list[d
     if not (folder / INFO).exists():
         if (folder / ABOUT).exists():
             sweep(folder, 0)
-        elif any(folder.iterdir()):
-            raise ValueError(f"{folder} holds something, but no demonstrations; give another --out")
+        elif any(path.name != LOCK for path in folder.iterdir()):
+            raise InputError(f"{folder} holds something, but no demonstrations; give another --out")
         return []
     old, told = read_info(folder)
     differing = [name for name in {**told, **about} if told.get(name) != about.get(name)]
     differing += [name for name in ("features", "fps", "robot_type") if old.get(name) != info[name]]
     if differing:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds demonstrations that differ in {', '.join(differing)}; give another --out, or the options "
             "that these were recorded with"
         )

@@ -7,6 +7,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+from robofuse.errors import InputError
 from robofuse.replay.video import Mp4
 
 
@@ -22,7 +23,7 @@ def from_png(data: bytes | None, shape: tuple[int, ...], dtype: str, what: str) 
     raw = np.frombuffer(data or b"", np.uint8)
     picture = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if len(raw) else None
     if picture is None or picture.dtype != np.dtype(dtype) or picture.size != int(np.prod(shape)):
-        raise ValueError(f"a picture of {what} is damaged, or not {dtype} {shape}; record again into another folder")
+        raise InputError(f"a picture of {what} is damaged, or not {dtype} {shape}; record again into another folder")
     return np.ascontiguousarray(picture.reshape(shape)[..., ::-1])
 
 
@@ -49,11 +50,11 @@ def read_mp4(path: Path, count: int, shape: tuple[int, ...]) -> np.ndarray:
         ValueError: no such file, or not so many whole pictures of this size.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; take the folder from where it is whole")
+        raise InputError(f"there is no file {path}; take the folder from where it is whole")
     command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24")
     done = subprocess.run((*command, "-fps_mode", "passthrough", "-"), capture_output=True, check=False)
     if done.returncode or len(done.stdout) != count * int(np.prod(shape)):
         said = done.stderr.decode(errors="replace").strip().splitlines()
         cause = said[-1] if said else f"not {count} pictures of {shape[1]} × {shape[0]}"
-        raise ValueError(f"{path} is cut off or damaged ({cause}); take the folder from where it is whole")
+        raise InputError(f"{path} is cut off or damaged ({cause}); take the folder from where it is whole")
     return np.frombuffer(done.stdout, np.uint8).reshape(count, *shape).copy()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robofuse.demos.episode import Episode
 from robofuse.envs import World
-from robofuse.streams import Stream, normal
+from robofuse.rng import Stream, normal
 from robofuse.tensors import one_torch_thread
 
 _SALT = 0x5A  # the noise of actions within the stream of noise; sensors have 0 and 1
@@ -28,7 +28,7 @@ def play(world: World, act: Act, noise: float = 0.0, first: int = 0) -> Iterator
         first: number of the first episode.
     """
     observation = world.reset(episode=first)
-    lanes: list[list[tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in range(world.num_worlds)]
+    env_ids: list[list[tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in range(world.num_envs)]
     ready: dict[int, Episode] = {}
     while True:
         with torch.no_grad(), one_torch_thread():
@@ -38,13 +38,13 @@ def play(world: World, act: Act, noise: float = 0.0, first: int = 0) -> Iterator
             z = normal(world.seed, Stream.NOISE, world.episode, world.elapsed, chosen.shape[1], _SALT)
             executed = (chosen + noise * z.float()).clamp(-1.0, 1.0)
         step = world.step(executed)
-        for lane, history in enumerate(lanes):
-            sensed = {key: value[lane] for key, value in observation.items()}
-            history.append((sensed, chosen[lane], executed[lane], step.reward[lane], step.success[lane]))
-        for lane in step.ended.tolist():
-            number = int(step.episode[lane])
-            ready[number] = _episode(lanes[lane], number, bool(noise))
-            lanes[lane] = []
+        for env_id, history in enumerate(env_ids):
+            sensed = {key: value[env_id] for key, value in observation.items()}
+            history.append((sensed, chosen[env_id], executed[env_id], step.reward[env_id], step.success[env_id]))
+        for env_id in step.ended.tolist():
+            number = int(step.episode[env_id])
+            ready[number] = _episode(env_ids[env_id], number, bool(noise))
+            env_ids[env_id] = []
         observation = step.observation
         while first in ready:
             yield ready.pop(first)

@@ -15,6 +15,7 @@ from robofuse.demos.episode import Episode
 from robofuse.demos.features import COUNTERS, Feature, describe
 from robofuse.demos.folder import ABOUT, DATA_PATH, INFO, VIDEO_PATH, place, read_episodes, read_info, sensors_of
 from robofuse.demos.pictures import read_mp4
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 
@@ -69,7 +70,7 @@ def read(folder: str | Path) -> Demonstrations:
     for number, told in files.items():
         found += _part(folder, number, told, features)
     if sum(map(len, found)) != info["total_frames"]:
-        raise ValueError(f"{folder / INFO} tells of {info['total_frames']} control steps, there are "
+        raise InputError(f"{folder / INFO} tells of {info['total_frames']} control steps, there are "
                          f"{sum(map(len, found))}; {REMEDY}")  # fmt: skip
     names = next(feature.names for feature in features if feature.name == "action")
     return Demonstrations(folder, sensors_of(about, folder), tuple(found), about, tuple(names or ()))
@@ -90,8 +91,8 @@ def _features(folder: Path, info: Mapping[str, Any], about: Mapping[str, Any]) -
         names.get("observation.state", ()),
     )
     for feature in features:
-        if told.get(feature.name) != feature.plain():
-            raise ValueError(
+        if told.get(feature.name) != feature.to_dict():
+            raise InputError(
                 f"{folder / INFO} describes {feature.name!r} otherwise than {ABOUT} and this robofuse do; {REMEDY}"
             )
     return features
@@ -106,7 +107,7 @@ def _part(folder: Path, number: int, rows: Sequence[Mapping[str, Any]], features
     if not np.array_equal(index, np.arange(rows[0]["dataset_from_index"], rows[-1]["dataset_to_index"])) or (
         len(index) != count
     ):
-        raise ValueError(f"{path} does not hold the control steps that the table of episodes tells of; {REMEDY}")
+        raise InputError(f"{path} does not hold the control steps that the table of episodes tells of; {REMEDY}")
     arrays: dict[str, np.ndarray] = {}
     for feature in features:
         if feature.stored == "video":

@@ -19,7 +19,7 @@ from robofuse.demos.folder import ABOUT, DATA_PATH, FORMAT, INFO, STATS, VERSION
 from robofuse.demos.part import Part, stats_of
 from robofuse.demos.running import Running
 from robofuse.demos.stats import together
-from robofuse.evaluate.folder import alone, write_safely
+from robofuse.files import lock, write_atomic
 from robofuse.sensors import Sensor, order
 
 
@@ -106,7 +106,7 @@ class Recorder:
         self._running = Running(self.sensors, len(actions), len(privileged))
         self._waiting: list[Episode] = []
         with ExitStack() as stack:
-            stack.enter_context(alone(self.folder, "recording"))
+            stack.enter_context(lock(self.folder, "recording"))
             self._rows = find(self.folder, self._info, self._about)
             self._held = stack.pop_all()
         self.scenes = [int(row["robofuse/scene"]) for row in self._rows]
@@ -167,16 +167,16 @@ class Recorder:
         part = Part(self.folder, self._files, self.features, self._info["fps"], self._task)
         rows, stats = part.write(self._waiting, self._rows, self._rgb == "lossless")
         if not self._files:
-            write_safely(self.folder / ABOUT, json.dumps(self._about, indent=1) + "\n")
+            write_atomic(self.folder / ABOUT, json.dumps(self._about, indent=1) + "\n")
         part.publish()
         all_stats = [*self._stats, *stats]
         told = {key: {name: x.tolist() for name, x in one.items()} for key, one in together(all_stats).items()}
-        write_safely(self.folder / STATS, json.dumps(told) + "\n")
+        write_atomic(self.folder / STATS, json.dumps(told) + "\n")
         self._rows += rows
         self._info |= {"total_episodes": len(self._rows), "total_frames": self._rows[-1]["dataset_to_index"]}
         self._info["splits"] = {"train": f"0:{len(self._rows)}"}
         # last: until now the folder holds what it held before
-        write_safely(self.folder / INFO, json.dumps(self._info, indent=1) + "\n")
+        write_atomic(self.folder / INFO, json.dumps(self._info, indent=1) + "\n")
         self._files, self._stats, self._waiting = self._files + 1, all_stats, []
 
     def close(self) -> None:

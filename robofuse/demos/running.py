@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from robofuse.demos.episode import Episode
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 
@@ -39,18 +40,18 @@ class Running:
         for key, (shape, dtype) in self._expected.items():
             if key not in observation:
                 if key != AVAILABLE:
-                    raise ValueError(f"the observation has no {key!r}; it has {', '.join(observation)}")
+                    raise InputError(f"the observation has no {key!r}; it has {', '.join(observation)}")
                 found[key] = torch.ones(shape, dtype=torch.int8)
                 continue
             given = torch.as_tensor(observation[key]).detach().cpu()
             given = given.to(torch.int8) if key == AVAILABLE else given
             given = given[0] if given.shape == (1, *shape) else given
             if given.shape != shape or str(given.dtype) != f"torch.{dtype}":
-                raise ValueError(f"{key!r} must be {dtype} {shape}, got {given.dtype} {tuple(given.shape)}")
+                raise InputError(f"{key!r} must be {dtype} {shape}, got {given.dtype} {tuple(given.shape)}")
             found[key] = given.clone()  # whoever drives the robot may write into it
         chosen = torch.as_tensor(action).detach().cpu().float().flatten().clone()
         if chosen.shape != (self._actions,) or not bool(chosen.isfinite().all()):
-            raise ValueError(f"an action is {self._actions} finite numbers, got {chosen.tolist()}")
+            raise InputError(f"an action is {self._actions} finite numbers, got {chosen.tolist()}")
         self._steps.append((found, chosen, float(reward), bool(success)))
 
     def finish(self, scene: int) -> Episode:
@@ -81,13 +82,13 @@ class Running:
         rows["success"] = (episode.success, (), "bool")
         if executed or episode.executed is not None:
             if not executed or episode.executed is None:
-                raise ValueError("an episode has `executed` if and only if the Recorder was made with executed=True")
+                raise InputError("an episode has `executed` if and only if the Recorder was made with executed=True")
             rows["executed"] = (episode.executed, (self._actions,), "float32")
         for key, (shape, dtype) in self._expected.items():
             if key not in episode.observation:
-                raise ValueError(f"the episode has no {key!r}; it has {', '.join(episode.observation)}")
+                raise InputError(f"the episode has no {key!r}; it has {', '.join(episode.observation)}")
             rows[key] = (episode.observation[key], shape, dtype)
         for name, (x, shape, dtype) in rows.items():
             if not len(episode) or x.shape != (len(episode), *shape) or str(x.dtype) != f"torch.{dtype}":
                 expected = f"{dtype} {(len(episode) or 'T', *shape)}"
-                raise ValueError(f"{name!r} of the episode must be {expected}, got {x.dtype} {tuple(x.shape)}")
+                raise InputError(f"{name!r} of the episode must be {expected}, got {x.dtype} {tuple(x.shape)}")

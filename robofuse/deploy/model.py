@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robofuse.deploy.recall import STATE
+from robofuse.errors import InputError, StateError
 from robofuse.sensors import FRESHNESS, Sensor
 
 FORMAT = 2  # the newest that can be read; 2 are policies that remember, all others are written as 1
@@ -73,7 +74,7 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
     try:
         plain = {name: json.loads(found[f"{PRODUCER}.{name}"]) for name in PROPERTIES}
         if int(plain["format"]) > FORMAT:
-            raise RuntimeError(
+            raise StateError(
                 f"{whose} has format {plain['format']}, this robofuse reads up to {FORMAT}; update robofuse"
             )
         sensors = tuple(_sensor(one) for one in plain["sensors"])
@@ -81,7 +82,7 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
         frames, memory = int(remembers.get("frames", 0)), int(remembers.get("size", 0))
         _check_memory({one.name: one.shape for one in session.get_inputs()}, sensors, frames, memory)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{whose} does not describe a policy ({error}); {_AGAIN}") from None
+        raise InputError(f"{whose} does not describe a policy ({error}); {_AGAIN}") from None
     return Model(
         plain["name"],
         sensors,
@@ -100,7 +101,7 @@ def _check_memory(inputs: Mapping[str, Any], sensors: Sequence[Sensor], frames: 
     state, fresh = (inputs[key][1] if key in inputs else 0 for key in (STATE, FRESHNESS))
     held = 0 if not frames and FRESHNESS in [sensor.key for sensor in sensors] else fresh  # a stack of the user's own
     if state != memory or held != frames * len(sensors) or frames < 0:
-        raise ValueError(f"it says frames {frames} and memory {memory}, which are not those of its graph")
+        raise InputError(f"it says frames {frames} and memory {memory}, which are not those of its graph")
 
 
 def _sensor(plain: Mapping[str, Any]) -> Sensor:
@@ -110,11 +111,11 @@ def _sensor(plain: Mapping[str, Any]) -> Sensor:
 
 def _bytes(path: Path) -> bytes:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; {_AGAIN}")
+        raise InputError(f"there is no file {path}; {_AGAIN}")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _check(data: bytes, whose: str) -> None:
@@ -123,19 +124,19 @@ def _check(data: bytes, whose: str) -> None:
     digest = data[start : start + len(NO_DIGEST)]
     whole = start >= len(_MARK) and len(digest) == len(NO_DIGEST)
     if not whole and _HEAD not in data[:16]:
-        raise ValueError(f"{whose} is no exported policy; {_AGAIN} (.onnx)")
+        raise InputError(f"{whose} is no exported policy; {_AGAIN} (.onnx)")
     if not whole:
-        raise ValueError(f"{whose} is cut off: its end is missing; fetch it again")
+        raise InputError(f"{whose} is cut off: its end is missing; fetch it again")
     blank = data[:start] + NO_DIGEST.encode() + data[start + len(NO_DIGEST) :]
     if hashlib.sha256(blank).hexdigest().encode() != digest:
-        raise ValueError(f"{whose} is damaged or was changed: it does not match its checksum; fetch it again")
+        raise InputError(f"{whose} is damaged or was changed: it does not match its checksum; fetch it again")
 
 
 def _session(data: bytes, threads: int, whose: str) -> Any:  # noqa: ANN401
     try:
         import onnxruntime
     except ImportError as error:
-        raise RuntimeError(
+        raise StateError(
             f"policies run on onnxruntime, which cannot be imported here ({error}): pip install 'robofuse[deploy]', or "
             "where torch is not wanted pip install onnxruntime"
         ) from None
@@ -146,4 +147,4 @@ def _session(data: bytes, threads: int, whose: str) -> Any:  # noqa: ANN401
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  onnxruntime's errors have no other base
         first = " ".join(str(error).split())[:200]
-        raise RuntimeError(f"onnxruntime {onnxruntime.__version__} cannot run {whose}: {first}; update it") from None
+        raise StateError(f"onnxruntime {onnxruntime.__version__} cannot run {whose}: {first}; update it") from None

@@ -9,9 +9,10 @@ import numpy as np
 
 from robofuse.checks import whole
 from robofuse.deploy.model import read
-from robofuse.deploy.readings import checked, finite, known, told
+from robofuse.deploy.readings import announced, checked, finite, known
 from robofuse.deploy.recall import Recall
 from robofuse.deploy.watchdog import Blind, Status, Watchdog
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
 
 
@@ -98,20 +99,20 @@ class Policy:
             if key != AVAILABLE:
                 known(key, self.keys)
         live: dict[str, np.ndarray] = {}
-        for sensor, delivers in zip(self.sensors, told(observation, self.keys), strict=True):
+        for sensor, delivers in zip(self.sensors, announced(observation, self.keys), strict=True):
             if not delivers:
                 continue
             if sensor.key not in observation:
-                raise ValueError(
+                raise InputError(
                     f"{sensor.key!r} is missing; give {sensor.dtype} of shape {sensor.shape}, or say in {AVAILABLE!r} "
                     f"that it is hidden (sensors in order: {', '.join(self.keys)})"
                 )
             live[sensor.key] = checked(sensor, observation[sensor.key])
             if not finite(live[sensor.key]):
-                raise ValueError(f"{sensor.key!r} is live and holds NaN or Inf; hide it with a 0 in {AVAILABLE!r}")
+                raise InputError(f"{sensor.key!r} is live and holds NaN or Inf; hide it with a 0 in {AVAILABLE!r}")
         lacking = [key for key in self.required if key not in live]
         if lacking:
-            raise ValueError(f"policy {self.name!r} was not trained to do without {', '.join(lacking)}")
+            raise InputError(f"policy {self.name!r} was not trained to do without {', '.join(lacking)}")
         return self._run(live)
 
     def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:

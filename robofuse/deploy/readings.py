@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 
@@ -20,16 +21,16 @@ def checked(sensor: Sensor, reading: Any) -> np.ndarray:  # noqa: ANN401
     """
     key, shape = sensor.key, sensor.shape
     if not isinstance(reading, np.ndarray):
-        raise ValueError(
+        raise InputError(
             f"{key!r} must be a NumPy array, {sensor.dtype} of shape {shape}, got a {type(reading).__name__}; "
             f"numpy.asarray(x, numpy.{sensor.dtype}) makes one"
         )
     if reading.dtype != np.dtype(sensor.dtype):
         unit = f" [{sensor.unit}]" if sensor.unit else ""
-        raise ValueError(f"{key!r} must be {sensor.dtype}{unit}, got {reading.dtype}; {_remedy(sensor, reading.dtype)}")
+        raise InputError(f"{key!r} must be {sensor.dtype}{unit}, got {reading.dtype}; {_remedy(sensor, reading.dtype)}")
     if reading.shape != shape:
         batch = "; leave the batch out: x[0]" if reading.shape == (1, *shape) else ""
-        raise ValueError(f"{key!r} must have the shape {shape}, got {reading.shape}{batch}")
+        raise InputError(f"{key!r} must have the shape {shape}, got {reading.shape}{batch}")
     return np.ascontiguousarray(reading)[None]
 
 
@@ -51,17 +52,17 @@ def known(key: str, keys: Sequence[str]) -> None:
     """ValueError if there is no such sensor."""
     if key not in keys:
         why = "; the policy does not read the simulator's truth: leave it out" if key == PRIVILEGED else ""
-        raise ValueError(f"unknown sensor {key!r}{why}; sensors: {', '.join(keys)}")
+        raise InputError(f"unknown sensor {key!r}{why}; sensors: {', '.join(keys)}")
 
 
-def told(observation: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
+def announced(observation: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
     """Which sensors an observation says are live, bool (M,); all, if it has no `available`. ValueError if it is odd."""
     given = observation.get(AVAILABLE)
     if given is None:
         return np.ones(len(keys), bool)
     flags = np.asarray(given)
     if flags.shape != (len(keys),) or flags.dtype.kind not in "biuf" or not ((flags == 0) | (flags == 1)).all():
-        raise ValueError(
+        raise InputError(
             f"{AVAILABLE!r} must hold 0 or 1 for each of {', '.join(keys)}, in this order, shape ({len(keys)},); got "
             f"{given!r}"
         )

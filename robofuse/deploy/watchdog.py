@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robofuse.deploy.readings import checked, finite, known
+from robofuse.errors import InputError, StateError
 from robofuse.sensors import Sensor
 
 PERIODS = 2.5  # one reading may be lost, and the next be half a period late
 
 
-class Blind(RuntimeError):
+class Blind(StateError):
     """No sensor delivers, or one does not that the policy cannot do without: stop the robot."""
 
 
-class OutOfOrder(ValueError):
+class OutOfOrder(InputError):
     """A reading was measured before one that is there already: a driver drops it and goes on."""
 
 
@@ -58,19 +59,19 @@ class Watchdog:
         self._lock = threading.Lock()  # between comparing stamps and storing; nobody waits for a copy or a network
         self._skew = _number(skew, "skew", "seconds")
         if self._skew < 0.0:
-            raise ValueError(f"skew must be at least 0 seconds, got {skew}")
+            raise InputError(f"skew must be at least 0 seconds, got {skew}")
         self.timeouts = {key: _timeout(sensor) for key, sensor in self._sensors.items()}
         for key, seconds in timeouts.items():
             known(key, list(self._sensors))
             if not isinstance(seconds, int | float | np.number) or not seconds > 0:  # infinite is allowed
-                raise ValueError(f"the timeout of {key!r} must be more than 0 seconds, got {seconds!r}")
+                raise InputError(f"the timeout of {key!r} must be more than 0 seconds, got {seconds!r}")
             self.timeouts[key] = float(seconds)
 
     def feed(self, key: str, reading: Any, stamp: float) -> None:  # noqa: ANN401
         """Takes in a copy of a reading; ValueError and OutOfOrder leave everything as it was."""
         known(key, list(self._sensors))
         if self.timeouts[key] is None:
-            raise ValueError(
+            raise InputError(
                 f"nothing is known of the rate of {key!r}, so not when it is stale; say timeouts={{{key!r}: seconds}}"
             )
         stamp = _number(stamp, f"the stamp of {key!r}", "seconds")
@@ -115,7 +116,7 @@ class Watchdog:
             return Status(False, float("inf"), "never fed")
         age = now - fed.stamp
         if age < -self._skew:
-            raise ValueError(
+            raise InputError(
                 f"the stamp of {key!r} lies {-age:.3g} s after now; take both from one clock, in seconds, or allow for "
                 f"more than {self._skew:g} s between two clocks with skew=…"
             )
@@ -130,5 +131,5 @@ def _timeout(sensor: Sensor) -> float | None:
 
 def _number(value: Any, what: str, unit: str) -> float:  # noqa: ANN401
     if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise ValueError(f"{what} must be a finite number of {unit}, got {value!r}")
+        raise InputError(f"{what} must be a finite number of {unit}, got {value!r}")
     return float(value)

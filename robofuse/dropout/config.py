@@ -8,6 +8,7 @@ import numpy as np
 from robofuse.dropout.laws import Independent, Law
 from robofuse.dropout.schedules import Constant, Schedule
 from robofuse.dropout.units import check_probability
+from robofuse.errors import InputError
 
 Every = Literal["episode", "outage", "step"]
 
@@ -33,22 +34,22 @@ class Dropout:
 
     def __post_init__(self) -> None:
         if not isinstance(self.law, Law):
-            raise ValueError(f"law must be a robofuse.dropout law such as Independent(0.3), got {self.law!r}")
+            raise InputError(f"law must be a robofuse.dropout law such as Independent(0.3), got {self.law!r}")
         if not isinstance(self.schedule, Schedule):
-            raise ValueError(f"schedule must be a robofuse.dropout schedule such as Linear(), got {self.schedule!r}")
+            raise InputError(f"schedule must be a robofuse.dropout schedule such as Linear(), got {self.schedule!r}")
         if self.every is None:
             object.__setattr__(self, "every", "step" if self.law.stepwise else "episode")
         if self.every not in get_args(Every):
-            raise ValueError(f"every must be one of {', '.join(get_args(Every))}, got {self.every!r}")
+            raise InputError(f"every must be one of {', '.join(get_args(Every))}, got {self.every!r}")
         if self.law.stepwise and self.every != "step":
-            raise ValueError(
+            raise InputError(
                 f"{type(self.law).__name__} is a process in time that moves at every control step and makes outages "
                 f'by itself: every="{self.every}" has no meaning for it; leave `every` out'
             )
         check_probability(self.full, "full")
         steps = self.outage_steps
         if isinstance(steps, bool) or not isinstance(steps, int | float | np.number) or not 1.0 <= steps < np.inf:
-            raise ValueError(f"outage_steps must be a number of at least 1, got {steps!r}")
+            raise InputError(f"outage_steps must be a number of at least 1, got {steps!r}")
 
 
 def as_dropout(value: Dropout | Law | float | None) -> Dropout | None:
@@ -65,6 +66,6 @@ def as_dropout(value: Dropout | Law | float | None) -> Dropout | None:
     if isinstance(value, Law):
         return Dropout(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ValueError(f"dropout must be a probability, a robofuse.dropout.Dropout or a law, got {value!r}")
+        raise InputError(f"dropout must be a probability, a robofuse.dropout.Dropout or a law, got {value!r}")
     check_probability(value, "dropout")
     return Dropout(Independent(float(value)))

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from robofuse.dropout.units import Units, check_rate, grouped, per_unit, same_camera, singles
+from robofuse.errors import InputError
 
 Rate = float | Mapping[str, float]  # of all sensors, or by sensor; sensors that a mapping leaves out are never hidden
 
@@ -97,7 +98,7 @@ class Rates(Law):
 
     def __post_init__(self) -> None:
         if not isinstance(self.rates, Mapping):
-            raise ValueError(f'Rates.rates must be a mapping such as {{"rgb": 0.02}}, got {self.rates!r}')
+            raise InputError(f'Rates.rates must be a mapping such as {{"rgb": 0.02}}, got {self.rates!r}')
         check_rate(self.rates, "Rates.rates")
 
     def bind(self, keys: Sequence[str]) -> Bound:
@@ -137,7 +138,7 @@ class Subsets(Law):
     def bind(self, keys: Sequence[str]) -> Bound:
         """See `Law.bind`."""
         if len(keys) > 50:
-            raise ValueError(f"Subsets can tell the subsets of at most 50 sensors apart, got {len(keys)}")
+            raise InputError(f"Subsets can tell the subsets of at most 50 sensors apart, got {len(keys)}")
         last = (1 << len(keys)) - 1
         places = torch.arange(len(keys))
 
@@ -179,7 +180,7 @@ class Markov(Law):
         fail, recover = per_unit(self.fail, units, "Markov.fail"), per_unit(self.recover, units, "Markov.recover")
         for unit, f, r in zip(units, fail, recover, strict=True):
             if f and not r:
-                raise ValueError(
+                raise InputError(
                     f"Markov: {' and '.join(unit)} can fail but never recover, and would be missing for ever in the "
                     f'long run; give recover above 0, or use Independent with every="outage"'
                 )

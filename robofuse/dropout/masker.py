@@ -10,7 +10,8 @@ from torch import Tensor
 from robofuse.dropout.config import Dropout, as_dropout
 from robofuse.dropout.laws import Bound, Independent, Law
 from robofuse.dropout.units import NO_WAY_OUT, check_probability
-from robofuse.streams import Stream, check_seed, uniform
+from robofuse.errors import InputError
+from robofuse.rng import Stream, check_seed, uniform
 
 AHEAD = 32  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
 PATIENCE = 1000  # episodes without news of progress before a schedule that waits for it complains
@@ -31,13 +32,15 @@ class Masker:
         available: int8 (N, M), 1 = delivering; overwritten by `start` and `step`.
     """
 
-    def __init__(self, dropout: Dropout | Law | float | None, keys: Sequence[str], num: int, seed: int = 0) -> None:
+    def __init__(
+        self, dropout: Dropout | Law | float | None, keys: Sequence[str], num_envs: int, seed: int = 0
+    ) -> None:
         """Everything is available until an episode starts.
 
         Args:
             dropout: what to hide, see `as_dropout`; None hides nothing and costs nothing.
             keys: the sensors, in the order of `available`.
-            num: N.
+            num_envs: N.
             seed: of the masks.
 
         Raises:
@@ -46,20 +49,20 @@ class Masker:
         self.keys, self.seed = tuple(keys), check_seed(seed)
         self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
         self._idle = dropout is None
-        self.available = torch.ones(num, len(self.keys), dtype=torch.int8)
+        self.available = torch.ones(num_envs, len(self.keys), dtype=torch.int8)
         self._progress, self._told, self._begun = 0.0, False, 0
         self._bound = _checked(self.dropout.law.bind(self.keys), self.keys)
         units = self._bound.units
         self._unit_of = torch.tensor([next(u for u, unit in enumerate(units) if key in unit) for key in self.keys])
         self._spare = torch.tensor([u for u, rate in enumerate(self._bound.rates) if rate < 1.0])
-        self._episode = torch.zeros(num, dtype=torch.int64)
-        self._elapsed = torch.zeros(num, dtype=torch.int64)
-        self._until = torch.full((num,), _NEVER)  # when the next outage begins
-        self._full = torch.zeros(num, dtype=torch.bool)
-        self._hidden = torch.zeros(num, len(units), dtype=torch.bool)  # what the law says, before one is kept
-        self._kept = torch.zeros(num, dtype=torch.int64)
+        self._episode = torch.zeros(num_envs, dtype=torch.int64)
+        self._elapsed = torch.zeros(num_envs, dtype=torch.int64)
+        self._until = torch.full((num_envs,), _NEVER)  # when the next outage begins
+        self._full = torch.zeros(num_envs, dtype=torch.bool)
+        self._hidden = torch.zeros(num_envs, len(units), dtype=torch.bool)  # what the law says, before one is kept
+        self._kept = torch.zeros(num_envs, dtype=torch.int64)
         self._tick = 0
-        self._ahead = torch.zeros(AHEAD, num, _LAW + len(units) + 1, dtype=torch.float64)
+        self._ahead = torch.zeros(AHEAD, num_envs, _LAW + len(units) + 1, dtype=torch.float64)
 
     @property
     def progress(self) -> float:
@@ -159,12 +162,12 @@ def _checked(bound: Bound, keys: tuple[str, ...]) -> Bound:
     """The bound law, if it can hide something and leave something."""
     named = sorted(key for unit in bound.units for key in unit)
     if named != sorted(keys) or len(bound.rates) != len(bound.units):
-        raise ValueError(f"the law's units {bound.units} must hold each sensor once and have a rate each: {keys}")
+        raise InputError(f"the law's units {bound.units} must hold each sensor once and have a rate each: {keys}")
     if min(bound.rates) >= 1.0:
-        raise ValueError(f"the law hides {', '.join(keys)} always: {NO_WAY_OUT}")
+        raise InputError(f"the law hides {', '.join(keys)} always: {NO_WAY_OUT}")
     if len(bound.units) == 1 and bound.rates[0] > 0.0:
         together = "it is the only sensor" if len(keys) == 1 else "they are hidden together"
-        raise ValueError(
+        raise InputError(
             f"nothing of {', '.join(keys)} could ever be hidden, since {together} and one is always kept; "
             "add sensors, divide the group, or leave dropout out"
         )

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from robofuse.dropout.units import check_probability
+from robofuse.errors import InputError
 
 
 class Schedule(ABC):
@@ -68,7 +69,7 @@ class Linear(Schedule):
         for field in ("start", "end", "warmup", "until"):
             check_probability(getattr(self, field), f"{type(self).__name__}.{field}")
         if self.warmup >= self.until:
-            raise ValueError(f"the ramp must end after it begins, got warmup={self.warmup} and until={self.until}")
+            raise InputError(f"the ramp must end after it begins, got warmup={self.warmup} and until={self.until}")
 
     def strength(self, progress: float) -> float:
         """See `Schedule.strength`."""

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from robofuse.dropout.units import check_names
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, PRIVILEGED
 
 Fill = Literal["zeros", "keep"]
@@ -46,25 +47,25 @@ class Sensed(NamedTuple):
                 environment, floats come where the space has integers.
         """
         if not isinstance(observation, Mapping):
-            raise ValueError(f"the observation is a {type(observation).__name__}, but its space a Dict; give a dict")
+            raise InputError(f"the observation is a {type(observation).__name__}, but its space a Dict; give a dict")
         for key in self.keys:
             if key not in observation:
-                raise ValueError(
+                raise InputError(
                     f"{key!r} is missing from the observation, which has {', '.join(observation)}; the environment "
                     "must give every key of its space in every step: of a dead sensor zeros, and 0 under `available`"
                 )
             part = self.space[key]
             x, shape = np.asarray(observation[key]), tuple(part.shape or ())
             if x.dtype.kind not in "biuf":
-                raise ValueError(f"{key!r} must be {part.dtype} of shape {shape}, got {observation[key]!r:.60}")
+                raise InputError(f"{key!r} must be {part.dtype} of shape {shape}, got {observation[key]!r:.60}")
             if x.shape[batched:] != shape:
-                raise ValueError(
+                raise InputError(
                     f"{key!r} has shape {x.shape[batched:]}, but its space says {shape}; let the environment give what "
                     "its space says (gymnasium.wrappers.TransformObservation changes both)"
                 )
             # of N environments VecNormalize gives floats, and says so only of images
             if not batched and x.dtype.kind == "f" and isinstance(part, gym.spaces.Box) and part.dtype.kind in "iu":
-                raise ValueError(
+                raise InputError(
                     f"{key!r} came as {x.dtype}, but its space says {part.dtype}, and fractions would be cut off; for "
                     f"an image in [0, 1] give (255 * x).round().astype(numpy.{part.dtype}), else a space of floats"
                 )
@@ -84,7 +85,7 @@ def sensed(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> Sensed
             has none; the message says what to do.
     """
     if not isinstance(space, gym.spaces.Dict):
-        raise ValueError(
+        raise InputError(
             f"sensors are the keys of a Dict observation, got {type(space).__name__}; divide a Box into its sensors "
             "first: gymnasium.wrappers.TransformObservation(env, lambda x: {'left': x[:3], 'right': x[3:]}, "
             "gymnasium.spaces.Dict(left=..., right=...))"
@@ -92,24 +93,24 @@ def sensed(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> Sensed
     keys = tuple(sorted(key for key in space.spaces if key not in (AVAILABLE, PRIVILEGED)))
     for key in keys:
         if not isinstance(space[key], _FLAT):
-            raise ValueError(
+            raise InputError(
                 f"observation {key!r} is a {type(space[key]).__name__}; each sensor must be a key of its own with "
                 "numbers: flatten it with gymnasium.wrappers.TransformObservation"
             )
     if fill not in get_args(Fill):
-        raise ValueError(f"fill must be one of {', '.join(get_args(Fill))}, got {fill!r}")
+        raise InputError(f"fill must be one of {', '.join(get_args(Fill))}, got {fill!r}")
     if isinstance(sensors, str):
         sensors = (sensors,)
     wanted = [key for key in keys if key not in GOALS] if sensors is None else list(sensors)
     check_names(wanted, keys, "sensors")
     if not wanted:
-        raise ValueError(f"no sensor may be hidden; name some in `sensors` out of {', '.join(keys) or 'none'}")
+        raise InputError(f"no sensor may be hidden; name some in `sensors` out of {', '.join(keys) or 'none'}")
     for key in wanted if fill == "zeros" else ():
         if not space[key].contains(np.zeros(space[key].shape or (), space[key].dtype)):
-            raise ValueError(f"{key!r} cannot be zero-filled: its space {space[key]} has no 0; use fill='keep'")
+            raise InputError(f"{key!r} cannot be zero-filled: its space {space[key]} has no 0; use fill='keep'")
     own = space.spaces.get(AVAILABLE, gym.spaces.MultiBinary(len(keys)))
     if own != gym.spaces.MultiBinary(len(keys)):
-        raise ValueError(
+        raise InputError(
             f"`available` must be MultiBinary({len(keys)}), one for each of {', '.join(keys)}; got {own}. What stacks "
             "frames or changes keys belongs inside of what hides or breaks sensors"
         )

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from robofuse.errors import InputError
+
 Units = tuple[tuple[str, ...], ...]
 NO_WAY_OUT = "no sensor would ever be left; give at least one of them a probability below 1"
 
@@ -13,7 +15,7 @@ def check_probability(value: Any, what: str) -> float:  # noqa: ANN401
     """The value as a float; ValueError unless it is a number in [0, 1]."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0.0 <= value <= 1.0:
-        raise ValueError(f"{what} must lie in [0, 1], got {value!r}")
+        raise InputError(f"{what} must lie in [0, 1], got {value!r}")
     return float(value)
 
 
@@ -29,7 +31,7 @@ def check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: AN
         for key, value in rate.items():
             check_probability(value, f"{what}[{key!r}]")
     elif check_probability(rate, what) == 1.0 and all_one:
-        raise ValueError(f"{what} is 1 for every sensor: {NO_WAY_OUT}")
+        raise InputError(f"{what} is 1 for every sensor: {NO_WAY_OUT}")
 
 
 def singles(keys: Sequence[str]) -> Units:
@@ -57,15 +59,15 @@ def grouped(keys: Sequence[str], groups: Any, what: str, known: bool = True) -> 
     """
     groups = () if groups is None else groups
     if isinstance(groups, str) or not all(isinstance(group, tuple | list) for group in groups):
-        raise ValueError(f'{what} must be groups of sensors such as (("rgb", "depth"), ("proprio",)), got {groups!r}')
+        raise InputError(f'{what} must be groups of sensors such as (("rgb", "depth"), ("proprio",)), got {groups!r}')
     if not all(groups):
-        raise ValueError(f"{what} has an empty group; leave it out")
+        raise InputError(f"{what} has an empty group; leave it out")
     named = [key for group in groups for key in group]
     if known:
         check_names(named, keys, what)
     for key in named:
         if named.count(key) > 1:
-            raise ValueError(f"{what} names {key!r} more than once; a sensor belongs to one group")
+            raise InputError(f"{what} names {key!r} more than once; a sensor belongs to one group")
     return tuple(tuple(group) for group in groups) + singles([key for key in keys if key not in named])
 
 
@@ -73,7 +75,7 @@ def check_names(names: Sequence[str], keys: Sequence[str], what: str) -> None:
     """ValueError that lists the sensors unless all names are among them."""
     for name in names:
         if name not in keys:
-            raise ValueError(f"unknown sensor {name!r} in {what}; sensors: {', '.join(sorted(keys))}")
+            raise InputError(f"unknown sensor {name!r} in {what}; sensors: {', '.join(sorted(keys))}")
 
 
 def per_unit(rate: float | Mapping[str, float], units: Units, what: str) -> tuple[float, ...]:
@@ -89,6 +91,6 @@ def per_unit(rate: float | Mapping[str, float], units: Units, what: str) -> tupl
     for unit in units:
         values = {float(rate[key]) for key in unit if key in rate}
         if len(values) > 1:
-            raise ValueError(f"{what} gives {', '.join(unit)} different numbers, but they are hidden together")
+            raise InputError(f"{what} gives {', '.join(unit)} different numbers, but they are hidden together")
         found.append(values.pop() if values else 0.0)
     return tuple(found)

@@ -7,12 +7,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from robofuse.dropout.apply import hide_row
 from robofuse.dropout.config import Dropout
-from robofuse.dropout.hiding import hide_row
 from robofuse.dropout.laws import Law
 from robofuse.dropout.masker import Masker
 from robofuse.dropout.spaces import Fill, sensed
-from robofuse.streams import check_seed
+from robofuse.errors import InputError
+from robofuse.rng import check_seed
 
 Observation = dict[str, Any]
 
@@ -83,5 +84,5 @@ class SensorDropout(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCon
 
 def _given(dropout: Dropout | Law | float | None) -> Dropout | Law | float:
     if dropout is None:
-        raise ValueError("dropout is missing: give a probability, a robofuse.dropout.Dropout or a law")
+        raise InputError("dropout is missing: give a probability, a robofuse.dropout.Dropout or a law")
     return dropout

@@ -8,12 +8,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from robofuse.dropout.apply import hide_arrays, hide_row
 from robofuse.dropout.config import Dropout
-from robofuse.dropout.hiding import hide_arrays, hide_row
 from robofuse.dropout.laws import Law
 from robofuse.dropout.masker import Masker
 from robofuse.dropout.spaces import Fill, sensed
-from robofuse.streams import check_seed
+from robofuse.errors import InputError
+from robofuse.rng import check_seed
 
 
 class VecSensorDropout(VecEnvWrapper):
@@ -52,7 +53,7 @@ class VecSensorDropout(VecEnvWrapper):
             ValueError: not a flat Dict, an unknown sensor, or a law that does not fit; the message says what to do.
         """
         if dropout is None:
-            raise ValueError("dropout is missing: give a probability, a robofuse.dropout.Dropout or a law")
+            raise InputError("dropout is missing: give a probability, a robofuse.dropout.Dropout or a law")
         self._sensed, self._fill = sensed(venv.observation_space, sensors, fill), fill == "zeros"
         self._masker = Masker(dropout, self._sensed.hideable, venv.num_envs, seed)
         self._episode = torch.arange(venv.num_envs)
@@ -143,7 +144,7 @@ class DropoutProgress(BaseCallback):
     def _on_training_start(self) -> None:
         self._last = -1.0
         if not self._tell():
-            raise ValueError(
+            raise InputError(
                 "DropoutProgress has nobody to tell: wrap the environment in VecSensorDropout or SensorDropout, or "
                 "make a robofuse environment with dropout=..."
             )

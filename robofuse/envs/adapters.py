@@ -11,7 +11,8 @@ from torch import Tensor
 from robofuse.envs.step import Step
 from robofuse.envs.viewer import Viewer
 from robofuse.envs.world import CONTROL_RATE, World
-from robofuse.streams import check_seed
+from robofuse.errors import InputError, StateError
+from robofuse.rng import check_seed
 
 RENDER_MODES = ("rgb_array", "human")
 Observation = dict[str, np.ndarray]
@@ -25,7 +26,7 @@ def arrays(observation: dict[str, Tensor]) -> Observation:
 def check_render_mode(render_mode: str | None) -> str | None:
     """The mode itself; ValueError that lists the modes if it is unknown."""
     if render_mode not in (None, *RENDER_MODES):
-        raise ValueError(f"unknown render_mode {render_mode!r}; modes: {', '.join(RENDER_MODES)}")
+        raise InputError(f"unknown render_mode {render_mode!r}; modes: {', '.join(RENDER_MODES)}")
     return render_mode
 
 
@@ -33,7 +34,7 @@ def episode_option(options: dict[str, Any] | None) -> int | None:
     """The episode that reset's options ask for; ValueError if they ask for anything else."""
     unknown = [key for key in options or {} if key != "episode"]
     if unknown:
-        raise ValueError(f"unknown reset option {unknown[0]!r}; options: episode")
+        raise InputError(f"unknown reset option {unknown[0]!r}; options: episode")
     return (options or {}).get("episode")
 
 
@@ -80,10 +81,10 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """See `World.step`; raises RuntimeError after the end of an episode."""
         if self._ended:
-            raise RuntimeError("the episode has ended; call reset() before step()")
+            raise StateError("the episode has ended; call reset() before step()")
         action = np.asarray(action)
         if action.shape != self.action_space.shape:
-            raise ValueError(f"the action must have shape {self.action_space.shape}, got {action.shape}")
+            raise InputError(f"the action must have shape {self.action_space.shape}, got {action.shape}")
         step = self.world.step(action[None])
         observation = step.final_observation if len(step.ended) else step.observation
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
@@ -133,7 +134,7 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Options are those of `World`; without a seed here or in `reset`, scenes differ from run to run."""
         self.render_mode = check_render_mode(render_mode)
         if render_mode == "human":
-            raise ValueError('a vector environment has render_mode="rgb_array" only; for a window, make a single one')
+            raise InputError('a vector environment has render_mode="rgb_array" only; for a window, make a single one')
         self.world = World(task, num_envs, auto_reset=True, seed=seed or 0, **options)
         self.num_envs, self._seeded = num_envs, seed is not None
         self.single_observation_space = self.world.observation_space

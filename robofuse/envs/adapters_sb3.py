@@ -10,7 +10,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from robofuse.envs.adapters import Observation, arrays, check_render_mode, episode_option
 from robofuse.envs.world import World
-from robofuse.streams import check_seed
+from robofuse.errors import InputError, StateError
+from robofuse.rng import check_seed
 
 
 class SB3VecEnv(VecEnv):
@@ -34,7 +35,7 @@ class SB3VecEnv(VecEnv):
         seed = int(np.random.default_rng().integers(2**62)) if seed is None else seed
         self.render_mode = check_render_mode(render_mode)
         if render_mode == "human":
-            raise ValueError('an SB3VecEnv has render_mode="rgb_array" only; for a window, make a single environment')
+            raise InputError('an SB3VecEnv has render_mode="rgb_array" only; for a window, make a single environment')
         self.world = World(task, num_envs, auto_reset=True, seed=seed, **options)
         self._actions: np.ndarray | None = None
         self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, int)
@@ -62,7 +63,7 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance every world by one control step; see `World.step`."""
         if self._actions is None:
-            raise RuntimeError("call step_async() before step_wait()")
+            raise StateError("call step_async() before step_wait()")
         step = self.world.step(self._actions)
         self._actions = None
         rewards, dones = step.reward.numpy(), (step.terminated | step.truncated).numpy()

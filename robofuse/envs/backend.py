@@ -30,14 +30,14 @@ class Backend(Protocol):
 
     Attributes:
         model: the compiled model all worlds share but for `parameter` fields.
-        num_worlds: N.
+        num_envs: N.
         device: where the tensors live.
         readings: (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always in
             MuJoCo they describe the state that the substep began with.
     """
 
     model: mujoco.MjModel
-    num_worlds: int
+    num_envs: int
     device: torch.device
     readings: Tensor
 
@@ -49,12 +49,12 @@ class Backend(Protocol):
         """Live (N, …) view of an `MjModel` field, one value per world; call `commit` after a write."""
         ...
 
-    def reset(self, ids: Tensor) -> None:
-        """Put worlds `ids`, int64 (n,) ascending, into the model's default state; computes nothing yet."""
+    def reset(self, env_ids: Tensor) -> None:
+        """Put worlds `env_ids`, int64 (n,) ascending, into the model's default state; computes nothing yet."""
         ...
 
-    def commit(self, ids: Tensor) -> dict[int, str]:
-        """Make constants, derived fields and readings of worlds `ids` follow what was written.
+    def commit(self, env_ids: Tensor) -> dict[int, str]:
+        """Make constants, derived fields and readings of worlds `env_ids` follow what was written.
 
         Returns {world: cause} for those whose state or parameters MuJoCo refuses.
         """
@@ -72,21 +72,21 @@ class Backend(Protocol):
 class CpuBackend:
     """`mujoco.batch.Batch` on native threads: bit-identical to a loop over one `MjData` per world."""
 
-    def __init__(self, model: mujoco.MjModel, num_worlds: int, substeps: int, num_threads: int | None = None) -> None:
+    def __init__(self, model: mujoco.MjModel, num_envs: int, substeps: int, num_threads: int | None = None) -> None:
         """Allocates N simulations; all start in the model's default state.
 
         Args:
             model: compiled model; copied by MuJoCo.
-            num_worlds: N.
+            num_envs: N.
             substeps: physics steps per control step.
             num_threads: native threads, default one per core this process may use.
         """
         self.model = model
-        self.num_worlds = num_worlds
+        self.num_envs = num_envs
         self.device = torch.device("cpu")
         threads = usable_cores() if num_threads is None else num_threads
-        self._batch = batch.Batch(model, num_worlds, min(threads, num_worlds))
-        self._readings = np.zeros((num_worlds, substeps, model.nsensordata))
+        self._batch = batch.Batch(model, num_envs, min(threads, num_envs))
+        self._readings = np.zeros((num_envs, substeps, model.nsensordata))
         self._recorded = {"sensordata": self._readings}
         self.readings = torch.from_numpy(self._readings)
         self._substeps = substeps
@@ -108,17 +108,17 @@ class CpuBackend:
         """See `Backend.parameter`; MuJoCo's own type (float64; float32 for colours)."""
         return self._tensor(name, self._batch.expand)
 
-    def reset(self, ids: Tensor) -> None:
+    def reset(self, env_ids: Tensor) -> None:
         """See `Backend.reset`."""
-        self._batch.reset(ids.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
-        self.readings[ids] = 0.0
+        self._batch.reset(env_ids.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self.readings[env_ids] = 0.0
 
-    def commit(self, ids: Tensor) -> dict[int, str]:
+    def commit(self, env_ids: Tensor) -> dict[int, str]:
         """See `Backend.commit`."""
-        rows = ids.numpy()
+        rows = env_ids.numpy()
         self._counts[rows] = self._batch.warning[rows][:, self._causes, 1]
         errors = self._errors(lambda: self._batch.set_const(rows), lambda: self._batch.forward(rows))
-        self.readings[ids] = self.field("sensordata")[ids][:, None]
+        self.readings[env_ids] = self.field("sensordata")[env_ids][:, None]
         return errors
 
     def step(self) -> dict[int, str]:

@@ -57,9 +57,9 @@ class Floor:
 
     def __init__(self, model: mujoco.MjModel, script: Script, size: int, renderer: str) -> None:
         """As many worlds as the script has; pictures of `size` × `size` pixels by the renderer of that name."""
-        num_worlds = len(script.ctrl[0])
+        num_envs = len(script.ctrl[0])
         self._script, self._step = script, 0
-        self._batch = batch.Batch(model, num_worlds, min(usable_cores(), num_worlds))
+        self._batch = batch.Batch(model, num_envs, min(usable_cores(), num_envs))
         poses = [self._batch.bind(name) for name in MOVING]
         for name, values in script.parameters.items():
             self._batch.expand(name)[:] = values

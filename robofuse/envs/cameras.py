@@ -7,6 +7,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from robofuse.errors import InputError
+
 Vector = tuple[float, float, float]
 
 
@@ -40,7 +42,7 @@ class Camera:
         forward = np.subtract(self.target, self.position)
         length = np.linalg.norm(forward)
         if not np.isfinite(length) or length < 1e-9:
-            raise ValueError(f"camera {self.name!r}: position {self.position} and target {self.target} must differ")
+            raise InputError(f"camera {self.name!r}: position {self.position} and target {self.target} must differ")
         forward = forward / length
         # z is up in the world, x on the hand; along that axis the other one serves
         up, other = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
@@ -85,25 +87,25 @@ def resolve(
     for camera in cameras:
         if isinstance(camera, str):
             if camera not in CAMERAS:
-                raise ValueError(
+                raise InputError(
                     f"unknown camera {camera!r}; cameras: {', '.join(CAMERAS)}; or give a robofuse.envs.Camera"
                 )
             camera = CAMERAS[camera]
         if isinstance(camera, Mapping):
             camera = _revived(camera)
         if not isinstance(camera, Camera):
-            raise ValueError(f"a camera is a name or a robofuse.envs.Camera, got {camera!r}")
+            raise InputError(f"a camera is a name or a robofuse.envs.Camera, got {camera!r}")
         if camera.name == OVERVIEW.name:
-            raise ValueError(f"the camera name {OVERVIEW.name!r} is taken by the one that render() looks through")
+            raise InputError(f"the camera name {OVERVIEW.name!r} is taken by the one that render() looks through")
         if camera.mount not in ("world", "hand"):
-            raise ValueError(f"camera {camera.name!r}: unknown mount {camera.mount!r}; mounts: world, hand")
+            raise InputError(f"camera {camera.name!r}: unknown mount {camera.mount!r}; mounts: world, hand")
         if not 0.0 < camera.fovy < 180.0:
-            raise ValueError(f"camera {camera.name!r}: fovy must lie in (0, 180) degrees, got {camera.fovy}")
+            raise InputError(f"camera {camera.name!r}: fovy must lie in (0, 180) degrees, got {camera.fovy}")
         size = default if camera.size is None else _size(camera.size, f"size of camera {camera.name!r}")
         resolved.append(replace(camera, size=size))
     names = [camera.name for camera in resolved]
     if len(set(names)) < len(names):
-        raise ValueError(f"every camera needs a name of its own, got {', '.join(names)}")
+        raise InputError(f"every camera needs a name of its own, got {', '.join(names)}")
     return tuple(resolved)
 
 
@@ -113,11 +115,11 @@ def _revived(plain: Mapping[str, Any]) -> Camera:
         return Camera(**given)
     except TypeError:
         known = ", ".join(field.name for field in fields(Camera))
-        raise ValueError(f"a camera is described by {known}; got {dict(plain)}") from None
+        raise InputError(f"a camera is described by {known}; got {dict(plain)}") from None
 
 
 def _size(size: int | tuple[int, int], what: str) -> tuple[int, int]:
     pair = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(pair) != 2 or not all(isinstance(n, int | np.integer) and 8 <= n <= 2048 for n in pair):
-        raise ValueError(f"{what} must be one integer or (height, width), each from 8 to 2048 pixels, got {size!r}")
+        raise InputError(f"{what} must be one integer or (height, width), each from 8 to 2048 pixels, got {size!r}")
     return int(pair[0]), int(pair[1])

@@ -10,6 +10,7 @@ from torch import Tensor
 from robofuse.envs.backend import Backend
 from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
+from robofuse.errors import InputError
 from robofuse.tensors import Rows, span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
@@ -38,12 +39,12 @@ class Robot:
     def __init__(self, model: RobotModel, backend: Backend) -> None:
         """Looks up the robot's parts in the backend's model; call `reset` before the first `apply`."""
         self.model, self.backend = model, backend
-        m, device, n = backend.model, backend.device, backend.num_worlds
+        m, device, n = backend.model, backend.device, backend.num_envs
 
-        def ids(names: tuple[str, ...], lookup: str) -> list[int]:
+        def env_ids(names: tuple[str, ...], lookup: str) -> list[int]:
             return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
 
-        joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
+        joints, fingers = env_ids(model.joints, "joint"), env_ids(model.fingers, "joint")
         arrays = (m.actuator_trntype, m.actuator_gainprm, m.actuator_biasprm)
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu) if is_servo(*(array[a] for array in arrays))}
         self._joints, self._num_joints = span(joints), len(joints)
@@ -52,7 +53,7 @@ class Robot:
         self._joint_qpos, self._finger_qpos = span(qpos[: len(joints)]), span(qpos[len(joints) :])
         self._servos = span([servo[j] for j in joints + fingers])
         self._num_encoders = 2 * len(qpos)
-        self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
+        self._grip, self._wrist = env_ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
         self._slide = torch.tensor(slide[: len(joints)], device=device)
         limited = torch.tensor(m.jnt_limited[joints], dtype=torch.bool)
@@ -93,20 +94,20 @@ class Robot:
         fingers = self._open.tolist()
         return (*joints, *fingers, *[1.0] * len(joints), *[0.1] * len(fingers), *[0.2] * 3, 1.0, 1.0, *[0.3] * 3)
 
-    def reset(self, ids: Tensor) -> None:
-        """Put worlds `ids` at home with open fingers; `settle` must follow the backend's `commit`."""
+    def reset(self, env_ids: Tensor) -> None:
+        """Put worlds `env_ids` at home with open fingers; `settle` must follow the backend's `commit`."""
         start = torch.cat([self._home, self._open])
         for name, columns in (("qpos", self._qpos), ("ctrl", self._servos)):
-            values = self.backend.field(name)[ids]
+            values = self.backend.field(name)[env_ids]
             values[:, columns] = start
-            self.backend.field(name)[ids] = values
+            self.backend.field(name)[env_ids] = values
 
-    def settle(self, ids: Tensor) -> None:
-        """Take the present pose of worlds `ids` as the commanded one."""
+    def settle(self, env_ids: Tensor) -> None:
+        """Take the present pose of worlds `env_ids` as the commanded one."""
         self.update()
-        self._target_position[ids] = self.position[ids]
-        self._target_yaw[ids] = self.yaw[ids]
-        self._target_gap[ids] = self.gap[ids]
+        self._target_position[env_ids] = self.position[env_ids]
+        self._target_yaw[env_ids] = self.yaw[env_ids]
+        self._target_gap[env_ids] = self.gap[env_ids]
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
@@ -197,17 +198,17 @@ def _about_z(angle: Tensor) -> Tensor:
     return torch.stack([c, -s, o, s, c, o, o, o, o + 1.0], dim=1).reshape(-1, 3, 3)
 
 
-def checked(action: Tensor | np.ndarray, num_worlds: int, device: torch.device) -> Tensor:
+def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) -> Tensor:
     """Actions (N, 5) as float64, clipped to [−1, 1]; ValueError for another shape, and for NaN or Inf anywhere."""
     try:
         action = torch.as_tensor(action, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"actions must be numbers of shape ({num_worlds}, 5), got {action!r}") from None
-    if action.shape != (num_worlds, 5):
-        raise ValueError(f"actions must have shape ({num_worlds}, 5), got {tuple(action.shape)}")
+        raise InputError(f"actions must be numbers of shape ({num_envs}, 5), got {action!r}") from None
+    if action.shape != (num_envs, 5):
+        raise InputError(f"actions must have shape ({num_envs}, 5), got {tuple(action.shape)}")
     bad = (~action.isfinite()).nonzero()
     if len(bad):
         world, index = bad[0].tolist()
         value = float(action[world, index])
-        raise ValueError(f"action of world {world} has {value} at index {index}; nothing moved")
+        raise InputError(f"action of world {world} has {value} at index {index}; nothing moved")
     return action.clamp(-1.0, 1.0)

@@ -9,7 +9,8 @@ import torch
 
 from robofuse.envs.colours import depth_colours, depth_limits
 from robofuse.envs.world import World
-from robofuse.faults import Plan, Strike, faults_for
+from robofuse.errors import InputError
+from robofuse.faults import FaultEvent, Plan, faults_for
 from robofuse.sensors import Kind, Sensor
 
 _TILE = 192
@@ -29,8 +30,8 @@ def sheet(world: World, episode: int = 0, moments: int = 6) -> np.ndarray:
     Raises:
         ValueError: the World has several worlds or resets by itself.
     """
-    if world.num_worlds != 1 or world.auto_reset:
-        raise ValueError("a sheet needs World(…, num_worlds=1, auto_reset=False)")
+    if world.num_envs != 1 or world.auto_reset:
+        raise InputError("a sheet needs World(…, num_envs=1, auto_reset=False)")
     columns, observation, over = [], world.reset(episode=episode), False
     while not over:
         columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
@@ -55,8 +56,8 @@ def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.
         uint8 (H, W, 3), RGB.
     """
 
-    def seen(*strikes: Strike) -> dict[str, torch.Tensor]:
-        observation = world.restart([0], [0], [Plan(strikes)])
+    def seen(*events: FaultEvent) -> dict[str, torch.Tensor]:
+        observation = world.restart([0], [0], [Plan(events)])
         for _ in range(step):
             observation = world.step(world.expert()).observation
         return observation
@@ -72,11 +73,11 @@ def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.
             tiles = [_camera(healthy, sensor)]
             tiles[0] = _caption(tiles[0], f"{sensor.key}: {name}")
             for severity in severities:
-                broken = seen(Strike(sensor.key, kind(severity)))
+                broken = seen(FaultEvent(sensor.key, kind(severity)))
                 tiles.append(_caption(_camera(broken[sensor.key][0].numpy(), sensor, limits), f"{severity:g}"))
             lines.append(np.hstack(tiles))
     if not lines:
-        raise ValueError("this world has no camera; give it rgb or depth")
+        raise InputError("this world has no camera; give it rgb or depth")
     half = (len(lines) + 1) // 2  # two blocks side by side
     lines += [np.full_like(lines[0], 255)] * (2 * half - len(lines))
     gap = np.full((half * _TILE, _TILE // 8, 3), 255, np.uint8)

@@ -6,6 +6,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from robofuse.errors import InputError
+
 # kind, as users write it → where MjSpec lists them
 _LISTS = {
     "body": "bodies",
@@ -30,11 +32,11 @@ def read_mjcf(mjcf: str | Path, whose: str) -> mujoco.MjSpec:
     text = str(mjcf)
     inline = text.lstrip().startswith("<")
     if not inline and not Path(text).expanduser().is_file():
-        raise ValueError(f"{whose}: there is no MJCF file {text}; give a path, or the MJCF itself, from <mujoco> on")
+        raise InputError(f"{whose}: there is no MJCF file {text}; give a path, or the MJCF itself, from <mujoco> on")
     try:
         spec = mujoco.MjSpec.from_string(text) if inline else mujoco.MjSpec.from_file(str(Path(text).expanduser()))
     except ValueError as error:
-        raise ValueError(f"{whose}: MuJoCo cannot read its MJCF: {error}") from None
+        raise InputError(f"{whose}: MuJoCo cannot read its MJCF: {error}") from None
     for key in list(spec.keys):
         spec.delete(key)
     return spec
@@ -53,12 +55,12 @@ def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
     """
     for kind, wanted in names.items():
         if kind not in _LISTS:
-            raise ValueError(f"unknown kind {kind!r} of a part of an MJCF; kinds: {', '.join(_LISTS)}")
+            raise InputError(f"unknown kind {kind!r} of a part of an MJCF; kinds: {', '.join(_LISTS)}")
         present = [part.name for part in getattr(spec, _LISTS[kind]) if part.name]
         for name in (wanted,) if isinstance(wanted, str) else wanted:
             if name not in present:
                 there = ", ".join(present) or "none has a name"
-                raise ValueError(f"{whose}: its MJCF has no {kind} {name!r}; {_LISTS[kind]}: {there}")
+                raise InputError(f"{whose}: its MJCF has no {kind} {name!r}; {_LISTS[kind]}: {there}")
 
 
 def compiled(spec: mujoco.MjSpec, whose: str) -> mujoco.MjModel:
@@ -66,7 +68,7 @@ def compiled(spec: mujoco.MjSpec, whose: str) -> mujoco.MjModel:
     try:
         return spec.compile()
     except ValueError as error:
-        raise ValueError(f"{whose}: MuJoCo cannot compile it: {error}") from None
+        raise InputError(f"{whose}: MuJoCo cannot compile it: {error}") from None
 
 
 def attach(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import at_least_zero
+from robofuse.errors import InputError
+from robofuse.rng import Stream, bits, normal, shift
 from robofuse.sensors import DEPTH_LIMIT_MM
-from robofuse.streams import Stream, bits, normal, shift
 
 _BANK = 1 << 20
 
@@ -46,7 +47,7 @@ class Noise:
         for field in fields(self):
             at_least_zero(getattr(self, field.name), f"Noise.{field.name}")
         if not self.bias_period:
-            raise ValueError("Noise.bias_period must be longer than 0 s")
+            raise InputError("Noise.bias_period must be longer than 0 s")
 
     @classmethod
     def off(cls) -> "Noise":

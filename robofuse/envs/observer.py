@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from robofuse.dropout import Dropout, Law, Masker, hide
+from robofuse.dropout import Dropout, Law, Masker, mask_sensors
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
@@ -27,17 +27,17 @@ class Truth:
 
     def __init__(self, task: Task, robot: Robot, control_dt: float) -> None:
         """For a task that is bound to the robot; `control_dt` in seconds."""
-        self.task, self._robot, self._num_worlds = task, robot, robot.backend.num_worlds
+        self.task, self._robot, self._num_envs = task, robot, robot.backend.num_envs
         self.names = (*task.privileged_names, *robot.proprio_names)
         scale = (*task.privileged_scale, *robot.proprio_scale)
         self.sensor = Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, 1.0 / control_dt)
 
-    def read(self, ids: Tensor | None) -> Tensor:
+    def read(self, env_ids: Tensor | None) -> Tensor:
         """float32 (n, K) of the given worlds, or of all."""
         truth = self.task.privileged()
-        expect(self.task, "privileged()", truth, (self._num_worlds, len(self.task.privileged_names)))
-        rows = slice(None) if ids is None else ids
-        count = len(truth) if ids is None else len(ids)
+        expect(self.task, "privileged()", truth, (self._num_envs, len(self.task.privileged_names)))
+        rows = slice(None) if env_ids is None else env_ids
+        count = len(truth) if env_ids is None else len(env_ids)
         silence = torch.zeros(count, self._robot.num_encoders, dtype=torch.float64, device=truth.device)
         return torch.cat([truth[rows], self._robot.proprio(rows, silence)], dim=1).float()
 
@@ -53,7 +53,7 @@ class Observer:
 
     def __init__(
         self,
-        num_worlds: int,
+        num_envs: int,
         rig: Rig,
         truth: Truth,
         sensed: bool,
@@ -68,14 +68,14 @@ class Observer:
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
         plan = Plan.parse(faults, self.sensors) if isinstance(faults, str) else faults or Plan()
         plan = plan(self.sensors) if callable(plan) else plan
-        self.injector = Injector(plan, self.sensors, num_worlds, seed, control_dt, truth.task.phases, True)
-        self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_worlds, seed)
+        self.injector = Injector(plan, self.sensors, num_envs, seed, control_dt, truth.task.phases, True)
+        self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_envs, seed)
 
-    def start(self, seed: int, ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+    def start(self, seed: int, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
         """Worlds int64 (n,) begin episodes int64 (n,), under plans of their own or what `faults` says."""
         self.masker.seed = self.injector.seed = seed
-        self.masker.start(ids, episode)
-        self.injector.start(ids, episode, plans)
+        self.masker.start(env_ids, episode)
+        self.injector.start(env_ids, episode, plans)
 
     def step(self) -> None:
         """Every world has advanced by a control step."""
@@ -83,31 +83,31 @@ class Observer:
         self.injector.step()
 
     def expose(
-        self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None
+        self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None
     ) -> Callable[[], dict[str, Tensor]]:
         """As `Rig.expose`: the cameras begin to draw, and what is returned waits for them and gives the observation."""
-        for knock in self.injector.knocks(ids, self._phase(ids)):
-            self._rig.knock(*knock)
-        read = self._rig.expose(seed, episode, step, ids)
+        for offset_camera in self.injector.camera_offsets(env_ids, self._phase(env_ids)):
+            self._rig.offset_camera(*offset_camera)
+        read = self._rig.expose(seed, episode, step, env_ids)
 
         def observe() -> dict[str, Tensor]:
             available, readings = self.masker.available, read()
-            available = available if ids is None else available[ids]
-            truth = self._truth.read(ids) if self._sensed or self._privileged else None
+            available = available if env_ids is None else available[env_ids]
+            truth = self._truth.read(env_ids) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth
             if not self.injector.idle:
-                readings, told = self.injector.apply(readings, ids, available > 0, self._phase(ids))
+                readings, told = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
                 available = available & told
-            observation = hide(readings, available, self.masker.keys)
+            observation = mask_sensors(readings, available, self.masker.keys)
             if self._privileged and truth is not None:
                 observation[PRIVILEGED] = truth.clone() if self._sensed else truth
             return observation
 
         return observe
 
-    def _phase(self, ids: Tensor | None) -> Tensor | None:
+    def _phase(self, env_ids: Tensor | None) -> Tensor | None:
         if not self._truth.task.phases or self.injector.idle:
             return None
         phase = self._truth.task.phase()
-        return phase if ids is None else phase[ids]
+        return phase if env_ids is None else phase[env_ids]

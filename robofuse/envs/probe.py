@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.rendering import Poses, View, make_renderer
+from robofuse.errors import StateError
 
 SIZE = 64
 WORLDS = 8
@@ -67,7 +68,7 @@ def ms_per_frame(name: str) -> float:
         rgb, depth = renderer.render()[0]
         corner, centre = (np.asarray(depth)[0, at, at].item() for at in (0, SIZE // 2))
         if np.asarray(rgb).std() == 0 or not 0 < centre < corner:
-            raise RuntimeError("it drew an empty or wrong picture")
+            raise StateError("it drew an empty or wrong picture")
         frames, start = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - start) < SECONDS:
             renderer.render()

@@ -14,6 +14,7 @@ from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.envs.timing import Line, Timing
+from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
 from robofuse.tensors import Rows
 
@@ -44,25 +45,25 @@ class Rig:
         unknown = [modality for modality in modalities if modality not in MODALITIES]
         if unknown or len(set(modalities)) < len(modalities):
             names = ", ".join((*MODALITIES, TRUTH))
-            raise ValueError(f"sensors must be different names out of {names}; got {list(modalities)}")
+            raise InputError(f"sensors must be different names out of {names}; got {list(modalities)}")
         if {"rgb", "depth"} & set(modalities) and not cameras:
-            raise ValueError("rgb and depth need a camera; give cameras, or sensors without rgb and depth")
+            raise InputError("rgb and depth need a camera; give cameras, or sensors without rgb and depth")
         for key, when in timing.items():
             if not isinstance(when, Timing):
-                raise ValueError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")
+                raise InputError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")
         whole(force_window, "force_window", 1, 1000)
         self._backend, self._robot, self._control_dt = backend, robot, control_dt
         self._source = NoiseSource(noise, backend.device)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
-        self._window = torch.zeros(backend.num_worlds, force_window, 8, dtype=torch.float64, device=backend.device)
+        self._window = torch.zeros(backend.num_envs, force_window, 8, dtype=torch.float64, device=backend.device)
         self._age = TIMESTEP * torch.arange(backend.readings.shape[1] - 1, -1, -1, device=backend.device)
-        self._swing = torch.zeros(backend.num_worlds, 2, 6, dtype=torch.float64, device=backend.device)
+        self._swing = torch.zeros(backend.num_envs, 2, 6, dtype=torch.float64, device=backend.device)
         self.sensors = order(self._declare(modalities, timing))
         self._keys = [sensor.key for sensor in self.sensors]
         stray = [key for key in timing if key not in self._keys]
         if stray:
-            raise ValueError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
-        self._lines = {key: Line(when, backend.num_worlds) for key, when in timing.items() if when != Timing()}
+            raise InputError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
+        self._lines = {key: Line(when, backend.num_envs) for key, when in timing.items() if when != Timing()}
         self._renderer = None
         self._mount = Mount(backend, [camera.name for camera in self._cameras])
         if self._cameras:
@@ -77,33 +78,33 @@ class Rig:
                 num_threads,
             )
 
-    def knock(self, key: str, worlds: Tensor, shift: Tensor, turn: Tensor) -> None:
+    def offset_camera(self, key: str, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
         """Cameras are out of place, for the next `expose` of these worlds only.
 
         Args:
             key: of one of the camera's sensors.
-            worlds: int64 (n,).
+            env_ids: int64 (n,).
             shift: (n, 3) [m], in the camera's own frame.
             turn: (n, 3) [rad], about an axis in the camera's own frame.
         """
         (index,) = (i for i, camera in enumerate(self._cameras) if key in (camera.key("rgb"), camera.key("depth")))
-        self._mount.knock(index, worlds, shift, turn)
+        self._mount.offset_camera(index, env_ids, shift, turn)
 
-    def expose(self, seed: int, episode: Tensor, step: Tensor, ids: Tensor | None = None) -> Callable[[], Readings]:
+    def expose(self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None) -> Callable[[], Readings]:
         """Begin to read all sensors: the cameras draw while the caller goes on, but the physics must wait.
 
         Args:
             seed: the world's seed.
             episode: int64 (N,), the episode each world is in.
             step: int64 (N,), control steps since its start; 0 fills histories with the first reading.
-            ids: int64 (n,) worlds to read, ascending; all by default.
+            env_ids: int64 (n,) worlds to read, ascending; all by default.
 
         Returns:
             Call it for fresh tensors (n, …), one per sensor.
         """
-        self._mount.place(ids)
-        fetch = self._renderer.start(None if ids is None else ids.numpy()) if self._renderer else list
-        rows = slice(None) if ids is None else ids
+        self._mount.place(env_ids)
+        fetch = self._renderer.start(None if env_ids is None else env_ids.numpy()) if self._renderer else list
+        rows = slice(None) if env_ids is None else env_ids
         episode, step = episode[rows], step[rows]
         place = self._source.places(seed, episode, step, self._keys) if self._keys else {}
         readings: Readings = {}
@@ -123,9 +124,9 @@ class Rig:
                     millimetres = self._source.millimetres(depth, place[distance].numpy())
                     readings[distance] = torch.from_numpy(millimetres)[..., None]
             if self._lines:
-                worlds = torch.arange(len(self._window), device=episode.device) if ids is None else ids
+                rows = torch.arange(len(self._window), device=episode.device) if env_ids is None else env_ids
                 for key, line in self._lines.items():
-                    readings[key] = line.pass_on(readings[key], step, worlds)
+                    readings[key] = line.pass_on(readings[key], step, rows)
             return readings
 
         return finish

@@ -10,6 +10,7 @@ import numpy as np
 from robofuse.checks import check_name
 from robofuse.envs import registration
 from robofuse.envs.mjcf import compiled, read_mjcf, require
+from robofuse.errors import InputError
 
 ROBOT_PREFIX = "robot/"
 _SLIDE, _HINGE = int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)
@@ -57,9 +58,9 @@ class RobotModel:
 
     def __post_init__(self) -> None:
         if len(self.home) != len(self.joints):
-            raise ValueError(f"robot {self.name!r}: {len(self.joints)} joints but {len(self.home)} home positions")
+            raise InputError(f"robot {self.name!r}: {len(self.joints)} joints but {len(self.home)} home positions")
         if len(self.fingers) != 2 or len(self.tip_sites) != 2:
-            raise ValueError(f"robot {self.name!r}: give two fingers and two tip_sites")
+            raise InputError(f"robot {self.name!r}: give two fingers and two tip_sites")
 
     def spec(self) -> mujoco.MjSpec:
         """A fresh, checked spec of the robot alone.
@@ -74,16 +75,16 @@ class RobotModel:
         for name in moving:
             kind, (low, high) = int(spec.joint(name).type), spec.joint(name).range
             if kind not in (_SLIDE, _HINGE):
-                raise ValueError(f"{whose}: joint {name!r} must be a slide or a hinge, it is a ball or free joint")
+                raise InputError(f"{whose}: joint {name!r} must be a slide or a hinge, it is a ball or free joint")
             if name in self.fingers and not (kind == _SLIDE and low < high):
-                raise ValueError(
+                raise InputError(
                     f"{whose}: finger {name!r} must be a slide with a range, closed to open [m]; it is a "
                     f"{'slide' if kind == _SLIDE else 'hinge'} with range [{low:g}, {high:g}]"
                 )
         driven = [a.target for a in spec.actuators if is_servo(a.trntype, a.gainprm, a.biasprm)]
         for name in moving:
             if driven.count(name) != 1:
-                raise ValueError(
+                raise InputError(
                     f"{whose}: joint {name!r} must have one <position> servo, it has {driven.count(name)}; "
                     f"joints with a servo: {', '.join(driven) or 'none'}"
                 )
@@ -91,12 +92,12 @@ class RobotModel:
             hinge = int(spec.joint(name).type) == _HINGE
             low, high = spec.joint(name).range * (math.pi / 180.0 if hinge and spec.compiler.degree else 1.0)
             if hinge and spec.compiler.degree and 0.0 < high - low < _NARROW:
-                raise ValueError(
+                raise InputError(
                     f"{whose}: hinge {name!r} has a range of {math.degrees(high - low):.3g} degrees; for radians, "
                     'write <compiler angle="radian"/>'
                 )
             if low < high and not low <= value <= high:
-                raise ValueError(f"{whose}: home of {name!r} is {value}, outside its range [{low:g}, {high:g}]")
+                raise InputError(f"{whose}: home of {name!r} is {value}, outside its range [{low:g}, {high:g}]")
         return spec
 
     def workspace(self) -> np.ndarray:
@@ -113,7 +114,7 @@ class RobotModel:
         grip = data.site(self.grip_site)
         position, axes = grip.xpos.copy(), grip.xmat.reshape(3, 3).copy()
         if axes[2, 2] > -0.7:
-            raise ValueError(
+            raise InputError(
                 f"robot {self.name!r}: the z axis of site {self.grip_site!r} points out of the fingers, and at home "
                 f"down; there it points to {np.round(axes[:, 2], 2).tolist()}"
             )
@@ -190,7 +191,7 @@ def resolve_robot(robot: "str | RobotModel") -> RobotModel:
     if isinstance(robot, RobotModel):
         return robot
     if not isinstance(robot, str) or robot not in ROBOTS:
-        raise ValueError(
+        raise InputError(
             f"unknown robot {robot!r}; robots: {', '.join(ROBOTS)}; or give a robofuse.envs.RobotModel, or make its "
             "name known first: robofuse.envs.register_robot, and --import FILE.py on the command line"
         )

@@ -28,9 +28,9 @@ class Timing:
 class Line:
     """What lies between one sensor of N worlds and its reader: a delay line and a held delivery."""
 
-    def __init__(self, timing: Timing, num_worlds: int) -> None:
+    def __init__(self, timing: Timing, num_envs: int) -> None:
         """Starts empty; the first reading of an episode fills it."""
-        self._timing, self._num_worlds = timing, num_worlds
+        self._timing, self._num_envs = timing, num_envs
         self._sent: Tensor | None = None  # (delay + 1, N, …), newest first
         self._held: Tensor | None = None  # (N, …)
 
@@ -48,7 +48,7 @@ class Line:
         if reading.dtype == torch.uint16:  # torch cannot index into it, but into the same bits as int16
             return self.pass_on(reading.view(torch.int16), step, rows).view(torch.uint16)
         if self._sent is None or self._held is None:
-            self._held = reading.new_zeros((self._num_worlds, *reading.shape[1:]))
+            self._held = reading.new_zeros((self._num_envs, *reading.shape[1:]))
             self._sent = torch.stack([self._held] * (self._timing.delay + 1))
         first = step == 0
         self._sent[1:, rows] = torch.where(_like(first, reading)[None], reading[None], self._sent[:-1, rows])

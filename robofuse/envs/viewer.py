@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from robofuse.envs.backend import Backend
+from robofuse.errors import StateError
 
 
 class Viewer:
@@ -20,7 +21,7 @@ class Viewer:
             RuntimeError: there is no display.
         """
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise RuntimeError('render_mode="human" needs a display, and there is none; use render_mode="rgb_array"')
+            raise StateError('render_mode="human" needs a display, and there is none; use render_mode="rgb_array"')
         import mujoco.viewer
 
         self._backend, self._world = backend, world

@@ -26,9 +26,10 @@ from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tasks.contract import outcome
 from robofuse.envs.timing import Timing
+from robofuse.errors import InputError, StateError
 from robofuse.faults import Plan
+from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
-from robofuse.streams import Stream, check_seed, uniform
 from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
@@ -42,7 +43,7 @@ class World:
     of its seed, whatever the policy does.
 
     Attributes:
-        num_worlds: N.
+        num_envs: N.
         sensors: the sensors, in the order of `available`.
         cameras: the cameras that they look through.
         privileged_names: what each entry of `privileged` is: the task's truth, then the robot's proprioception, exact.
@@ -58,7 +59,7 @@ class World:
     def __init__(
         self,
         task: str | Task | type[Task] = "Grasp",
-        num_worlds: int = 1,
+        num_envs: int = 1,
         *,
         robot: str | RobotModel = "arm",
         sensors: Sequence[str] = MODALITIES,
@@ -79,7 +80,7 @@ class World:
 
         Args:
             task: a name of `robofuse.envs.TASKS`, or a `Task`.
-            num_worlds: N.
+            num_envs: N.
             robot: a name of `robofuse.envs.ROBOTS`, or a `RobotModel`.
             sensors: which of rgb, depth, proprio and force to deliver; and `truth`, the privileged vector, which no
                 robot has, for teachers and upper bounds.
@@ -104,25 +105,25 @@ class World:
         Raises:
             ValueError: an unknown name or a size out of range; the message lists what exists.
         """
-        self.num_worlds = whole(num_worlds, "num_worlds", 1)
+        self.num_envs = whole(num_envs, "num_envs", 1)
         if num_threads is not None:
             whole(num_threads, "num_threads", 1)
         if renderer not in RENDERERS:
-            raise ValueError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+            raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
         self.task, model = resolve_task(task), resolve_robot(robot)
         if isinstance(noise, bool):
             noise = Noise() if noise else Noise.off()
         if not isinstance(noise, Noise):
-            raise ValueError(f"noise must be True, False or a robofuse.envs.Noise, got {noise!r}")
+            raise InputError(f"noise must be True, False or a robofuse.envs.Noise, got {noise!r}")
         if isinstance(sensors, str):
             sensors = (sensors,)
         if not sensors:
-            raise ValueError(f"sensors must be different names out of {', '.join((*MODALITIES, TRUTH))}; got none")
+            raise InputError(f"sensors must be different names out of {', '.join((*MODALITIES, TRUTH))}; got none")
         shots = self.cameras = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
-        self.backend = CpuBackend(scene, self.num_worlds, SUBSTEPS, num_threads)
+        self.backend = CpuBackend(scene, self.num_envs, SUBSTEPS, num_threads)
         self.robot = Robot(model, self.backend)
         self.task.bind(self.backend, self.robot)
         self._rig = Rig(
@@ -140,14 +141,14 @@ class World:
         self._renderer, self._picture = renderer, None
         truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
         self._observer = Observer(
-            self.num_worlds, self._rig, truth, TRUTH in sensors, privileged, dropout, faults, 1.0 / CONTROL_RATE, seed
+            self.num_envs, self._rig, truth, TRUTH in sensors, privileged, dropout, faults, 1.0 / CONTROL_RATE, seed
         )
         self.sensors: tuple[Sensor, ...] = self._observer.sensors
         self.privileged_names = truth.names
         self.observation_space = observation_space(self.sensors, len(truth.names) if privileged else 0)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (5,), np.float32)
         self.max_steps = round(self.task.horizon * CONTROL_RATE)
-        self.episode = self._arange() - self.num_worlds  # the first reset makes it 0 … N − 1
+        self.episode = self._arange() - self.num_envs  # the first reset makes it 0 … N − 1
         self.elapsed = torch.zeros_like(self.episode)
         self._observation: dict[str, Tensor] = {}
         self._refused: dict[int, str] = {}  # scenes that could not be set up; told at their first step
@@ -169,9 +170,9 @@ class World:
         self._check_open()
         if seed is not None:
             self._seed = check_seed(seed)
-            self.episode = self._arange() - self.num_worlds
+            self.episode = self._arange() - self.num_envs
         if episode is not None:
-            self.episode = self._arange() + check_seed(episode, "episode") - self.num_worlds
+            self.episode = self._arange() + check_seed(episode, "episode") - self.num_envs
         self._start(self._arange())
         self._observation = self._read()()
         return dict(self._observation)
@@ -179,20 +180,20 @@ class World:
     @one_torch_thread()
     def restart(
         self,
-        worlds: Tensor | Sequence[int],
+        env_ids: Tensor | Sequence[int],
         episodes: Tensor | Sequence[int],
         faults: Sequence[Plan] | None = None,
     ) -> dict[str, Tensor]:
         """Start the given episodes in the given worlds, whatever they are in; the others go on as if nothing had been.
 
         Args:
-            worlds: int (n,), different ones of 0 … N − 1, in any order.
+            env_ids: int (n,), different ones of 0 … N − 1, in any order.
             episodes: int (n,), the number of the episode that each of them starts; with `auto_reset` the episodes
                 after it are + N, + 2N, … from there.
             faults: n, what breaks in each of these episodes; by default what the World was made with.
 
         Returns:
-            Their first observations, key → (n, …), rows as in `worlds`.
+            Their first observations, key → (n, …), rows as in `env_ids`.
 
         Raises:
             ValueError: not such numbers.
@@ -200,22 +201,22 @@ class World:
         """
         self._check_open()
         if not self._observation:
-            raise RuntimeError("call reset() before restart()")
-        worlds = integers(worlds, "worlds", self.num_worlds)
+            raise StateError("call reset() before restart()")
+        env_ids = integers(env_ids, "num_envs", self.num_envs)
         episodes = integers(episodes, "episodes", 1 << 62)
-        if len(worlds) != len(episodes) or len(worlds.unique()) < len(worlds):
-            raise ValueError(f"as many episodes as different worlds, got {worlds.tolist()} and {episodes.tolist()}")
-        if faults is not None and len(faults) != len(worlds):
-            raise ValueError(f"as many plans of faults as worlds, got {len(faults)} and {len(worlds)}")
-        if not len(worlds):
+        if len(env_ids) != len(episodes) or len(env_ids.unique()) < len(env_ids):
+            raise InputError(f"as many episodes as different worlds, got {env_ids.tolist()} and {episodes.tolist()}")
+        if faults is not None and len(faults) != len(env_ids):
+            raise InputError(f"as many plans of faults as worlds, got {len(faults)} and {len(env_ids)}")
+        if not len(env_ids):
             return {key: value[:0] for key, value in self._observation.items()}
-        ids, order = worlds.sort()
-        self.episode = self.episode.index_copy(0, ids, episodes[order] - self.num_worlds)
-        self._start(ids, None if faults is None else [faults[i] for i in order.tolist()])
-        first = self._read(ids)()
+        env_ids, order = env_ids.sort()
+        self.episode = self.episode.index_copy(0, env_ids, episodes[order] - self.num_envs)
+        self._start(env_ids, None if faults is None else [faults[i] for i in order.tolist()])
+        first = self._read(env_ids)()
         self._observation = {key: value.clone() for key, value in self._observation.items()}  # callers have the old one
         for key, value in first.items():
-            put(self._observation[key], ids, value)
+            put(self._observation[key], env_ids, value)
         return {key: value[order.argsort()] for key, value in first.items()}
 
     @one_torch_thread()
@@ -231,8 +232,8 @@ class World:
         """
         self._check_open()
         if not self._observation:
-            raise RuntimeError("call reset() before step()")
-        action = checked(action, self.num_worlds, self.backend.device)
+            raise StateError("call reset() before step()")
+        action = checked(action, self.num_envs, self.backend.device)
         self.robot.apply(action)
         errors = self._refused | self.backend.step()
         self._refused = {}
@@ -280,9 +281,9 @@ class World:
         )
 
     @property
-    def struck(self) -> Tensor:
+    def affected(self) -> Tensor:
         """Which sensors faults have broken in the last observation, bool (N, M)."""
-        return self._observer.injector.struck.clone()
+        return self._observer.injector.affected.clone()
 
     @property
     def seed(self) -> int:
@@ -318,27 +319,27 @@ class World:
         if self._picture is not None:
             self._picture.close()
 
-    def _start(self, ids: Tensor, faults: Sequence[Plan] | None = None) -> None:
-        self.episode = self.episode.index_add(0, ids, torch.full_like(ids, self.num_worlds))
-        self.elapsed = self.elapsed.index_fill(0, ids, 0)
-        self._observer.start(self._seed, ids, self.episode[ids], faults)
-        self.backend.reset(ids)
-        self.robot.reset(ids)
-        self.task.place(ids, uniform(self._seed, Stream.SCENE, self.episode[ids], 0, self.task.draws))
-        starting = ids.tolist()
+    def _start(self, env_ids: Tensor, faults: Sequence[Plan] | None = None) -> None:
+        self.episode = self.episode.index_add(0, env_ids, torch.full_like(env_ids, self.num_envs))
+        self.elapsed = self.elapsed.index_fill(0, env_ids, 0)
+        self._observer.start(self._seed, env_ids, self.episode[env_ids], faults)
+        self.backend.reset(env_ids)
+        self.robot.reset(env_ids)
+        self.task.place(env_ids, uniform(self._seed, Stream.SCENE, self.episode[env_ids], 0, self.task.draws))
+        starting = env_ids.tolist()
         self._refused = {world: cause for world, cause in self._refused.items() if world not in starting}
-        self._refused |= self.backend.commit(ids)
-        self.robot.settle(ids)
-        self.task.begin(ids)
+        self._refused |= self.backend.commit(env_ids)
+        self.robot.settle(env_ids)
+        self.task.begin(env_ids)
 
-    def _read(self, ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
-        return self._observer.expose(self._seed, self.episode, self.elapsed, ids)
+    def _read(self, env_ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
+        return self._observer.expose(self._seed, self.episode, self.elapsed, env_ids)
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("this World is closed; make a new one")
+            raise StateError("this World is closed; make a new one")
         if self._process != os.getpid():
-            raise RuntimeError("this World was made in another process: threads do not survive a fork, make one here")
+            raise StateError("this World was made in another process: threads do not survive a fork, make one here")
 
     def _arange(self) -> Tensor:
-        return torch.arange(self.num_worlds, device=self.backend.device)
+        return torch.arange(self.num_envs, device=self.backend.device)

@@ -12,10 +12,11 @@ from rich.markup import escape
 from robofuse import __version__
 from robofuse.checks import whole
 from robofuse.envs import World
+from robofuse.errors import InputError
 from robofuse.evaluate.compare import COMPARISON, compare, read_successes
 from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.config import TRAINING_SEEDS, Evaluate
-from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all, write_safely
+from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all
 from robofuse.evaluate.heatmap import draw_heatmap
 from robofuse.evaluate.met import trained_on
 from robofuse.evaluate.rollout import Monitor, rollout, schedule
@@ -23,8 +24,9 @@ from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
 from robofuse.evaluate.summary import finished_scenes, summarise
 from robofuse.evaluate.traces import Job, Result
 from robofuse.evaluate.watching import open_monitor
+from robofuse.files import write_atomic
 from robofuse.machine import describe_machine, package_versions
-from robofuse.streams import check_seed
+from robofuse.rng import check_seed
 from robofuse.trained import Trained, fingerprint, load_trained, make_world
 
 INTERRUPTED = 130  # exit status, as of a program that Ctrl-C ended
@@ -73,7 +75,7 @@ def run_evaluate(config: Evaluate) -> int:
     Raises:
         ValueError, RuntimeError: options that do not fit; the message says what would.
     """
-    for name in ("episodes", "worlds", "die_at"):
+    for name in ("episodes", "num_envs", "die_at"):
         whole(getattr(config, name), name, 0 if name == "die_at" else 1)
     check_seed(config.seed)
     if not config.compare:
@@ -85,7 +87,7 @@ def run_evaluate(config: Evaluate) -> int:
     for one in each:
         strange = sorted(set(several[one.name].policy.keys) - set(conditions[0].keys))
         if strange:
-            raise ValueError(
+            raise InputError(
                 f"{one.policy} reads {', '.join(strange)}, which {config.policy} does not; name first the policy with "
                 "the most sensors"
             )
@@ -95,7 +97,7 @@ def run_evaluate(config: Evaluate) -> int:
             return status
     groups = {condition.name: condition.group for condition in conditions}
     table, text = compare({one.name: read_successes(one.folder) for one in each}, groups)
-    write_safely(config.folder / COMPARISON, text)
+    write_atomic(config.folder / COMPARISON, text)
     console = Console(highlight=False)
     console.width = max(console.width, 40 * len(each) + 30)
     console.print(table)
@@ -149,13 +151,13 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
     if not jobs:
         run.save()
         return True
-    world = make_world(trained, min(config.worlds, len(jobs)), config.seed)
+    world = make_world(trained, min(config.num_envs, len(jobs)), config.seed)
     try:
         _check_steps(run.conditions, world)
         try:
             run.save()
         except OSError as error:  # better to learn it now than when there is something to lose
-            raise ValueError(f"cannot write to {run.folder}: {error.strerror}; give another --out") from None
+            raise InputError(f"cannot write to {run.folder}: {error.strerror}; give another --out") from None
         try:
             with episode_bar(len(run.results), len(jobs)) as advance:
                 progress = lambda result: (run.add(result), advance())  # noqa: E731
@@ -172,9 +174,9 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
 def _check_steps(conditions: list[Condition], world: World) -> None:
     for condition in conditions:
         condition.plan.check(world.sensors, world.task.phases, cameras_move=True)
-        latest = max((strike.step for strike in condition.plan if strike.phase is None), default=0)
+        latest = max((event.step for event in condition.plan if event.phase is None), default=0)
         if latest >= world.max_steps:
-            raise ValueError(
+            raise InputError(
                 f"condition {condition.name} never happens: episodes of {world.task.name} end at control step "
                 f"{world.max_steps}; give an earlier step"
             )
@@ -196,7 +198,7 @@ def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict
         "reference": config.die_at,
         "monitor": None if monitor is None else monitor.card,
         "device": config.device,
-        "worlds": config.worlds,
+        "num_envs": config.num_envs,
         "machine": describe_machine(),
         "versions": {"robofuse": __version__, **package_versions()},
     }
@@ -212,7 +214,7 @@ def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> 
     subtitle = f"{_place(trained)}, the same {rows[0].n} scenes in every cell, the other sensors dead from the start"
     picture = draw_heatmap(rows, f"{config.name}: success by live sensors", subtitle)
     if picture is not None:
-        write_safely(run.folder / HEATMAP, picture)
+        write_atomic(run.folder / HEATMAP, picture)
     if rows[0].n:
         console.width = max(console.width, 100)  # a narrow table would hide its figures
         plain = [row for row in rows if row.condition.group != "fault"]

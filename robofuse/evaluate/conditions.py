@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from robofuse.faults import Plan, Strike, blackout, faults_for
+from robofuse.errors import InputError
+from robofuse.faults import FaultEvent, Plan, blackout, faults_for
 from robofuse.faults.mix import SEVERITIES
 from robofuse.sensors import Sensor
 
@@ -36,18 +37,18 @@ class Condition:
     @property
     def silent(self) -> bool:
         """Whether all that happens is that sensors die for good and say so."""
-        return all(strike == blackout(strike.sensor, strike.step) for strike in self.plan)
+        return all(event == blackout(event.sensor, event.step) for event in self.plan)
 
     @property
     def live(self) -> tuple[str, ...]:
         """The sensors that nothing befalls."""
-        struck = {strike.sensor for strike in self.plan}
-        return tuple(key for key in self.keys if key not in struck)
+        affected = {event.sensor for event in self.plan}
+        return tuple(key for key in self.keys if key not in affected)
 
     @property
     def onset(self) -> int | None:
         """The first control step at which something may fail; None if nothing does, or if a phase tells when."""
-        steps = [strike.step for strike in self.plan if strike.phase is None]
+        steps = [event.step for event in self.plan if event.phase is None]
         return min(steps) if steps and len(steps) == len(self.plan) else None
 
     @property
@@ -57,16 +58,16 @@ class Condition:
             return "all" if self.name == "all" else "dead"
         if not self.silent:
             return "fault"
-        return "dead" if all(strike.step == 0 for strike in self.plan) else "dying"
+        return "dead" if all(event.step == 0 for event in self.plan) else "dying"
 
     @property
-    def only(self) -> Strike | None:
+    def only(self) -> FaultEvent | None:
         """The strike, if there is one and no other."""
-        return self.plan.strikes[0] if len(self.plan) == 1 else None
+        return self.plan.events[0] if len(self.plan) == 1 else None
 
     def among(self, keys: Sequence[str]) -> "Condition":
         """The same for a policy with fewer sensors; it has no part in what befalls the others."""
-        kept = tuple(strike for strike in self.plan if strike.sensor in keys)
+        kept = tuple(event for event in self.plan if event.sensor in keys)
         return replace(self, keys=tuple(keys), plan=Plan(kept))
 
 
@@ -98,7 +99,7 @@ def broken(keys: Sequence[str], plan: Plan) -> Condition:
         The condition, such as `no-rgb` or `rgb:freeze@15`.
     """
     condition = Condition(str(plan) or "all", tuple(keys), plan)
-    steps = {strike.step for strike in plan}
+    steps = {event.step for event in plan}
     return dead(keys, [s.sensor for s in plan], steps.pop()) if condition.silent and len(steps) == 1 else condition
 
 
@@ -146,10 +147,10 @@ def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
             if kind.recalls:
                 continue
             for severity in SEVERITIES if kind.graded(sensor.kind) else SEVERITIES[-1:]:
-                strike = Strike(sensor.key, kind(severity), step, announced=False if kind.silences else None)
+                event = FaultEvent(sensor.key, kind(severity), step, announced=False if kind.silences else None)
                 if kind().bursts() is not None:
-                    strike = replace(strike, announced=None)
-                found.append(broken(keys, Plan((strike,))))
+                    event = replace(event, announced=None)
+                found.append(broken(keys, Plan((event,))))
     return found
 
 
@@ -176,7 +177,7 @@ def parse(names: Sequence[str], keys: Sequence[str], die_at: int) -> list[Condit
         if name not in GROUPS:
             found.append(_one(name, keys))
     if not found:
-        raise ValueError(f"no conditions; {_choices(keys)}")
+        raise InputError(f"no conditions; {_choices(keys)}")
     return _distinct(found)
 
 
@@ -205,11 +206,11 @@ def _one(name: str, keys: Sequence[str]) -> Condition:
         return dead(keys, keys if name == "none" else [])
     match = _NAME.fullmatch(name)
     if match is None:
-        raise ValueError(f"unknown condition {name!r}; {_choices(keys)}")
+        raise InputError(f"unknown condition {name!r}; {_choices(keys)}")
     named = match["keys"].split("+")
     for key in named:
         if key not in keys:
-            raise ValueError(f"unknown sensor {key!r} in condition {name!r}; sensors: {', '.join(keys)}")
+            raise InputError(f"unknown sensor {key!r} in condition {name!r}; sensors: {', '.join(keys)}")
     lost = named if match["which"] == "no" else set(keys) - set(named)
     return dead(keys, lost, int(match["step"] or 0))
 

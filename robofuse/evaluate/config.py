@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from robofuse.errors import InputError
+
 SEED = 1_000_000
 TRAINING_SEEDS = 1000  # seeds below are for training
 
@@ -44,7 +46,7 @@ class Evaluate:
     monitor: str = "none"
     compare: tuple[str, ...] = ()
     seed: int = SEED
-    worlds: int = 64
+    num_envs: int = 64
     out: Path | None = None
     device: str = "auto"
     renderer: str | None = None
@@ -70,7 +72,7 @@ class Evaluate:
             one = replace(self, policy=policy, compare=())
             taken = sum(other.name == one.name for other in found)
             if taken:
-                raise ValueError(f"two policies are called {one.name}; give the paths of files, or rename a folder")
+                raise InputError(f"two policies are called {one.name}; give the paths of files, or rename a folder")
             found.append(replace(one, out=folder / one.name))
         return found
 

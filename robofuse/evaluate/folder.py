@@ -1,53 +1,20 @@
 """The folder of an evaluation: what was asked, every episode, every condition; complete or to be gone on with."""
 
 import csv
-import fcntl
 import io
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robofuse.errors import InputError
 from robofuse.evaluate.summary import Row
 from robofuse.evaluate.traces import Job, Result
+from robofuse.files import write_atomic
 
 RECORD, EPISODES, CONDITIONS, HEATMAP = "evaluation.json", "episodes.csv", "conditions.csv", "heatmap.png"
 # What must be equal for episodes of two calls to belong together.
 IDENTITY = ("policy", "world", "seed", "reference", "monitor", "versions")
-
-
-def write_safely(path: Path, content: str | bytes) -> None:
-    """A whole file or the old one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
-
-
-@contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """Makes a folder and keeps others out of it; if nothing came of it, it goes again.
-
-    Args:
-        folder: which.
-        what: is at work there, such as `training`, for the message.
-
-    Raises:
-        ValueError: another one is.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it goes with the process, however that ends
-        except OSError:
-            raise ValueError(f"another {what} is at work in {folder}; stop it, or give another --out") from None
-        yield
-    finally:
-        os.close(held)
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def read_finished(folder: Path, record: Mapping[str, Any], jobs: Sequence[Job]) -> tuple[list[Result], float]:
@@ -63,23 +30,23 @@ def read_finished(folder: Path, record: Mapping[str, Any], jobs: Sequence[Job]) 
     """
     if not (folder / RECORD).exists():
         if (folder / EPISODES).exists():
-            raise ValueError(f"{folder} has an {EPISODES} but no {RECORD}; give another --out")
+            raise InputError(f"{folder} has an {EPISODES} but no {RECORD}; give another --out")
         return [], 0.0
     try:
         old = json.loads((folder / RECORD).read_text())
     except ValueError:
         old = None
     if not isinstance(old, dict):
-        raise ValueError(f"{folder / RECORD} is not an evaluation; give another --out")
+        raise InputError(f"{folder / RECORD} is not an evaluation; give another --out")
     new = json.loads(json.dumps(record))  # as it would be read
     differing = [what for what in IDENTITY if old.get(what) != new[what]]
     if differing:
-        raise ValueError(f"{folder} holds another evaluation: {_differences(old, new, differing)}; give another --out")
+        raise InputError(f"{folder} holds another evaluation: {_differences(old, new, differing)}; give another --out")
     results = list(_read_episodes(folder / EPISODES))
     asked = {(job.condition.name, job.episode) for job in jobs}
     stray = [result for result in results if (result.condition, result.episode) not in asked]
     if stray:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds episode {stray[0].episode} under {stray[0].condition}, which is not asked for now; "
             "ask for at least the conditions and episodes that are there, or give another --out"
         )
@@ -89,17 +56,17 @@ def read_finished(folder: Path, record: Mapping[str, Any], jobs: Sequence[Job]) 
 def write_all(folder: Path, record: Mapping[str, Any], rows: Sequence[Row], results: Iterable[Result]) -> None:
     """Write everything but the heat map, each file at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    plain = [row.plain() for row in rows]
-    write_safely(folder / RECORD, json.dumps({**record, "conditions": plain}, indent=1, allow_nan=False) + "\n")
+    plain = [row.to_dict() for row in rows]
+    write_atomic(folder / RECORD, json.dumps({**record, "conditions": plain}, indent=1, allow_nan=False) + "\n")
     rank = {row.condition.name: index for index, row in enumerate(rows)}
     ordered = sorted(results, key=lambda result: (rank[result.condition], result.episode))
     episodes = [{**result._asdict(), "success": int(result.success)} for result in ordered]
-    write_safely(folder / EPISODES, _table(Result._fields, episodes))
+    write_atomic(folder / EPISODES, _table(Result._fields, episodes))
     for row in plain:
         row["live"] = "+".join(row["live"])
         row["dead_from"] = " ".join(f"{key}@{step}" for key, step in row["dead_from"].items())
         row["announced"] = None if row["announced"] is None else int(row["announced"])
-    write_safely(folder / CONDITIONS, _table(tuple(plain[0]), plain))
+    write_atomic(folder / CONDITIONS, _table(tuple(plain[0]), plain))
 
 
 def _table(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -116,7 +83,7 @@ def _read_episodes(path: Path) -> Iterable[Result]:
     with path.open(newline="") as lines:
         for row in csv.DictReader(lines):
             if set(row) != set(Result._fields):
-                raise ValueError(f"{path} has the columns {', '.join(map(str, row))}; give another --out")
+                raise InputError(f"{path} has the columns {', '.join(map(str, row))}; give another --out")
             yield Result(
                 row["condition"],
                 int(row["episode"]),

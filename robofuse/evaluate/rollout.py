@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.dropout import hide
+from robofuse.dropout import mask_sensors
 from robofuse.envs import World
+from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition, standard
 from robofuse.evaluate.traces import Job, Result, Traces
-from robofuse.memory.lanes import at_work
+from robofuse.memory.stateful import stateful
 from robofuse.sensors import AVAILABLE
 from robofuse.tensors import one_torch_thread, put, take
 
@@ -20,7 +21,7 @@ _NOT_FINITE = "the policy's action was not finite"
 
 
 class Actor(Protocol):
-    """Anything that acts. One that remembers, or may, has `lanes` (see `robofuse.policies.Policy`), and acts there."""
+    """Anything that acts. One that may remember has `stateful` (see `robofuse.policies.Policy`), and acts there."""
 
     def act(self, observation: dict[str, Tensor], /) -> Tensor:
         """Actions (N, 5) in [−1, 1], a function of the observation alone."""
@@ -49,7 +50,7 @@ class Monitor(Protocol):
     @property
     def card(self) -> dict[str, Any]: ...  # noqa: D102
 
-    def lanes(self, num: int, /) -> Watch:
+    def stateful(self, num_envs: int, /) -> Watch:
         """A fresh watch over N worlds."""
         ...
 
@@ -99,11 +100,11 @@ def rollout(
         ValueError: the world resets by itself, a condition is of other sensors, or the policy gives no finite actions.
     """
     if world.auto_reset:
-        raise ValueError("a rollout needs a World(auto_reset=False): it says itself which episode comes next")
+        raise InputError("a rollout needs a World(auto_reset=False): it says itself which episode comes next")
     keys = tuple(sensor.key for sensor in world.sensors)
     for job in jobs:
         if job.condition.keys != keys:
-            raise ValueError(
+            raise InputError(
                 f"condition {job.condition.name} is of the sensors {', '.join(job.condition.keys)}; "
                 f"this world has {', '.join(keys)}"
             )
@@ -148,74 +149,74 @@ def _play(
     if not jobs:
         return
     device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
-    traces = Traces(world.num_worlds, keys, reference)
-    watch = None if monitor is None else monitor.lanes(world.num_worlds)
-    actor = at_work(policy, world.num_worlds)
+    traces = Traces(world.num_envs, keys, reference)
+    watch = None if monitor is None else monitor.stateful(world.num_envs)
+    actor = stateful(policy, world.num_envs)
     waiting = iter(enumerate(jobs))
     playing: dict[int, int] = {}  # world → number of its job
-    idle = torch.ones(world.num_worlds, dtype=torch.bool, device=device)
+    idle = torch.ones(world.num_envs, dtype=torch.bool, device=device)
 
     def start(free: Iterable[int], observation: dict[str, Tensor]) -> None:
         """Give waiting jobs to free worlds, and put their first observations where they belong."""
-        new = {lane: index for lane, (index, _) in zip(free, waiting, strict=False)}
+        new = {env_id: index for env_id, (index, _) in zip(free, waiting, strict=False)}
         if not new:
             return
-        lanes = torch.tensor(list(new), device=device)
+        env_ids = torch.tensor(list(new), device=device)
         played = [jobs[index] for index in new.values()]
-        first = world.restart(lanes, [job.episode for job in played], [job.condition.plan for job in played])
+        first = world.restart(env_ids, [job.episode for job in played], [job.condition.plan for job in played])
         for key, value in first.items():
-            put(observation[key], lanes, value)
-        traces.start(lanes, [job.condition for job in played])
+            put(observation[key], env_ids, value)
+        traces.start(env_ids, [job.condition for job in played])
         for memory in (watch, actor):
             if memory is not None:
-                memory.start(lanes)
-        idle[lanes] = False
+                memory.start(env_ids)
+        idle[env_ids] = False
         playing.update(new)
 
     observation = world.reset()
-    start(range(world.num_worlds), observation)
+    start(range(world.num_envs), observation)
     while playing:
-        delivered, struck = observation, world.struck
+        delivered, affected = observation, world.affected
         if watch is not None:
-            lanes = torch.tensor(sorted(playing), device=device)
+            env_ids = torch.tensor(sorted(playing), device=device)
             available = observation[AVAILABLE]
             trusted = torch.ones_like(available)
-            trusted[lanes] = watch.step({key: take(value, lanes) for key, value in observation.items()}, lanes)
+            trusted[env_ids] = watch.step({key: take(value, env_ids) for key, value in observation.items()}, env_ids)
             shown = available.bool()
-            traces.watched(shown & ~struck, shown & struck, trusted.bool(), lanes, world.elapsed)
-            delivered = hide(observation, available & trusted, keys)
+            traces.watched(shown & ~affected, shown & affected, trusted.bool(), env_ids, world.elapsed)
+            delivered = mask_sensors(observation, available & trusted, keys)
         # one thread: small batches gain little from more, and nothing depends on the number of cores
         with torch.no_grad(), one_torch_thread():
             action = actor.act(delivered).to(device)
         action = torch.where(idle[:, None], 0.0, action)  # nobody looks at those worlds
         ended = []
-        for lane in (~action.isfinite()).any(dim=1).nonzero()[:, 0].tolist():
-            index = playing.pop(lane)
-            _check(jobs[index], delivered, lane, keys)
-            ended.append(lane)
-            action[lane] = 0.0
-            yield index, traces.result(jobs[index], lane, int(world.elapsed[lane]), False, _NOT_FINITE)
-        traces.acted(action, world.elapsed, struck)
+        for env_id in (~action.isfinite()).any(dim=1).nonzero()[:, 0].tolist():
+            index = playing.pop(env_id)
+            _check(jobs[index], delivered, env_id, keys)
+            ended.append(env_id)
+            action[env_id] = 0.0
+            yield index, traces.result(jobs[index], env_id, int(world.elapsed[env_id]), False, _NOT_FINITE)
+        traces.acted(action, world.elapsed, affected)
         step = world.step(action)
         traces.reward += step.reward
         observation = dict(step.observation)
-        for lane in step.ended.tolist():
-            if lane in playing:
-                index = playing.pop(lane)
-                ended.append(lane)
-                error = step.errors.get(lane, "")
-                success = bool(step.success[lane]) and not error
-                yield index, traces.result(jobs[index], lane, int(world.elapsed[lane]), success, error)
+        for env_id in step.ended.tolist():
+            if env_id in playing:
+                index = playing.pop(env_id)
+                ended.append(env_id)
+                error = step.errors.get(env_id, "")
+                success = bool(step.success[env_id]) and not error
+                yield index, traces.result(jobs[index], env_id, int(world.elapsed[env_id]), success, error)
         idle[ended] = True
         start(ended, observation)
 
 
-def _check(job: Job, delivered: Mapping[str, Tensor], lane: int, keys: Sequence[str]) -> None:
+def _check(job: Job, delivered: Mapping[str, Tensor], env_id: int, keys: Sequence[str]) -> None:
     """An action that is not finite is the policy's failure if a reading was not; otherwise somebody's mistake."""
     for key in keys:
-        if delivered[key].is_floating_point() and not bool(delivered[key][lane].isfinite().all()):
+        if delivered[key].is_floating_point() and not bool(delivered[key][env_id].isfinite().all()):
             return
-    raise ValueError(
+    raise InputError(
         f"the policy's action is not finite in episode {job.episode} under {job.condition.name}; "
         "what a hidden sensor holds must not reach the action, and no set of sensors may break the network"
     )

@@ -50,7 +50,7 @@ class Row:
     false_alarms: int | None = None
     watched: int | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON and CSV: flat, numbers and text only."""
         condition, only = self.condition, self.condition.only
         flat: dict[str, Any] = {"condition": condition.name, "group": condition.group, "plan": str(condition.plan)}
@@ -58,9 +58,9 @@ class Row:
         flat["fault"] = only and only.fault.name
         flat["severity"] = only and only.fault.severity
         flat["onset"] = condition.onset
-        flat["announced"] = only and only.told
+        flat["announced"] = only and only.is_announced
         flat["live"] = list(condition.live)
-        flat["dead_from"] = {strike.sensor: strike.step for strike in condition.plan if condition.silent}
+        flat["dead_from"] = {event.sensor: event.step for event in condition.plan if condition.silent}
         fields = asdict(self)
         del fields["condition"]
         low, high = self.interval or (None, None)
@@ -107,7 +107,7 @@ def _row(condition: Condition, results: Sequence[Result], full: Sequence[Result]
     jerks = [result.jerk for result in results if result.jerk is not None]
     found = [result.detected for result in results if result.detected is not None]
     watched = sum(result.watched for result in results)
-    sought = bool(watched) and condition.only is not None and not condition.only.told
+    sought = bool(watched) and condition.only is not None and not condition.only.is_announced
     kept, change = None, None
     if full is not None:
         base = [result.success for result in full]

@@ -61,20 +61,20 @@ class Traces:
         reward: float64 (N,), sum since the start of the episode.
     """
 
-    def __init__(self, num: int, keys: Sequence[str], reference: int) -> None:
+    def __init__(self, num_envs: int, keys: Sequence[str], reference: int) -> None:
         """`keys` are the M sensors, `reference` the step at which jerk is noted where nothing fails."""
         self._keys, self._reference = list(keys), reference
-        self.reward = torch.zeros(num, dtype=torch.float64)
+        self.reward = torch.zeros(num_envs, dtype=torch.float64)
         self._before: list[Tensor] = []  # the last two actions of all worlds
-        self._jerk = torch.full((num,), torch.nan)
-        self._onset = torch.full((num,), _NEVER)
-        self._detected = torch.full((num,), _NEVER)
-        self._quiet = torch.ones(num, dtype=torch.bool)  # worlds in which nothing is to fail
-        self._target = torch.full((num,), -1, dtype=torch.int64)  # the sensor that a monitor should find
-        self._trusted = torch.ones(num, len(self._keys), dtype=torch.bool)
-        self._alarms, self._watched = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
+        self._jerk = torch.full((num_envs,), torch.nan)
+        self._onset = torch.full((num_envs,), _NEVER)
+        self._detected = torch.full((num_envs,), _NEVER)
+        self._quiet = torch.ones(num_envs, dtype=torch.bool)  # worlds in which nothing is to fail
+        self._target = torch.full((num_envs,), -1, dtype=torch.int64)  # the sensor that a monitor should find
+        self._trusted = torch.ones(num_envs, len(self._keys), dtype=torch.bool)
+        self._alarms, self._watched = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
 
-    def start(self, lanes: Tensor, conditions: Sequence[Condition]) -> None:
+    def start(self, env_ids: Tensor, conditions: Sequence[Condition]) -> None:
         """New episodes in worlds int64 (n,)."""
         for value, notes in (
             (0, (self.reward, self._alarms, self._watched)),
@@ -83,26 +83,26 @@ class Traces:
             (True, (self._trusted,)),
         ):
             for note in notes:
-                note[lanes] = value
-        for lane, condition in zip(lanes.tolist(), conditions, strict=True):
+                note[env_ids] = value
+        for env_id, condition in zip(env_ids.tolist(), conditions, strict=True):
             only = condition.only
-            self._quiet[lane] = not len(condition.plan)
-            self._target[lane] = -1 if only is None or only.told else self._keys.index(only.sensor)
+            self._quiet[env_id] = not len(condition.plan)
+            self._target[env_id] = -1 if only is None or only.is_announced else self._keys.index(only.sensor)
 
-    def watched(self, healthy: Tensor, struck: Tensor, trusted: Tensor, lanes: Tensor, elapsed: Tensor) -> None:
+    def watched(self, healthy: Tensor, affected: Tensor, trusted: Tensor, env_ids: Tensor, elapsed: Tensor) -> None:
         """What a monitor says, bool (N, M), beside what is so, of the worlds int64 (n,) that it looks at."""
-        looked = torch.zeros_like(self._quiet).index_fill(0, lanes, True)
+        looked = torch.zeros_like(self._quiet).index_fill(0, env_ids, True)
         self._alarms += (healthy & self._trusted & ~trusted).sum(1) * looked
         self._watched += looked
         self._trusted = trusted
         found = looked & (self._target >= 0) & (self._detected == _NEVER)
         target = self._target.clamp(min=0)[:, None]
-        found &= (struck & ~trusted).gather(1, target)[:, 0]
+        found &= (affected & ~trusted).gather(1, target)[:, 0]
         self._detected = torch.where(found, elapsed, self._detected)
 
-    def acted(self, action: Tensor, elapsed: Tensor, struck: Tensor) -> None:
+    def acted(self, action: Tensor, elapsed: Tensor, affected: Tensor) -> None:
         """Actions (N, A) at control steps (N,), and what was broken there, bool (N, M)."""
-        begins = (self._onset == _NEVER) & torch.where(self._quiet, elapsed == self._reference, struck.any(1))
+        begins = (self._onset == _NEVER) & torch.where(self._quiet, elapsed == self._reference, affected.any(1))
         self._onset = torch.where(begins, elapsed, self._onset)
         if len(self._before) == 2:
             older, old = self._before
@@ -110,18 +110,18 @@ class Traces:
             self._jerk = torch.where(begins & (elapsed >= 2), jerk, self._jerk)
         self._before = [*self._before[-1:], action]
 
-    def result(self, job: Job, lane: int, steps: int, success: bool, error: str) -> Result:
+    def result(self, job: Job, env_id: int, steps: int, success: bool, error: str) -> Result:
         """Of an episode that has ended."""
-        jerk, found = float(self._jerk[lane]), int(self._detected[lane])
+        jerk, found = float(self._jerk[env_id]), int(self._detected[env_id])
         return Result(
             job.condition.name,
             job.episode,
             success,
             steps,
-            float(self.reward[lane]),
+            float(self.reward[env_id]),
             error,
             None if jerk != jerk else jerk,
-            None if found == _NEVER else found - int(self._onset[lane]),
-            int(self._alarms[lane]),
-            int(self._watched[lane]),
+            None if found == _NEVER else found - int(self._onset[env_id]),
+            int(self._alarms[env_id]),
+            int(self._watched[env_id]),
         )

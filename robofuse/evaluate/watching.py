@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from robofuse.errors import InputError
 from robofuse.evaluate.config import Evaluate
 from robofuse.trained import Trained, fingerprint, make_world
 
@@ -41,7 +42,7 @@ def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Pa
     if asked != "auto":
         monitor = Monitor.load(Path(asked))
         if monitor.card.get("weights") != weights:
-            raise ValueError(f"{asked} was calibrated for another policy; --monitor auto finds or makes one for this")
+            raise InputError(f"{asked} was calibrated for another policy; --monitor auto finds or makes one for this")
         return monitor
     for path in (*(folder / MONITOR for folder in folders), locate(policy).with_suffix(BESIDE)):
         if path.exists() and (monitor := Monitor.load(path)).card.get("weights") == weights:
@@ -56,7 +57,7 @@ def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "Monit
         return found
     from robofuse.monitor import calibrate
 
-    world = make_world(trained, config.worlds, _SEED, auto_reset=True)
+    world = make_world(trained, config.num_envs, _SEED, auto_reset=True)
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("calibrating the health monitor", total=_EPISODES)

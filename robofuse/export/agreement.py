@@ -30,7 +30,7 @@ def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: 
         seed: of the observations.
     """
     generator, differences = np.random.default_rng(seed), []
-    network, lanes = policy.network, policy.lanes(1)
+    network, env_ids = policy.network, policy.stateful(1)
     precise = network.features_extractor.mixed_precision
     deployed.reset()
     network.features_extractor.mixed_precision = False  # exported policies are in float32
@@ -42,7 +42,7 @@ def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: 
                 # torch's `available` is of the sensors that may be hidden only; a policy of which none may has none
                 told = [flag for flag, key in zip(mask, deployed.keys, strict=True) if key not in deployed.required]
                 observation = {**readings, AVAILABLE: np.array(told, np.int8)} if told else readings
-                fused = lanes.fuse({key: x[None] for key, x in observation.items()})
+                fused = env_ids.fuse({key: x[None] for key, x in observation.items()})
                 differences.append(_difference(network, fused, action))
     finally:
         network.features_extractor.mixed_precision = precise

@@ -8,9 +8,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from robofuse.errors import InputError
 from robofuse.export.make import Exported, exported
+from robofuse.files import write_atomic
 from robofuse.policies import Policy, load
-from robofuse.policies.container import put
 
 SUFFIX = ".onnx"
 
@@ -76,6 +77,6 @@ def _export(policy: str | Path | Policy, out: str | Path | None) -> tuple[Path, 
         policy = load(policy, device="cpu")
     path = Path(out if out is not None else f"{policy.name}{SUFFIX}").expanduser()
     if path.suffix != SUFFIX or path.is_dir():  # the policy's own file is none, and is not written over
-        raise ValueError(f"what is exported goes into a file {SUFFIX}, not into {str(path)!r}")
+        raise InputError(f"what is exported goes into a file {SUFFIX}, not into {str(path)!r}")
     made = exported(policy)
-    return put(path, made.data), made
+    return write_atomic(path, made.data), made

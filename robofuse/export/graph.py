@@ -12,6 +12,7 @@ from onnx import GraphProto, NodeProto, TensorProto, compose, helper, numpy_help
 from torch import Tensor, nn
 
 from robofuse.deploy.recall import NEXT, STATE
+from robofuse.errors import InputError
 from robofuse.export.modules import Head, to_token
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.sensors import AVAILABLE, Sensor
@@ -45,9 +46,9 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         ValueError: an encoder that is not robofuse's, or a sensor that is called `action`.
     """
     if ACTION in [sensor.key for sensor in sensors]:
-        raise ValueError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
+        raise InputError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
     extractor, count = network.features_extractor, len(sensors)
-    zeros = extractor.hidden_as == "zeros"
+    zeros = extractor.masked_as == "zeros"
     constants = {f"{_OWN}column/{m}": np.array([m]) for m in range(count)}
     constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
     nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from robofuse.deploy import Policy as Deployed
 from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIES, seal
+from robofuse.errors import StateError
 from robofuse.memory.spaces import single_sensors
 from robofuse.policies import Policy
 from robofuse.policies.packing import pack
@@ -34,7 +35,7 @@ def exported(policy: Policy) -> Exported:
     try:
         from robofuse.export.graph import build
     except ImportError as error:
-        raise RuntimeError(
+        raise StateError(
             f"export needs onnx, which cannot be imported here ({error}): pip install 'robofuse[export]'"
         ) from None
     from robofuse.export.agreement import worst_difference
@@ -51,7 +52,7 @@ def exported(policy: Policy) -> Exported:
     deployed = Deployed(data)
     difference = worst_difference(policy, deployed)
     if not difference <= TOLERANCE:  # NaN is no agreement
-        raise RuntimeError(
+        raise StateError(
             f"ONNX's actions differ from torch's by {difference:.1e}, more than {TOLERANCE:g}: this policy cannot be "
             "exported; please report it with its file"
         )

@@ -10,6 +10,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.encoders import SLOPE, ImageEncoder, VectorEncoder
 
@@ -24,7 +25,7 @@ def to_token(encoder: nn.Module) -> nn.Module:
         return _Depth(encoder) if encoder.depth else _Image(encoder)
     if isinstance(encoder, VectorEncoder):
         return _Vector(encoder)
-    raise ValueError(f"export knows the encoders ImageEncoder and VectorEncoder, not {type(encoder).__name__}")
+    raise InputError(f"export knows the encoders ImageEncoder and VectorEncoder, not {type(encoder).__name__}")
 
 
 class _Image(nn.Module):

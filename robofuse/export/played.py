@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.deploy import Policy as Deployed
-from robofuse.deploy.readings import finite, told
+from robofuse.deploy.readings import announced, finite
+from robofuse.errors import InputError
 from robofuse.policies import Policy
 from robofuse.sensors import AVAILABLE
 from robofuse.tensors import integers
@@ -38,7 +39,7 @@ class Played(Policy):
             RuntimeError: onnxruntime is not installed or too old.
         """
         if device not in ("auto", "cpu"):
-            raise ValueError(f"{path} is an exported policy, which runs on the CPU: device auto or cpu, not {device!r}")
+            raise InputError(f"{path} is an exported policy, which runs on the CPU: device auto or cpu, not {device!r}")
         self.deployed = Deployed(path)
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         self.name, self.sensors = self.deployed.name, self.deployed.sensors
@@ -46,12 +47,12 @@ class Played(Policy):
 
     @property
     def remembers(self) -> bool:
-        """Whether what it did and saw before counts; such a policy acts in `lanes`."""
+        """Whether what it did and saw before counts; such a policy acts in `stateful`."""
         return self.deployed.remembers
 
-    def lanes(self, num: int) -> "PlayedLanes":  # pyright: ignore[reportIncompatibleMethodOverride]
+    def stateful(self, num_envs: int) -> "StatefulPlayed":  # pyright: ignore[reportIncompatibleMethodOverride]
         """The policy at work in N environments side by side, step by step; with or without a memory."""
-        return PlayedLanes(self, num)
+        return StatefulPlayed(self, num_envs)
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
         """Actions for N observations; NaN where a sensor that is said to be live holds NaN or Inf, as with torch.
@@ -68,44 +69,44 @@ class Played(Policy):
                 an action that is not deterministic was asked for; or the policy remembers.
         """
         if not deterministic:
-            raise ValueError(f"the exported policy {self.name!r} has no distribution; use the file it was made of")
+            raise InputError(f"the exported policy {self.name!r} has no distribution; use the file it was made of")
         if self.remembers:
-            raise ValueError(f"policy {self.name!r} remembers what it saw; act step by step with policy.lanes(N)")
+            raise InputError(f"policy {self.name!r} remembers what it saw; act step by step with policy.stateful(N)")
         return self._by_row([self.deployed] * len(next(iter(observation.values()))), observation)
 
     def _by_row(self, robots: Sequence[Deployed], observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """Actions, row by row, each of one of the robots."""
         wanted = {key: x for key, x in observation.items() if key in (*self.keys, AVAILABLE)}
         if not wanted:
-            raise ValueError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
+            raise InputError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
         first = next(iter(wanted.values()))
         plain = {key: x.cpu().numpy() if isinstance(x, Tensor) else x for key, x in wanted.items()}
         rows = [self._one(robot, {key: x[row] for key, x in plain.items()}) for row, robot in enumerate(robots)]
         return torch.from_numpy(np.stack(rows)).to(first.device if isinstance(first, Tensor) else "cpu")
 
     def _one(self, robot: Deployed, observation: dict[str, np.ndarray]) -> np.ndarray:
-        live = [key for key, flag in zip(self.keys, told(observation, self.keys), strict=True) if flag]
+        live = [key for key, flag in zip(self.keys, announced(observation, self.keys), strict=True) if flag]
         if all(finite(observation[key]) for key in live if key in observation):
             return robot(observation)
         return np.full(np.shape(self.deployed.action["low"]), np.nan, np.float32)  # the robot's watchdog would hide it
 
 
-class PlayedLanes:
-    """As `robofuse.policies.lanes.Lanes`, of an exported policy: as many robots with a memory of their own."""
+class StatefulPlayed:
+    """As `robofuse.policies.stateful.Lanes`, of an exported policy: as many robots with a memory of their own."""
 
-    def __init__(self, policy: Played, num: int) -> None:
+    def __init__(self, policy: Played, num_envs: int) -> None:
         """Episodes begin in all of them."""
-        self.policy, self.num = policy, whole(num, "num", 1)
-        self._robots = [policy.deployed.fork() for _ in range(num)]
+        self.policy, self.num_envs = policy, whole(num_envs, "num", 1)
+        self._robots = [policy.deployed.fork() for _ in range(num_envs)]
 
     def start(self, rows: Tensor | Sequence[int] | None = None) -> None:
         """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
-        for row in range(self.num) if rows is None else integers(rows, "rows", self.num).tolist():
+        for row in range(self.num_envs) if rows is None else integers(rows, "rows", self.num_envs).tolist():
             self._robots[row].reset()
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """Actions of all environments for the next control step; ValueError as of `Played.act`."""
         given = len(next(iter(observation.values())))
-        if given != self.num:
-            raise ValueError(f"{self.num} lanes, got {given} observations")
+        if given != self.num_envs:
+            raise InputError(f"{self.num_envs} environments, got {given} observations")
         return self.policy._by_row(self._robots, observation)

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Sequence
 
+from robofuse.errors import InputError
 from robofuse.faults.common import Blackout
+from robofuse.faults.event import FaultEvent
 from robofuse.faults.plan import Plan
-from robofuse.faults.strike import Strike
 
 _ITEM = re.compile(r"\s*(?P<sensor>[^\s@]*)\s*(?:@(?P<step>.*))?", re.DOTALL)
 
 
-def blackout(sensor: str, step: int = 0) -> Strike:
+def blackout(sensor: str, step: int = 0) -> FaultEvent:
     """A sensor that delivers nothing from one control step of every episode on.
 
     Args:
@@ -20,7 +21,7 @@ def blackout(sensor: str, step: int = 0) -> Strike:
     Returns:
         What a `Plan` is made of.
     """
-    return Strike(sensor, Blackout(), step)
+    return FaultEvent(sensor, Blackout(), step)
 
 
 def parse_disable(text: str, keys: Sequence[str]) -> Plan:
@@ -40,7 +41,7 @@ def parse_disable(text: str, keys: Sequence[str]) -> Plan:
         ValueError: an unknown sensor, one named twice, or no number after the `@`; says at which character of the
             text (the first is 1), and what would be right.
     """
-    strikes: list[Strike] = []
+    events: list[FaultEvent] = []
     places: dict[str, int] = {}
     start = 0
     for item in text.split(",") if text.strip() else ():
@@ -49,20 +50,20 @@ def parse_disable(text: str, keys: Sequence[str]) -> Plan:
         sensor, place = match["sensor"], start + match.start("sensor") + 1
         there = f"sensors: {', '.join(sorted(keys))}"
         if not sensor:
-            raise ValueError(f"no sensor at character {place} of {text!r}; {there}")
+            raise InputError(f"no sensor at character {place} of {text!r}; {there}")
         if match.end() < len(item):
-            raise ValueError(f"expected a comma or @ at character {start + match.end() + 1} of {text!r}")
+            raise InputError(f"expected a comma or @ at character {start + match.end() + 1} of {text!r}")
         if sensor not in keys:
-            raise ValueError(f"unknown sensor {sensor!r} at character {place}; {there}")
+            raise InputError(f"unknown sensor {sensor!r} at character {place}; {there}")
         if sensor in places:
-            raise ValueError(f"sensor {sensor!r} at character {place} is already named at character {places[sensor]}")
+            raise InputError(f"sensor {sensor!r} at character {place} is already named at character {places[sensor]}")
         step = match["step"]
         if step is not None and re.fullmatch(r"\s*[0-9]{1,9}\s*", step) is None:
-            raise ValueError(
+            raise InputError(
                 f"expected a control step after the @ at character {start + match.start('step')}, such as "
                 f"{sensor}@20; got {step.strip()!r}"
             )
         places[sensor] = place
-        strikes.append(blackout(sensor, int(step or 0)))
+        events.append(blackout(sensor, int(step or 0)))
         start += len(item) + 1
-    return Plan(tuple(strikes))
+    return Plan(tuple(events))

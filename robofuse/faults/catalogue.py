@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from robofuse.errors import InputError
 from robofuse.faults import common, depth, force, mount, proprio, rgb
 from robofuse.faults.fault import EVERY_KIND, Fault
 from robofuse.sensors import Kind
@@ -17,11 +18,11 @@ def register(fault: F) -> F:
         ValueError: it has no name, or another one has it for the same kind of sensor.
     """
     if not fault.name.isidentifier():
-        raise ValueError(f"{fault.__name__} needs a name of letters and digits, got {fault.name!r}")
+        raise InputError(f"{fault.__name__} needs a name of letters and digits, got {fault.name!r}")
     for kind in fault.kinds:
         known = _CATALOGUE.get((fault.name, kind), fault)
         if kind not in EVERY_KIND or (known.__module__, known.__qualname__) != (fault.__module__, fault.__qualname__):
-            raise ValueError(
+            raise InputError(
                 f"{fault.name!r} for {kind} is already {known.__name__}, or there is no such kind of sensor"
             )
     _CATALOGUE.update({(fault.name, kind): fault for kind in fault.kinds})
@@ -53,7 +54,7 @@ def find_fault(name: str, kind: Kind) -> type[Fault]:
     """
     known = faults_for(kind)
     if name not in known:
-        raise ValueError(f"unknown fault {name!r} for a sensor of kind {kind}; faults: {', '.join(sorted(known))}")
+        raise InputError(f"unknown fault {name!r} for a sensor of kind {kind}; faults: {', '.join(sorted(known))}")
     return known[name]
 
 

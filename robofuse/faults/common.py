@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.errors import InputError
+from robofuse.faults.fault import Fault, FaultContext
 from robofuse.sensors import Kind
 
 
@@ -24,7 +25,7 @@ class Blackout(Fault):
         """See `Fault.graded`."""
         return False
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
         return torch.zeros_like(reading)
 
@@ -51,7 +52,7 @@ class Intermittent(Blackout):
         """Outages last at least a step."""
         super().__post_init__()
         if self.steps < 1.0:
-            raise ValueError(f"steps of intermittent must be at least 1, got {self.steps:g}")
+            raise InputError(f"steps of intermittent must be at least 1, got {self.steps:g}")
 
     def bursts(self) -> tuple[float, float]:
         """See `Fault.bursts`."""
@@ -77,12 +78,12 @@ class Freeze(Fault):
         """See `Fault.graded`."""
         return kind in ("vector", "window")
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
         if reading.ndim == 4:
-            return moment.before
+            return context.before
         count = max(1, round(self.severity * reading.shape[-1]))
-        reading[..., :count] = moment.before[..., :count]
+        reading[..., :count] = context.before[..., :count]
         return reading
 
 
@@ -106,12 +107,12 @@ class Latency(Fault):
         super().__post_init__()
         for what in ("seconds", "jitter"):
             if not 0.0 <= getattr(self, what) <= 1.0:
-                raise ValueError(f"{what} of {self.name} must lie in [0, 1], got {getattr(self, what):g}")
+                raise InputError(f"{what} of {self.name} must lie in [0, 1], got {getattr(self, what):g}")
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        late = self.severity * (self.seconds + self.jitter * moment.uniform(1)[:, 0])
-        return moment.past((late / moment.dt).round().long().minimum(moment.step))
+        late = self.severity * (self.seconds + self.jitter * context.uniform(1)[:, 0])
+        return context.past((late / context.dt).round().long().minimum(context.step))
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,12 @@ class Slow(Fault):
         """Times within what is remembered."""
         super().__post_init__()
         if not 0.0 < self.seconds <= 2.0:
-            raise ValueError(f"seconds of slow must lie in (0, 2], got {self.seconds:g}")
+            raise InputError(f"seconds of slow must lie in (0, 2], got {self.seconds:g}")
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        interval = max(1, round(self.severity * self.seconds / moment.dt))
-        return moment.past(moment.since % interval)
+        interval = max(1, round(self.severity * self.seconds / context.dt))
+        return context.past(context.since % interval)
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ class NotANumber(Fault):
     name: ClassVar[str] = "nan"
     kinds: ClassVar = ("vector", "window")
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        hit = moment.uniform(*reading.shape[1:]) <= self.severity
+        hit = context.uniform(*reading.shape[1:]) <= self.severity
         return reading.masked_fill(hit, self.value)
 
 
@@ -187,11 +188,11 @@ class Stale(Fault):
     holds: ClassVar[bool] = True
     recalls: ClassVar[bool] = True
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        hit = moment.uniform(1, fixed=True)[:, 0] <= self.severity
+        hit = context.uniform(1, fixed=True)[:, 0] <= self.severity
         hit = hit.reshape(-1, *[1] * (reading.ndim - 1))
-        return select(hit, moment.other(), reading)
+        return select(hit, context.other(), reading)
 
 
 def select(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:

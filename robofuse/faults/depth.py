@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.faults.fault import Fault, FaultContext
 from robofuse.faults.rgb import planes_back, planes_last
 from robofuse.sensors import Kind
 
@@ -22,22 +22,22 @@ class RangeFault(Fault):
 
     kinds: ClassVar = _DEPTH
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """Metres out of the sensor's dtype and back: integers are millimetres, floats metres."""
         whole = not reading.is_floating_point()
         unit = 1000.0 if whole else 1.0
-        image = planes_last(reading, moment.sensor)
+        image = planes_last(reading, context.sensor)
         metres = image[..., 0].float() / unit
         # masks are floats here and below: bool ones take five times as long
         there = torch.gt(metres, 0.0, out=torch.empty_like(metres))
-        broken = self.metres(metres, moment).clamp_(min=0.0).mul_(there).mul_(unit)
+        broken = self.metres(metres, context).clamp_(min=0.0).mul_(there).mul_(unit)
         if whole:
             beyond = torch.iinfo(reading.dtype).max + 1
             broken = broken.clamp_(max=beyond).round_()
             broken.mul_(torch.lt(broken, beyond, out=there))  # beyond its range it sees nothing
-        return planes_back(broken.to(reading.dtype)[..., None], moment.sensor)
+        return planes_back(broken.to(reading.dtype)[..., None], context.sensor)
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """Distances (n, H, W), which may be changed in place; pixels without a return, of 0, stay so."""
         raise NotImplementedError
 
@@ -58,13 +58,13 @@ class Holes(RangeFault):
 
     name: ClassVar[str] = "holes"
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
         steepest = 0.3 * (0.001 / 0.3) ** self.severity
-        steep, blotch = slope(depth), moment.blotches(depth.shape[1], depth.shape[2])
+        steep, blotch = slope(depth), context.blotches(depth.shape[1], depth.shape[2])
         left = torch.le(steep, depth * steepest, out=steep)
         left.mul_(torch.ge(blotch, _edge(self.severity * self.blotches), out=blotch))
-        colours = moment.beside(moment.sensor.key.replace("depth", "rgb"))
+        colours = context.beside(context.sensor.key.replace("depth", "rgb"))
         if colours is not None and colours.dtype == torch.uint8 and colours.shape[1:3] == depth.shape[1:]:
             brightest = colours[..., 0].maximum(colours[..., 1]).maximum(colours[..., 2]).float()
             left.mul_(torch.ge(brightest, 255.0 * 0.5 * self.severity, out=brightest))
@@ -83,9 +83,9 @@ class RangeNoise(RangeFault):
 
     name: ClassVar[str] = "noise"
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
-        return depth.addcmul_(depth.square(), moment.grain(*depth.shape[1:]), value=self.severity * self.deviation)
+        return depth.addcmul_(depth.square(), context.grain(*depth.shape[1:]), value=self.severity * self.deviation)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Coarse(RangeFault):
     name: ClassVar[str] = "quantisation"
     positive: ClassVar[tuple[str, ...]] = ("step",)
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
         width = self.severity * self.step
         return depth.div_(width).round_().mul_(width)
@@ -122,7 +122,7 @@ class CutOff(RangeFault):
     name: ClassVar[str] = "cutoff"
     positive: ClassVar[tuple[str, ...]] = ("far", "near")
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
         limit = self.far * (self.near / self.far) ** self.severity
         return depth.mul_(torch.le(depth, limit, out=torch.empty_like(depth)))
@@ -142,12 +142,12 @@ class FlyingPixels(RangeFault):
 
     name: ClassVar[str] = "flyingpixels"
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
         # no return counts as far away, not as near
         far = torch.where(depth > 0.0, depth, depth.amax(dim=(1, 2), keepdim=True))
         behind, front = _around(far, torch.maximum), _around(far, torch.minimum)
-        drawn = moment.grain(*depth.shape[1:])
+        drawn = context.grain(*depth.shape[1:])
         mix = 0.5 + 0.5 * torch.erf(drawn / math.sqrt(2.0))  # uniform
         floats = (behind - front > self.edge) & (mix < self.severity * self.share)
         between = mix / (self.severity * self.share)
@@ -166,9 +166,9 @@ class ScaleError(RangeFault):
 
     name: ClassVar[str] = "scale"
 
-    def metres(self, depth: Tensor, moment: Moment) -> Tensor:
+    def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """See `RangeFault.metres`."""
-        sign = torch.where(moment.uniform(1, 1, fixed=True) < 0.5, -1.0, 1.0)
+        sign = torch.where(context.uniform(1, 1, fixed=True) < 0.5, -1.0, 1.0)
         return depth.mul_(1.0 + sign * self.severity * self.share)
 
 

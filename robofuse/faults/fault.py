@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robofuse.errors import InputError
+from robofuse.rng import Stream, bits, normal, shift, uniform
 from robofuse.sensors import Kind, Sensor
-from robofuse.streams import Stream, bits, normal, shift, uniform
 
 _BANK = 1 << 20
 EVERY_KIND: tuple[Kind, ...] = get_args(Kind)
@@ -32,9 +33,9 @@ class Fault:
         announced: whether `available` tells of it, unless a plan says otherwise.
         silences: whether nothing is left of the reading, so that no other fault can befall it.
         positive: its numbers that must be larger than 0.
-        history: how many seconds `Moment.past` can look back.
-        holds: whether `apply` reads `Moment.before`.
-        recalls: whether `apply` reads `Moment.other`.
+        history: how many seconds `FaultContext.past` can look back.
+        holds: whether `apply` reads `FaultContext.before`.
+        recalls: whether `apply` reads `FaultContext.other`.
         moves_camera: whether it has an `offset`, by which a World moves the camera; see `mount.py`.
     """
 
@@ -55,20 +56,20 @@ class Fault:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-                raise ValueError(f"{field.name} of {self.name} must be a finite number, got {value!r}")
+                raise InputError(f"{field.name} of {self.name} must be a finite number, got {value!r}")
             object.__setattr__(self, field.name, float(value))
         if not 0.0 <= self.severity <= 1.0:
-            raise ValueError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
+            raise InputError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
         for name in self.positive:
             if getattr(self, name) <= 0.0:
-                raise ValueError(f"{name} of {self.name} must be larger than 0, got {getattr(self, name):g}")
+                raise InputError(f"{name} of {self.name} must be larger than 0, got {getattr(self, name):g}")
 
-    def apply(self, reading: Tensor, moment: "Moment") -> Tensor:
+    def apply(self, reading: Tensor, context: "FaultContext") -> Tensor:
         """Broken readings.
 
         Args:
             reading: (n, …) healthy ones, in the sensor's dtype; may be changed in place.
-            moment: where and when; its random numbers and memory.
+            context: where and when; its random numbers and memory.
 
         Returns:
             The same shape and dtype.
@@ -80,7 +81,7 @@ class Fault:
         """Whether there is anything between severity 0 and 1 for this kind of sensor."""
         return True
 
-    def offset(self, moment: "Moment") -> tuple[Tensor, Tensor]:
+    def offset(self, context: "FaultContext") -> tuple[Tensor, Tensor]:
         """Of faults that move the camera: shift [m] and turn [rad], (n, 3) each, in the camera's own frame."""
         raise NotImplementedError
 
@@ -89,7 +90,7 @@ class Fault:
         return None
 
 
-class Moment:
+class FaultContext:
     """Where and when a fault strikes n readings of one sensor, and all that may depend on it.
 
     Random numbers depend on (seed, episode, control step, sensor, fault) alone: not on n, other faults or the order of

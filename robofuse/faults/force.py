@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.faults.fault import Fault, FaultContext
 from robofuse.sensors import Kind
 
 _WINDOW: tuple[Kind, ...] = ("window",)
@@ -40,9 +40,9 @@ class Bias(Fault):
     name: ClassVar[str] = "bias"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        sign = torch.where(moment.uniform(1, reading.shape[2], fixed=True) < 0.5, -1.0, 1.0)
+        sign = torch.where(context.uniform(1, reading.shape[2], fixed=True) < 0.5, -1.0, 1.0)
         return reading + sign * (self.severity * per_channel(reading, self.force, self.torque))
 
 
@@ -61,12 +61,12 @@ class ForceDrift(Fault):
     name: ClassVar[str] = "drift"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        sign = torch.where(moment.uniform(1, reading.shape[2], fixed=True) < 0.5, -1.0, 1.0)
-        rate = moment.sensor.sample_rate or reading.shape[1] / moment.dt
+        sign = torch.where(context.uniform(1, reading.shape[2], fixed=True) < 0.5, -1.0, 1.0)
+        rate = context.sensor.sample_rate or reading.shape[1] / context.dt
         age = torch.arange(reading.shape[1] - 1, -1, -1, device=reading.device) / rate
-        seconds = (((moment.since + 1) * moment.dt)[:, None] - age).clamp(min=0.0)  # nothing before it began
+        seconds = (((context.since + 1) * context.dt)[:, None] - age).clamp(min=0.0)  # nothing before it began
         speed = self.severity * per_channel(reading, self.force, self.torque)
         return reading + (seconds[:, :, None] * sign * speed).to(reading.dtype)
 
@@ -86,7 +86,7 @@ class Saturation(Fault):
     name: ClassVar[str] = "saturation"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
         limit = per_channel(reading, self.force, self.torque) * 10.0 ** (1.0 - self.severity)
         return reading.minimum(limit).maximum(-limit)
@@ -105,9 +105,9 @@ class Gain(Fault):
     name: ClassVar[str] = "gain"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        return reading * (self.severity * self.spread * moment.normal(1, reading.shape[2], fixed=True)).exp()
+        return reading * (self.severity * self.spread * context.normal(1, reading.shape[2], fixed=True)).exp()
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ class CrossTalk(Fault):
     positive: ClassVar[tuple[str, ...]] = ("lever",)
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
         axes = min(reading.shape[2], 6)
         units = per_channel(reading[..., :axes], 1.0, self.lever)
-        sign = torch.where(moment.uniform(axes, axes, fixed=True) < 0.5, -1.0, 1.0)
+        sign = torch.where(context.uniform(axes, axes, fixed=True) < 0.5, -1.0, 1.0)
         leak = self.severity * self.share * sign * (1.0 - torch.eye(axes, device=reading.device))
         wrench = reading[..., :axes] / units
         reading[..., :axes] = (wrench + wrench @ leak.to(reading.dtype)) * units
@@ -154,10 +154,10 @@ class Spikes(Fault):
     name: ClassVar[str] = "spikes"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        hit = moment.uniform(*reading.shape[1:]) < self.severity * self.chance
-        return reading + hit * moment.normal(*reading.shape[1:]) * per_channel(reading, self.force, self.torque)
+        hit = context.uniform(*reading.shape[1:]) < self.severity * self.chance
+        return reading + hit * context.normal(*reading.shape[1:]) * per_channel(reading, self.force, self.torque)
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class DeadAxis(Fault):
     name: ClassVar[str] = "deadaxis"
     kinds: ClassVar = _WINDOW
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        ranks = moment.uniform(1, reading.shape[2], fixed=True).argsort(dim=2).argsort(dim=2)
+        ranks = context.uniform(1, reading.shape[2], fixed=True).argsort(dim=2).argsort(dim=2)
         dead = ranks < max(1, round(self.severity * self.share * reading.shape[2]))
         return torch.where(dead, 0.0, reading)

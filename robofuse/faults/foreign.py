@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robofuse.dropout.spaces import sensed
+from robofuse.errors import InputError
 from robofuse.faults.injector import Injector
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
@@ -34,7 +35,7 @@ class Breaker:
         kinds: Mapping[str, Kind] | None,
         sensors: Sequence[Sensor] | None,
         dt: float | None,
-        num: int,
+        num_envs: int,
         seed: int,
     ) -> None:
         """Arguments as of the wrappers."""
@@ -49,11 +50,11 @@ class Breaker:
             for key, why in left_out.items():
                 if f"unknown sensor {key!r}" in str(error):  # there is such a key: say why it cannot break
                     names = ", ".join(sensor.key for sensor in sensors)
-                    raise ValueError(f"{why}; sensors that can break: {names}") from None
+                    raise InputError(f"{why}; sensors that can break: {names}") from None
             raise
-        self.injector = Injector(plan, sensors, num, seed, dt or _DT)
+        self.injector = Injector(plan, sensors, num_envs, seed, dt or _DT)
         plans = plan.plans if isinstance(plan, Mix) else (plan,)
-        self.struck = frozenset(strike.sensor for each in plans for strike in each if strike.fault.severity)
+        self.affected = frozenset(event.sensor for each in plans for event in each if event.fault.severity)
         self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]
 
     def apply(
@@ -62,7 +63,7 @@ class Breaker:
         """Observations (n, …), broken, and what `available` tells of the faults, int8 (n, M)."""
         count = len(next(iter(observation.values())))
         told = np.ones((count, len(self.sensed.keys)), np.int8)
-        if not self.struck:
+        if not self.affected:
             return dict(observation), told
         readings = {key: torch.from_numpy(np.ascontiguousarray(observation[key])) for key in self.injector.keys}
         live = None
@@ -70,7 +71,7 @@ class Breaker:
             live = torch.from_numpy(np.asarray(observation[AVAILABLE]) > 0)[:, self._columns]
         broken, announced = self.injector.apply(readings, rows, live)
         told[:, self._columns] = announced.numpy()
-        return {**observation, **{key: broken[key].numpy() for key in self.struck}}, told
+        return {**observation, **{key: broken[key].numpy() for key in self.affected}}, told
 
 
 def _sensors(
@@ -79,7 +80,7 @@ def _sensors(
     """The sensors that can break, numbers of a kind that can be told; and key → why, of those that cannot."""
     unknown = [key for key in kinds if key not in keys]
     if unknown:
-        raise ValueError(f"kinds names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
+        raise InputError(f"kinds names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
     found: list[Sensor] = []
     left_out: dict[str, str] = {}
     for key in keys:

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Moment, salt_of
+from robofuse.errors import InputError
+from robofuse.faults.event import FaultEvent
+from robofuse.faults.fault import FaultContext, salt_of
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
-from robofuse.faults.running import Running
-from robofuse.faults.strike import Strike
+from robofuse.faults.running import ActiveFault
+from robofuse.rng import check_seed
 from robofuse.sensors import Sensor
-from robofuse.streams import check_seed
 from robofuse.tensors import put, take
 
 
@@ -29,7 +30,7 @@ class Injector:
         self,
         faults: Plan | Mix,
         sensors: Sequence[Sensor],
-        num: int,
+        num_envs: int,
         seed: int,
         dt: float,
         phases: Sequence[str] = (),
@@ -40,7 +41,7 @@ class Injector:
         Args:
             faults: what breaks.
             sensors: what there is.
-            num: N.
+            num_envs: N.
             seed: of the faults.
             dt: seconds of a control step.
             phases: of the task, if it has any.
@@ -51,12 +52,12 @@ class Injector:
         """
         faults.check(sensors, phases, cameras_move)
         self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
-        self.struck = torch.zeros(num, len(sensors), dtype=torch.bool)
+        self.affected = torch.zeros(num_envs, len(sensors), dtype=torch.bool)
         self._sensors, self._dt, self._phases = {s.key: s for s in sensors}, dt, list(phases)
-        self._episode, self._step = torch.zeros(num, dtype=torch.int64), torch.zeros(num, dtype=torch.int64)
-        self._under: list[Plan] = [Plan()] * num
-        self._of: list[list[Running]] = [[] for _ in range(num)]  # the strikes of each environment's plan
-        self._running: dict[tuple[int, int, Strike], Running] = {}  # by place in the plan, which comes first
+        self._episode, self._step = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
+        self._under: list[Plan] = [Plan()] * num_envs
+        self._of: list[list[ActiveFault]] = [[] for _ in range(num_envs)]  # the strikes of each environment's plan
+        self._running: dict[tuple[int, int, FaultEvent], ActiveFault] = {}  # by place in the plan, which comes first
 
     @property
     def idle(self) -> bool:
@@ -73,42 +74,42 @@ class Injector:
         """
         if plans is None:
             plans = self.faults.draw(self.seed, episode) if isinstance(self.faults, Mix) else [self.faults] * len(rows)
-        self._episode[rows], self._step[rows], self.struck[rows] = episode, 0, False
-        begins: dict[Running, list[int]] = {}
+        self._episode[rows], self._step[rows], self.affected[rows] = episode, 0, False
+        begins: dict[ActiveFault, list[int]] = {}
         for place, (row, plan) in enumerate(zip(rows.tolist(), plans, strict=True)):
             if plan is not self._under[row]:
                 self._change(row, plan)
-            for running in self._of[row]:
-                begins.setdefault(running, []).append(place)
-        for running, places in begins.items():
-            running.start(rows[places], self.seed, episode[places])
+            for active in self._of[row]:
+                begins.setdefault(active, []).append(place)
+        for active, places in begins.items():
+            active.start(rows[places], self.seed, episode[places])
 
     def _change(self, row: int, plan: Plan) -> None:
         """The environment is under this plan from now on."""
-        self._under[row], count, now = plan, dict[tuple[str, str], int](), list[Running]()
-        for place, strike in enumerate(strike for strike in plan if strike.fault.severity):
-            named = (strike.sensor, strike.fault.name)
+        self._under[row], count, now = plan, dict[tuple[str, str], int](), list[ActiveFault]()
+        for place, event in enumerate(event for event in plan if event.fault.severity):
+            named = (event.sensor, event.fault.name)
             index = count[named] = count.get(named, -1) + 1
-            running = self._running.get((place, index, strike))
-            if running is None:
-                sensor = self._sensors[strike.sensor]
-                running = Running(strike, sensor, len(self._under), salt_of(*named, index), self._dt, self._phases)
-                self._running[place, index, strike] = running
-            now.append(running)
-        for running in self._of[row]:
-            running.leave(row)
-        for running in now:
-            running.join(row)
+            active = self._running.get((place, index, event))
+            if active is None:
+                sensor = self._sensors[event.sensor]
+                active = ActiveFault(event, sensor, len(self._under), salt_of(*named, index), self._dt, self._phases)
+                self._running[place, index, event] = active
+            now.append(active)
+        for active in self._of[row]:
+            active.leave(row)
+        for active in now:
+            active.join(row)
         self._of[row] = now
         # what no environment has any more is forgotten; first strikes of plans come first
         self._running = {key: self._running[key] for key in sorted(self._running, key=lambda key: key[0])}
-        self._running = {key: running for key, running in self._running.items() if len(running)}
+        self._running = {key: active for key, active in self._running.items() if len(active)}
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
         self._step += 1
 
-    def knocks(
+    def camera_offsets(
         self, rows: Tensor | None = None, phase: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         """Where cameras are out of place, for what `apply` will be given next; call it before cameras are read.
@@ -120,16 +121,16 @@ class Injector:
         Yields:
             Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
         """
-        for running in self._running.values():
-            if not running.strike.fault.moves_camera:
+        for active in self._running.values():
+            if not active.event.fault.moves_camera:
                 continue
-            places, lanes = running.among(rows)
-            since = self._since(running, places, lanes, phase)
-            running.since[lanes] = since
-            struck = (since >= 0).nonzero()[:, 0]
-            if len(struck):
-                moment = self._moment(running, lanes[struck], since[struck])
-                yield running.strike.sensor, lanes[struck], *running.strike.fault.offset(moment)
+            places, env_ids = active.among(rows)
+            since = self._since(active, places, env_ids, phase)
+            active.since[env_ids] = since
+            affected = (since >= 0).nonzero()[:, 0]
+            if len(affected):
+                context = self._context(active, env_ids[affected], since[affected])
+                yield active.event.sensor, env_ids[affected], *active.event.fault.offset(context)
 
     def apply(
         self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
@@ -151,34 +152,34 @@ class Injector:
         """
         count = len(self._under) if rows is None else len(rows)
         arrived, told = dict(readings), torch.ones(count, len(self.keys), dtype=torch.int8)
-        self.struck[slice(None) if rows is None else rows] = False
+        self.affected[slice(None) if rows is None else rows] = False
         fresh: set[str] = set()  # sensors of which `arrived` holds a copy
-        for running in self._running.values():
-            places, lanes = running.among(rows)
+        for active in self._running.values():
+            places, env_ids = active.among(rows)
             if not len(places):
                 continue
-            strike, key, column = running.strike, running.strike.sensor, self.keys.index(running.strike.sensor)
-            moved = strike.fault.moves_camera
-            since = running.since[lanes] if moved else self._since(running, places, lanes, phase)
+            event, key, column = active.event, active.event.sensor, self.keys.index(active.event.sensor)
+            moved = event.fault.moves_camera
+            since = active.since[env_ids] if moved else self._since(active, places, env_ids, phase)
             hit = since >= 0
             # what a fault remembers is what it was given, after the faults before it in the plan
-            running.remember(arrived[key], places, lanes, ~hit, self._step[lanes])
+            active.remember(arrived[key], places, env_ids, ~hit, self._step[env_ids])
             hit = hit if live is None else hit & live[places, column]
             at = hit.nonzero()[:, 0]
             if not len(at):
                 continue
-            places, lanes = places[at], lanes[at]
-            self.struck[lanes, column] = True
-            if strike.told:
+            places, env_ids = places[at], env_ids[at]
+            self.affected[env_ids, column] = True
+            if event.is_announced:
                 told[places, column] = 0
             if moved:
                 continue  # the camera took its picture from there
             given = take(arrived[key], places)
             shape, dtype = given.shape, given.dtype
-            moment = self._moment(running, lanes, since[at], arrived[key], readings, places)
-            broken = strike.fault.apply(given, moment)
+            context = self._context(active, env_ids, since[at], arrived[key], readings, places)
+            broken = event.fault.apply(given, context)
             if broken.shape != shape:
-                raise ValueError(f"{strike} made {tuple(broken.shape)} of readings of shape {tuple(shape)}")
+                raise InputError(f"{event} made {tuple(broken.shape)} of readings of shape {tuple(shape)}")
             broken = broken.to(dtype)
             if len(places) == count:
                 arrived[key] = broken.contiguous()
@@ -189,21 +190,21 @@ class Injector:
             fresh.add(key)
         return arrived, told
 
-    def _since(self, running: Running, places: Tensor, lanes: Tensor, phase: Tensor | None) -> Tensor:
+    def _since(self, active: ActiveFault, places: Tensor, env_ids: Tensor, phase: Tensor | None) -> Tensor:
         here = None if phase is None else phase[places]
-        return running.follow(lanes, self._step[lanes], here, self.seed, self._episode[lanes])
+        return active.follow(env_ids, self._step[env_ids], here, self.seed, self._episode[env_ids])
 
-    def _moment(
+    def _context(
         self,
-        running: Running,
-        lanes: Tensor,
+        active: ActiveFault,
+        env_ids: Tensor,
         since: Tensor,
         arrived: Tensor | None = None,
         readings: Mapping[str, Tensor] | None = None,
         places: Tensor | None = None,
-    ) -> Moment:
-        """For environments `lanes`, whose readings stand at `places`; knocks come before there are any."""
-        step = self._step[lanes]
+    ) -> FaultContext:
+        """For environments `env_ids`, whose readings stand at `places`; knocks come before there are any."""
+        step = self._step[env_ids]
 
         def present() -> Tensor:
             assert arrived is not None
@@ -211,20 +212,20 @@ class Injector:
             return take(arrived, places)
 
         def beside(name: str) -> Tensor | None:
-            if readings is None or places is None or name not in readings or name == running.sensor.key:
+            if readings is None or places is None or name not in readings or name == active.sensor.key:
                 return None
             return take(readings[name], places)
 
-        return Moment(
-            running.sensor,
+        return FaultContext(
+            active.sensor,
             since,
             step,
             self._dt,
-            before=lambda: running.before(lanes) if running.strike.fault.holds else present(),
-            past=lambda age: running.past(lanes, step, age) if running.strike.fault.history else present(),
-            other=lambda otherwise: running.other(lanes, step, otherwise),
+            before=lambda: active.before(env_ids) if active.event.fault.holds else present(),
+            past=lambda age: active.past(env_ids, step, age) if active.event.fault.history else present(),
+            other=lambda otherwise: active.other(env_ids, step, otherwise),
             beside=beside,
             seed=self.seed,
-            episode=self._episode[lanes],
-            salt=running.salt,
+            episode=self._episode[env_ids],
+            salt=active.salt,
         )

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from robofuse.errors import InputError
 from robofuse.faults.catalogue import faults_for
+from robofuse.faults.event import FaultEvent
 from robofuse.faults.plan import Plan
-from robofuse.faults.strike import Strike
+from robofuse.rng import Stream, uniform
 from robofuse.sensors import Sensor
-from robofuse.streams import Stream, uniform
 
 SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 # Not in `standard_plans`, so that evaluations can tell what was learned from what was met before.
@@ -39,9 +40,9 @@ class Mix:
         """ValueError for no plans, or a share out of range."""
         object.__setattr__(self, "plans", tuple(self.plans))
         if not self.plans or not all(isinstance(plan, Plan) for plan in self.plans):
-            raise ValueError("a mix needs at least one robofuse.faults.Plan")
+            raise InputError("a mix needs at least one robofuse.faults.Plan")
         if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share of the episodes must lie in [0, 1], got {self.share}")
+            raise InputError(f"share of the episodes must lie in [0, 1], got {self.share}")
 
     @classmethod
     def parse(cls, texts: Sequence[str], share: float, sensors: Sequence[Sensor]) -> "Mix":
@@ -54,7 +55,7 @@ class Mix:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What is met here, such as `rgb:freeze`; severities and times left aside."""
-        return tuple(sorted({f"{strike.sensor}:{strike.fault.name}" for plan in self.plans for strike in plan}))
+        return tuple(sorted({f"{event.sensor}:{event.fault.name}" for plan in self.plans for event in plan}))
 
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
         """As `Plan.check`, of every plan."""
@@ -73,11 +74,11 @@ def standard_plans(sensors: Sequence[Sensor], until: int = 30) -> list[Plan]:
     Left out too are faults that `available` tells of, for which there is dropout, and those that put NaN or Inf into a
     reading, from which no network can learn.
     """
-    strikes = []
+    events = []
     for sensor in sensors:
         for name, kind in faults_for(sensor.kind).items():
             if name == "blackout":
-                strikes.append(Strike(sensor.key, kind(), until=until, announced=False))
+                events.append(FaultEvent(sensor.key, kind(), until=until, announced=False))
             elif name not in HELD_OUT | UNLEARNABLE and not kind.announced and not kind.recalls:
-                strikes.append(Strike(sensor.key, kind(), until=until))
-    return [Plan((strike,)).at(severity) for strike in strikes for severity in SEVERITIES]
+                events.append(FaultEvent(sensor.key, kind(), until=until))
+    return [Plan((event,)).at(severity) for event in events for severity in SEVERITIES]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.faults.fault import Fault, FaultContext
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Knocked(Fault):
     kinds: ClassVar = ("rgb", "depth")
     moves_camera: ClassVar[bool] = True
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """The picture was taken by the camera where it is now."""
         return reading
 
-    def offset(self, moment: Moment) -> tuple[Tensor, Tensor]:
+    def offset(self, context: FaultContext) -> tuple[Tensor, Tensor]:
         """Shift [m] and turn [rad, about an axis of its length], (n, 3) each, in the camera's own frame."""
-        drawn = moment.normal(2, 3, fixed=True)
+        drawn = context.normal(2, 3, fixed=True)
         drawn = drawn / drawn.norm(dim=2, keepdim=True).clamp(min=1e-6)
         return drawn[:, 0] * (self.severity * self.metres), drawn[:, 1] * math.radians(self.severity * self.degrees)

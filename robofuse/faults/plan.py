@@ -5,12 +5,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from robofuse.errors import InputError
 from robofuse.faults.catalogue import faults_for, find_fault
+from robofuse.faults.event import FaultEvent, contradiction, make_fault
 from robofuse.faults.parsing import parse
-from robofuse.faults.strike import Strike, contradiction, make_fault
 from robofuse.sensors import Kind, Sensor
 
-_WHEN = {field.name for field in fields(Strike)[2:]}
+_WHEN = {field.name for field in fields(FaultEvent)[2:]}
 
 
 @dataclass(frozen=True)
@@ -26,51 +27,51 @@ class Plan:
         strikes: in the order in which they change a reading.
     """
 
-    strikes: tuple[Strike, ...] = ()
+    events: tuple[FaultEvent, ...] = ()
 
     def __post_init__(self) -> None:
         """ValueError for strikes that contradict each other."""
-        object.__setattr__(self, "strikes", tuple(self.strikes))
-        for index, strike in enumerate(self.strikes):
-            if not isinstance(strike, Strike):
-                raise ValueError(f"a plan has robofuse.faults.Strike, got {strike!r}")
-            for other in self.strikes[:index]:
-                if problem := contradiction(other, strike):
-                    raise ValueError(problem)
+        object.__setattr__(self, "strikes", tuple(self.events))
+        for index, event in enumerate(self.events):
+            if not isinstance(event, FaultEvent):
+                raise InputError(f"a plan has robofuse.faults.FaultEvent, got {event!r}")
+            for other in self.events[:index]:
+                if problem := contradiction(other, event):
+                    raise InputError(problem)
 
-    def __iter__(self) -> Iterator[Strike]:
+    def __iter__(self) -> Iterator[FaultEvent]:
         """The strikes."""
-        return iter(self.strikes)
+        return iter(self.events)
 
     def __len__(self) -> int:
         """How many strikes."""
-        return len(self.strikes)
+        return len(self.events)
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return "+".join(map(str, self.strikes))
+        return "+".join(map(str, self.events))
 
     def at(self, severity: float) -> Self:
         """The same plan at another severity of every fault."""
-        return replace(self, strikes=tuple(replace(s, fault=replace(s.fault, severity=severity)) for s in self.strikes))
+        return replace(self, events=tuple(replace(s, fault=replace(s.fault, severity=severity)) for s in self.events))
 
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
         """Whether it fits sensors, the phases of a task and, of mounts, a World; ValueError says what there is."""
         by_key = {sensor.key: sensor for sensor in sensors}
-        for strike in self.strikes:
-            if strike.sensor not in by_key:
-                raise ValueError(f"unknown sensor {strike.sensor!r} in {strike}; sensors: {', '.join(by_key)}")
-            sensor = by_key[strike.sensor]
-            if sensor.kind not in strike.fault.kinds:
+        for event in self.events:
+            if event.sensor not in by_key:
+                raise InputError(f"unknown sensor {event.sensor!r} in {event}; sensors: {', '.join(by_key)}")
+            sensor = by_key[event.sensor]
+            if sensor.kind not in event.fault.kinds:
                 names = ", ".join(faults_for(sensor.kind))
-                raise ValueError(
-                    f"{strike.fault.name} cannot befall {sensor.key!r}, which is of kind {sensor.kind}; faults: {names}"
+                raise InputError(
+                    f"{event.fault.name} cannot befall {sensor.key!r}, which is of kind {sensor.kind}; faults: {names}"
                 )
-            if strike.fault.moves_camera and not cameras_move:
-                raise ValueError(f"{strike} moves a camera, which only a World can do: World(faults=...)")
-            if strike.phase is not None and strike.phase not in phases:
+            if event.fault.moves_camera and not cameras_move:
+                raise InputError(f"{event} moves a camera, which only a World can do: World(faults=...)")
+            if event.phase is not None and event.phase not in phases:
                 known = ", ".join(phases) or "none; a World has those of its task, wrappers have none"
-                raise ValueError(f"unknown phase {strike.phase!r} in {strike}; phases: {known}")
+                raise InputError(f"unknown phase {event.phase!r} in {event}; phases: {known}")
 
     @classmethod
     def parse(cls, text: str, sensors: Sequence[Sensor]) -> Self:
@@ -93,18 +94,20 @@ class Plan:
         try:
             content = Path(text).read_text()
         except (OSError, UnicodeError) as error:
-            raise ValueError(f"cannot read the plan {text}: {error}") from None
+            raise InputError(f"cannot read the plan {text}: {error}") from None
         return cls.from_yaml(content, sensors)
 
-    def plain(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[dict[str, Any]]:
         """As lists and dictionaries, for YAML and JSON."""
-        return [strike.plain() for strike in self.strikes]
+        return [event.to_dict() for event in self.events]
 
     @classmethod
-    def of(cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], lines: Sequence[int] = ()) -> Self:
+    def from_dict(
+        cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], lines: Sequence[int] = ()
+    ) -> Self:
         """From what `plain` gave; ValueError names the entry that is wrong, and its line if they are known."""
         kinds: dict[str, Kind] = {sensor.key: sensor.kind for sensor in sensors}
-        strikes: list[Strike] = []
+        events: list[FaultEvent] = []
         for number, entry in enumerate(plain, start=1):
             where = f"entry {number} of the plan" + (f", line {lines[number - 1]}" if lines else "")
             try:
@@ -114,17 +117,17 @@ class Plan:
                 if isinstance(when.get("bursts"), list):
                     when["bursts"] = tuple(when["bursts"])
                 if key not in kinds:
-                    raise ValueError(f"unknown sensor {key!r}; sensors: {', '.join(kinds)}")
-                strikes.append(Strike(key, make_fault(find_fault(name, kinds[key]), given), **when))
+                    raise InputError(f"unknown sensor {key!r}; sensors: {', '.join(kinds)}")
+                events.append(FaultEvent(key, make_fault(find_fault(name, kinds[key]), given), **when))
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{where}: {error}") from None
+                raise InputError(f"{where}: {error}") from None
             except KeyError as error:
-                raise ValueError(f"{where} has no {error.args[0]!r}") from None
-        return cls(tuple(strikes))
+                raise InputError(f"{where} has no {error.args[0]!r}") from None
+        return cls(tuple(events))
 
     def yaml(self) -> str:
         """As a YAML file."""
-        return _yaml().safe_dump(self.plain(), sort_keys=False)
+        return _yaml().safe_dump(self.to_dict(), sort_keys=False)
 
     @classmethod
     def from_yaml(cls, text: str, sensors: Sequence[Sensor]) -> Self:
@@ -133,15 +136,15 @@ class Plan:
         try:
             plain, marks = yaml.safe_load(text) or [], yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError as error:
-            raise ValueError(f"this is not YAML: {error}") from None
+            raise InputError(f"this is not YAML: {error}") from None
         if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
-            raise ValueError("a plan is a list of entries with sensor, fault and more")
-        return cls.of(plain, sensors, [entry.start_mark.line + 1 for entry in marks.value] if marks else ())
+            raise InputError("a plan is a list of entries with sensor, fault and more")
+        return cls.from_dict(plain, sensors, [entry.start_mark.line + 1 for entry in marks.value] if marks else ())
 
 
 def _yaml() -> Any:  # noqa: ANN401
     try:
         import yaml
     except ImportError:
-        raise ValueError("plans in YAML need PyYAML: pip install 'robofuse[yaml]'") from None
+        raise InputError("plans in YAML need PyYAML: pip install 'robofuse[yaml]'") from None
     return yaml

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.faults.fault import Fault, FaultContext
 from robofuse.sensors import Kind, Sensor
 
 _VECTOR: tuple[Kind, ...] = ("vector",)
@@ -30,10 +30,10 @@ class Offset(Fault):
     name: ClassVar[str] = "offset"
     kinds: ClassVar = _VECTOR
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        size = self.severity * self.scales * scale_of(moment.sensor, reading)
-        return reading + moment.normal(reading.shape[1], fixed=True) * size
+        size = self.severity * self.scales * scale_of(context.sensor, reading)
+        return reading + context.normal(reading.shape[1], fixed=True) * size
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class EncoderDrift(Fault):
     name: ClassVar[str] = "drift"
     kinds: ClassVar = _VECTOR
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        size = self.severity * self.scales * scale_of(moment.sensor, reading)
-        seconds = (moment.since + 1)[:, None] * moment.dt
-        return reading + moment.normal(reading.shape[1], fixed=True) * size * seconds
+        size = self.severity * self.scales * scale_of(context.sensor, reading)
+        seconds = (context.since + 1)[:, None] * context.dt
+        return reading + context.normal(reading.shape[1], fixed=True) * size * seconds
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Stuck(Fault):
     kinds: ClassVar = _VECTOR
     holds: ClassVar[bool] = True
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
         # by rank, so that it is this share of every episode's elements, and at least one
-        ranks = moment.uniform(reading.shape[1], fixed=True).argsort(dim=1).argsort(dim=1)
+        ranks = context.uniform(reading.shape[1], fixed=True).argsort(dim=1).argsort(dim=1)
         stuck = ranks < max(1, round(self.severity * self.share * reading.shape[1]))
-        return torch.where(stuck, moment.before, reading)
+        return torch.where(stuck, context.before, reading)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class EncoderNoise(Fault):
     name: ClassVar[str] = "noise"
     kinds: ClassVar = _VECTOR
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        size = self.severity * self.scales * scale_of(moment.sensor, reading)
-        return reading + moment.normal(reading.shape[1]) * size
+        size = self.severity * self.scales * scale_of(context.sensor, reading)
+        return reading + context.normal(reading.shape[1]) * size
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Coarse(Fault):
     positive: ClassVar[tuple[str, ...]] = ("scales",)
     kinds: ClassVar = _VECTOR
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """See `Fault.apply`."""
-        width = self.severity * self.scales * scale_of(moment.sensor, reading)
+        width = self.severity * self.scales * scale_of(context.sensor, reading)
         return torch.round(reading / width) * width

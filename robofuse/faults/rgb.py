@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robofuse.faults.fault import Fault, Moment
+from robofuse.faults.fault import Fault, FaultContext
 from robofuse.sensors import Kind, Sensor, channels_last
 
 _RGB: tuple[Kind, ...] = ("rgb",)
@@ -32,17 +32,17 @@ class ColourFault(Fault):
 
     kinds: ClassVar = _RGB
 
-    def apply(self, reading: Tensor, moment: Moment) -> Tensor:
+    def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """Colours out of the sensor's dtype and back, rounded and clipped."""
-        top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(moment.sensor)
-        image = planes_last(reading, moment.sensor).float().mul_(1.0 / top)
-        broken = self.colours(image[..., :3], moment).clamp_(0.0, 1.0).mul_(top)
+        top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(context.sensor)
+        image = planes_last(reading, context.sensor).float().mul_(1.0 / top)
+        broken = self.colours(image[..., :3], context).clamp_(0.0, 1.0).mul_(top)
         broken = broken if reading.is_floating_point() else broken.round_()
         if image.shape[3] == 4:  # transparency as it is
-            broken = torch.cat([broken, planes_last(reading, moment.sensor)[..., 3:]], dim=3)
-        return planes_back(broken.to(reading.dtype), moment.sensor)
+            broken = torch.cat([broken, planes_last(reading, context.sensor)[..., 3:]], dim=3)
+        return planes_back(broken.to(reading.dtype), context.sensor)
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """Float images (n, H, W, C) in [0, 1], which may be changed in place; values beyond are clipped."""
         raise NotImplementedError
 
@@ -63,9 +63,9 @@ class Gaussian(ColourFault):
 
     name: ClassVar[str] = "noise"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
-        return image.add_(moment.grain(*image.shape[1:]), alpha=self.severity * self.deviation)
+        return image.add_(context.grain(*image.shape[1:]), alpha=self.severity * self.deviation)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Shot(ColourFault):
     name: ClassVar[str] = "shot"
     positive: ClassVar[tuple[str, ...]] = ("photons",)
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
-        return image.addcmul_(image.sqrt(), moment.grain(*image.shape[1:]), value=self.severity / self.photons**0.5)
+        return image.addcmul_(image.sqrt(), context.grain(*image.shape[1:]), value=self.severity / self.photons**0.5)
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class MotionBlur(ColourFault):
 
     name: ClassVar[str] = "motionblur"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         height, width = image.shape[1:3]
         length = self.severity * self.length * height
-        angle, border = math.pi * moment.uniform(1), math.ceil(length / 2)
+        angle, border = math.pi * context.uniform(1), math.ceil(length / 2)
         reach = torch.linspace(-length / 2, length / 2, 2 * max(1, round(length / 2)) + 1, device=image.device)
         right = (border + reach * angle.cos()).round().int().tolist()
         down = (border + reach * angle.sin()).round().int().tolist()
@@ -128,7 +128,7 @@ class Defocus(ColourFault):
     name: ClassVar[str] = "defocus"
     positive: ClassVar[tuple[str, ...]] = ("width",)
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         sigma = self.severity * self.width * image.shape[1]
         down, across = (_blur(size, sigma).to(image.device) for size in image.shape[1:3])
@@ -147,7 +147,7 @@ class Exposure(ColourFault):
 
     name: ClassVar[str] = "overexposure"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         return image.mul_(2.0 ** (self.severity * self.stops))
 
@@ -174,10 +174,10 @@ class Glare(ColourFault):
     name: ClassVar[str] = "glare"
     positive: ClassVar[tuple[str, ...]] = ("radius",)
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         x, y = _axes(image)
-        place = moment.uniform(2, fixed=True)
+        place = context.uniform(2, fixed=True)
         x, y = x - place[:, :1, None] * image.shape[2] / image.shape[1], y - place[:, 1:, None]
         spot = torch.exp(-0.5 * (x.square() + y.square()) / (self.severity * self.radius) ** 2)
         return image.add_(spot[..., None], alpha=2.0 * self.severity)
@@ -197,12 +197,12 @@ class Occlusion(ColourFault):
 
     name: ClassVar[str] = "occlusion"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         x, y = _axes(image)
         aspect = image.shape[2] / image.shape[1]
-        drawn = moment.uniform(3, fixed=True)
-        way = self.speed * moment.dt * moment.since
+        drawn = context.uniform(3, fixed=True)
+        way = self.speed * context.dt * context.since
         angle = 2.0 * math.pi * drawn[:, 2]
         left = (drawn[:, 0] * aspect + way * angle.cos()).remainder(aspect)[:, None, None]
         upper = (drawn[:, 1] + way * angle.sin()).remainder(1.0)[:, None, None]
@@ -234,9 +234,9 @@ class DeadPixels(ColourFault):
 
     name: ClassVar[str] = "deadpixels"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
-        drawn = moment.grain(*image.shape[1:3], fixed=True)
+        drawn = context.grain(*image.shape[1:3], fixed=True)
         edge = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(1.0 - self.severity * self.share)))
         return image.masked_fill_((drawn > edge)[..., None], 1.0).masked_fill_((drawn < -edge)[..., None], 0.0)
 
@@ -253,9 +253,9 @@ class DeadLines(ColourFault):
 
     name: ClassVar[str] = "deadlines"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
-        dead = moment.uniform(image.shape[1], fixed=True) < self.severity * self.share
+        dead = context.uniform(image.shape[1], fixed=True) < self.severity * self.share
         return image.masked_fill_(dead[:, :, None, None], 0.0)
 
 
@@ -271,9 +271,9 @@ class ColourCast(ColourFault):
 
     name: ClassVar[str] = "colourcast"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
-        factors = 2.0 ** (self.severity * self.stops * moment.normal(image.shape[3], fixed=True))
+        factors = 2.0 ** (self.severity * self.stops * context.normal(image.shape[3], fixed=True))
         factors[:, 1 : image.shape[3] - 1] = 1.0
         return image.mul_(factors[:, None, None, :])
 
@@ -284,7 +284,7 @@ class Compression(ColourFault):
 
     name: ClassVar[str] = "compression"
 
-    def colours(self, image: Tensor, moment: Moment) -> Tensor:
+    def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """See `ColourFault.colours`."""
         import cv2
 

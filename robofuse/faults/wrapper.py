@@ -7,12 +7,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from robofuse.dropout.hiding import hide_row
+from robofuse.dropout.apply import hide_row
 from robofuse.faults.foreign import Breaker
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
+from robofuse.rng import check_seed
 from robofuse.sensors import Kind, Sensor
-from robofuse.streams import check_seed
 
 Observation = dict[str, Any]
 
@@ -78,5 +78,5 @@ class SensorFaults(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCons
     def _break(self, observation: Observation) -> Observation:
         self._breaker.sensed.check(observation)
         broken, told = self._breaker.apply({key: np.asarray(x)[None] for key, x in observation.items()})
-        row = {key: broken[key][0] if key in self._breaker.struck else x for key, x in observation.items()}
+        row = {key: broken[key][0] if key in self._breaker.affected else x for key, x in observation.items()}
         return hide_row(row, told[0], self._breaker.sensed.keys)

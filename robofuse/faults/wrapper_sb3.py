@@ -8,13 +8,13 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from robofuse.dropout.hiding import hide_arrays, hide_row
+from robofuse.dropout.apply import hide_arrays, hide_row
 from robofuse.dropout.wrapper_sb3 import tell_progress
 from robofuse.faults.foreign import Breaker
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
+from robofuse.rng import check_seed
 from robofuse.sensors import Kind, Sensor
-from robofuse.streams import check_seed
 
 
 class VecSensorFaults(VecEnvWrapper):
@@ -88,7 +88,7 @@ class VecSensorFaults(VecEnvWrapper):
         shown = hide_arrays(broken, told, self._breaker.sensed.keys)
         for index, final in last.items():
             if final is not None:
-                row = {key: broken[key][index] if key in self._breaker.struck else x for key, x in final.items()}
+                row = {key: broken[key][index] if key in self._breaker.affected else x for key, x in final.items()}
                 infos[index]["terminal_observation"] = hide_row(row, told[index], self._breaker.sensed.keys)
         self._start(torch.from_numpy(ended))
         begun, told = self._breaker.apply({key: x[ended] for key, x in observation.items()}, torch.from_numpy(ended))

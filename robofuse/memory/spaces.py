@@ -9,6 +9,7 @@ import numpy as np
 
 from robofuse.checks import whole
 from robofuse.dropout.spaces import sensed
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor, channels_last, order
 
 
@@ -40,7 +41,7 @@ def stacked(space: gym.Space, sensors: Sequence[str] | None, frames: int) -> Sta
     whole(frames, "frames", 1)
     found = sensed(space, sensors, "keep")
     if FRESHNESS in found.keys:
-        raise ValueError(f"the observation has {FRESHNESS!r} already: stack sensors once, or rename that key")
+        raise InputError(f"the observation has {FRESHNESS!r} already: stack sensors once, or rename that key")
     spaces: dict[str, gym.Space] = dict(found.space.spaces)
     for key in found.hideable:
         spaces[key] = _repeated(key, found.space[key], frames)
@@ -92,13 +93,13 @@ def _stretched(shape: tuple[int, ...], times: int, by: int) -> tuple[int, ...]:
 
 def _repeated(key: str, space: gym.Space, frames: int) -> gym.spaces.Box:
     if not isinstance(space, gym.spaces.Box) or not space.shape:
-        raise ValueError(
+        raise InputError(
             f"{key!r} is {space}, and only arrays (Box) can be stacked; name the others in sensors=[...], or make it "
             "a Box (gymnasium.wrappers.TransformObservation)"
         )
     axis, zero = stacking_axis(space.shape), np.zeros((), space.dtype)  # what has not been delivered yet
     low, high = (np.concatenate([x] * frames, axis) for x in (space.low, space.high))
     if stacking_axis(low.shape) != axis:
-        raise ValueError(f"{frames} frames of {key!r} {space.shape} would have more channels than pixels; fewer frames")
+        raise InputError(f"{frames} frames of {key!r} {space.shape} would have more channels than pixels; fewer frames")
     assert space.dtype is not None
     return gym.spaces.Box(np.minimum(low, zero), np.maximum(high, zero), dtype=space.dtype.type)

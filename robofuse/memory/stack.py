@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.memory.spaces import stacking_axis
 from robofuse.sensors import AVAILABLE, FADES, FRESHNESS
 from robofuse.tensors import put, take
@@ -25,35 +26,35 @@ class Stack:
     Attributes:
         keys: the stacked sensors.
         frames: K.
-        num: N.
+        num_envs: N.
     """
 
-    def __init__(self, keys: Sequence[str], order: Sequence[str], num: int, frames: int = 2) -> None:
+    def __init__(self, keys: Sequence[str], order: Sequence[str], num_envs: int, frames: int = 2) -> None:
         """Nothing is remembered yet.
 
         Args:
             keys: sensors to stack, in alphabetical order.
             order: all sensors, in the order of `available`; those not to be stacked pass as they are.
-            num: N.
+            num_envs: N.
             frames: K, readings of each sensor; 1 holds the last one.
 
         Raises:
             ValueError: K or N below 1, or no such sensor.
         """
-        self.keys, self.frames, self.num = tuple(keys), whole(frames, "frames", 1), whole(num, "num", 1)
+        self.keys, self.frames, self.num_envs = tuple(keys), whole(frames, "frames", 1), whole(num_envs, "num", 1)
         unknown = [key for key in self.keys if key not in order]
         if unknown or not self.keys:
-            raise ValueError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(order)}")
+            raise InputError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(order)}")
         self._order = tuple(order)
         self._columns = [self._order.index(key) for key in self.keys]
         # where `freshness`, which is a sensor to whoever reads it, has its place among the others
         self._place = sum(key < FRESHNESS for key in self._order)
         self._held: dict[str, Tensor] = {}
-        self._age = torch.full((num, len(self.keys), self.frames), _NEVER)  # oldest first
+        self._age = torch.full((num_envs, len(self.keys), self.frames), _NEVER)  # oldest first
 
     def start(self, rows: Tensor | None = None) -> None:
         """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
-        rows = torch.arange(self.num) if rows is None else rows.cpu()
+        rows = torch.arange(self.num_envs) if rows is None else rows.cpu()
         self._age[rows] = _NEVER
         for held in self._held.values():
             put(held, rows.to(held.device), torch.zeros_like(held[: len(rows)]))
@@ -71,11 +72,11 @@ class Stack:
             images; of images (C, H, W) the first axis); `freshness`, float32 (n, sensors · K); `available`, int8
             (n, M + 1), with `freshness`, which always delivers, in its alphabetical place; the rest as it is.
         """
-        rows = torch.arange(self.num) if rows is None else rows.cpu()
+        rows = torch.arange(self.num_envs) if rows is None else rows.cpu()
         given = observation.get(AVAILABLE)
         live = torch.ones(len(rows), len(self._order), dtype=torch.bool) if given is None else given.cpu() > 0
         if live.shape != (len(rows), len(self._order)):
-            raise ValueError(
+            raise InputError(
                 f"`available` must have shape ({len(rows)}, {len(self._order)}), one entry for each of "
                 f"{', '.join(self._order)}, got {tuple(live.shape)}"
             )
@@ -105,12 +106,12 @@ class Stack:
         """The stack (n, …) of a sensor with its new readings in it; also kept."""
         if x is None:
             if bool(delivered.any()):
-                raise ValueError(f"the sensor {key!r} is missing, and `available` says that it delivers")
+                raise InputError(f"the sensor {key!r} is missing, and `available` says that it delivers")
             return take(self._held[key], rows.to(self._held[key].device))
         axis = 1 + stacking_axis(tuple(x.shape[1:]))
         if key not in self._held:
             shape = list(x.shape)
-            shape[0], shape[axis] = self.num, shape[axis] * self.frames
+            shape[0], shape[axis] = self.num_envs, shape[axis] * self.frames
             self._held[key] = torch.zeros(shape, dtype=x.dtype, device=x.device)
         held, some = self._held[key], rows.to(x.device)
         live = delivered.nonzero()[:, 0].to(x.device)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from robofuse.envs import World
+from robofuse.errors import InputError
 from robofuse.monitor.health import OWN, Health
 from robofuse.monitor.monitor import CHECKS, MOST, RARE, Monitor, Tails
 from robofuse.monitor.peers import Peers
-from robofuse.monitor.recording import FOLDS, Recording, lane_of, moments, record
+from robofuse.monitor.recording import FOLDS, Recording, env_id_of, moments, record
 from robofuse.monitor.watch import FADE
 from robofuse.sensors import Sensor
 from robofuse.tensors import one_torch_thread
@@ -115,20 +116,20 @@ def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1
 def alarms(monitor: Monitor, recording: Recording) -> Tensor:
     """How often a monitor stops trusting each sensor in healthy episodes, int64 (M,)."""
     count = torch.zeros(len(monitor.sensors), dtype=torch.int64)
-    watch, episode = monitor.lanes(len(recording.episode.unique())), lane_of(recording.episode)
+    watch, episode = monitor.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
     for rows in moments(recording.step):
-        lanes = episode[rows]
-        before, part = watch.trusted[lanes], recording.take(rows)
-        watch.judge(part.measured, part.live, lanes)
-        count += (before & ~watch.trusted[lanes]).sum(0)
+        env_ids = episode[rows]
+        before, part = watch.trusted[env_ids], recording.take(rows)
+        watch.judge(part.measured, part.live, env_ids)
+        count += (before & ~watch.trusted[env_ids]).sum(0)
     return count
 
 
 def _check(sensors: Sequence[Sensor], false_alarms: float) -> None:
     if len(sensors) > MOST:
-        raise ValueError(f"a monitor watches up to {MOST} sensors, got {len(sensors)}")
+        raise InputError(f"a monitor watches up to {MOST} sensors, got {len(sensors)}")
     if not 0.0 < false_alarms < 1.0:
-        raise ValueError(f"false_alarms must lie between 0 and 1, per control step, got {false_alarms}")
+        raise InputError(f"false_alarms must lie between 0 and 1, per control step, got {false_alarms}")
 
 
 def _judge(recording: Recording, sensors: Sequence[Sensor]) -> Monitor:
@@ -184,12 +185,12 @@ def _tail(scores: Tensor) -> Tensor:
 
 def _worst(judge: Monitor, recording: Recording) -> Tensor:
     """The largest score of every episode, (E,), while everything is trusted."""
-    watch, episode = judge.lanes(len(recording.episode.unique())), lane_of(recording.episode)
+    watch, episode = judge.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
     worst = torch.full((watch.trusted.shape[0],), -torch.inf)
     for rows in moments(recording.step):
-        part, lanes = recording.take(rows), episode[rows]
-        watch.judge(part.measured, part.live, lanes)
-        worst[lanes] = worst[lanes].maximum(watch.level[lanes].amax((1, 2)))
+        part, env_ids = recording.take(rows), episode[rows]
+        watch.judge(part.measured, part.live, env_ids)
+        worst[env_ids] = worst[env_ids].maximum(watch.level[env_ids].amax((1, 2)))
     return worst
 
 

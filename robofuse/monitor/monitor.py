@@ -8,12 +8,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
+from robofuse.files import read_tensors, write_tensors
 from robofuse.monitor.features import Measured
 from robofuse.monitor.health import OWN, Health
 from robofuse.monitor.health import tensors as health_tensors
 from robofuse.monitor.peers import Peers, width
 from robofuse.monitor.watch import Watch
-from robofuse.policies.container import read, write
 from robofuse.sensors import Sensor
 
 CHECKS = (*OWN, "others")
@@ -63,9 +64,9 @@ class Monitor:
         """Keys of the sensors."""
         return tuple(sensor.key for sensor in self.sensors)
 
-    def lanes(self, num: int) -> Watch:
-        """Watches `num` lanes, each at the start of an episode."""
-        return Watch(self, num)
+    def stateful(self, num_envs: int) -> Watch:
+        """Watches `num_envs` environments, each at the start of an episode."""
+        return Watch(self, num_envs)
 
     def latents(self, measured: Sequence[Measured]) -> list[Tensor]:
         """Principal components of each sensor's features, (n, K)."""
@@ -102,7 +103,7 @@ class Monitor:
         peers = {"peers.mean": self.peers.mean, "peers.std": self.peers.std, "peers.moments": self.peers.moments}
         tails = {f"tails.{name}": getattr(self.tails, name) for name in ("own", "others", "lasting")}
         meta = {"kind": "monitor", "sensors": [asdict(sensor) for sensor in self.sensors], "limit": self.limit}
-        return write(path, {**health_tensors(self.healths), **peers, **tails}, {**meta, "card": self.card})
+        return write_tensors(path, {**health_tensors(self.healths), **peers, **tails}, {**meta, "card": self.card})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -111,16 +112,16 @@ class Monitor:
         Raises:
             ValueError: no such file, or no monitor; the message says what is wrong.
         """
-        tensors, meta = read(path)
+        tensors, meta = read_tensors(path)
         if meta.get("kind") != "monitor":
-            raise ValueError(f"{path} is no monitor: robofuse wrote it, but for something else; see Monitor.save")
+            raise InputError(f"{path} is no monitor: robofuse wrote it, but for something else; see Monitor.save")
         try:
             sensors = tuple(_sensor(plain) for plain in meta["sensors"])
             limit, card = float(meta["limit"]), dict(meta["card"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} does not describe a monitor: {error!r}") from None
+            raise InputError(f"{path} does not describe a monitor: {error!r}") from None
         if not 1 <= len(sensors) <= MOST:
-            raise ValueError(f"{path} does not describe a monitor: it has {len(sensors)} sensors")
+            raise InputError(f"{path} does not describe a monitor: it has {len(sensors)} sensors")
         healths = tuple(_health(path, tensors, m, sensor) for m, sensor in enumerate(sensors))
         sizes = tuple(health.latent.shape[1] for health in healths)
         many, inputs = len(sensors), sum(map(width, sizes))
@@ -151,7 +152,7 @@ def _sensor(plain: Mapping[str, Any]) -> Sensor:
 def _health(path: str | Path, tensors: Mapping[str, Tensor], m: int, sensor: Sensor) -> Health:
     mean, weight = (tensors.get(f"health.{m}.{name}") for name in ("mean", "weight"))
     if mean is None or weight is None:
-        raise ValueError(f"{path} does not describe a monitor: it lacks the statistics of sensor {m}")
+        raise InputError(f"{path} does not describe a monitor: it lacks the statistics of sensor {m}")
     shapes = Health.shapes(mean.numel(), weight.numel(), sensor)
     return Health(**{name: _checked(path, tensors, f"health.{m}.{name}", shape) for name, shape in shapes.items()})
 
@@ -160,7 +161,7 @@ def _checked(path: str | Path, tensors: Mapping[str, Tensor], name: str, shape: 
     tensor = tensors.get(name)
     if tensor is None or tuple(tensor.shape) != shape or not tensor.is_floating_point():
         found = "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
-        raise ValueError(f"{path} does not describe a monitor: {name} must be floats of shape {shape}, got {found}")
+        raise InputError(f"{path} does not describe a monitor: {name} must be floats of shape {shape}, got {found}")
     if not bool(tensor.isfinite().all()):
-        raise ValueError(f"{path} does not describe a monitor: {name} is not finite")
+        raise InputError(f"{path} does not describe a monitor: {name} is not finite")
     return tensor

@@ -5,8 +5,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robofuse.dropout import hide
-from robofuse.memory.lanes import Lanes, at_work
+from robofuse.dropout import mask_sensors
+from robofuse.errors import InputError
+from robofuse.memory.stateful import StatefulPolicy, stateful
 from robofuse.monitor.monitor import Monitor
 from robofuse.monitor.watch import Watch
 
@@ -28,30 +29,30 @@ class MonitoredPolicy:
     """
 
     def __init__(self, policy: Actor, monitor: Monitor) -> None:
-        """Wraps a policy; the lanes are the rows of its first observation."""
+        """Wraps a policy; the environments are the rows of its first observation."""
         self.policy, self.monitor = policy, monitor
         self.watch: Watch | None = None
-        self._lanes: Lanes | None = None
+        self._stateful: StatefulPolicy | None = None
         self.available: Tensor | None = None
 
     def start(self, rows: Tensor) -> None:
-        """New episodes begin in lanes `rows`, int64 (n,): with their next observation nothing is remembered."""
-        if self.watch is not None and self._lanes is not None:
+        """New episodes begin in environments `rows`, int64 (n,): with their next observation nothing is remembered."""
+        if self.watch is not None and self._stateful is not None:
             self.watch.start(rows)
-            self._lanes.start(rows)
+            self._stateful.start(rows)
 
     def act(self, observation: dict[str, Tensor]) -> Tensor:
-        """Actions (N, A) for the next control step of all lanes.
+        """Actions (N, A) for the next control step of all environments.
 
         Raises:
             ValueError: another number of rows than before, or a sensor is missing.
         """
         n = len(observation[self.monitor.keys[0]])
-        if self.watch is None or self._lanes is None:
-            self.watch, self._lanes = self.monitor.lanes(n), at_work(self.policy, n)
+        if self.watch is None or self._stateful is None:
+            self.watch, self._stateful = self.monitor.stateful(n), stateful(self.policy, n)
         if n != len(self.watch.trusted):
-            raise ValueError(f"this policy watches {len(self.watch.trusted)} lanes, got {n} observations")
+            raise InputError(f"this policy watches {len(self.watch.trusted)} environments, got {n} observations")
         self.available = self.watch.step(observation)
         device = observation[self.monitor.keys[0]].device
         with torch.no_grad():
-            return self._lanes.act(hide(observation, self.available.to(device), self.monitor.keys))
+            return self._stateful.act(mask_sensors(observation, self.available.to(device), self.monitor.keys))

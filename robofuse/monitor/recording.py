@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.dropout import hide
+from robofuse.dropout import mask_sensors
 from robofuse.envs import World
-from robofuse.memory.lanes import at_work
+from robofuse.errors import InputError
+from robofuse.memory.stateful import stateful
 from robofuse.monitor.features import Measured, filled_after, measure
 from robofuse.tensors import one_torch_thread
 from robofuse.trained import Policy
@@ -62,15 +63,15 @@ def record(
     """
     whole(episodes, "episodes", FOLDS)
     if not world.auto_reset:
-        raise ValueError("a monitor is calibrated in a World(auto_reset=True): its episodes follow each other")
+        raise InputError("a monitor is calibrated in a World(auto_reset=True): its episodes follow each other")
     sensors = world.sensors
     keys = [sensor.key for sensor in sensors]
     dead = _blackouts(episodes, len(keys), seed, world.max_steps)
     filled = torch.tensor([filled_after(sensor) for sensor in sensors])
     observation, left = world.reset(seed=seed), set(range(episodes))
-    before = [torch.full((world.num_worlds, *sensor.shape), torch.nan) for sensor in sensors]
+    before = [torch.full((world.num_envs, *sensor.shape), torch.nan) for sensor in sensors]
     parts: list[Recording] = []
-    actor = at_work(policy, world.num_worlds)
+    actor = stateful(policy, world.num_envs)
     while left:
         actor.start((world.elapsed == 0).nonzero()[:, 0])
         live = world.elapsed[:, None] < dead[world.episode.clamp(max=episodes - 1)]
@@ -80,7 +81,7 @@ def record(
                 before[m][world.elapsed == 0] = torch.nan
                 found, before[m] = measure(observation[sensor.key], before[m], sensor, world.elapsed < filled[m])
                 measured.append(found)
-            action = actor.act(hide(observation, live.to(torch.int8), keys))
+            action = actor.act(mask_sensors(observation, live.to(torch.int8), keys))
         kept = (world.episode < episodes).nonzero()[:, 0]
         parts.append(Recording(measured, live, world.episode, world.elapsed).take(kept))
         step = world.step(action)
@@ -103,7 +104,7 @@ def moments(step: Tensor) -> list[Tensor]:
     return [(step == t).nonzero()[:, 0] for t in range(int(step.max()) + 1)]
 
 
-def lane_of(episode: Tensor) -> Tensor:
+def env_id_of(episode: Tensor) -> Tensor:
     """Episodes numbered from 0 on, without gaps."""
     return episode.unique(return_inverse=True)[1]
 

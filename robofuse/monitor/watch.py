@@ -1,4 +1,4 @@
-"""Watching N lanes: who is trusted, from step to step."""
+"""Watching N environments: who is trusted, from step to step."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
 from robofuse.monitor.features import Measured, filled_after, measure
 from robofuse.monitor.health import OWN
 from robofuse.sensors import AVAILABLE
@@ -22,7 +23,7 @@ _REST = -1.0  # score of what says nothing
 
 
 class Watch:
-    """Watches N lanes; call `step` once for every control step of a lane.
+    """Watches N environments; call `step` once for every control step of a lane.
 
     Attributes:
         monitor: what healthy readings look like.
@@ -32,20 +33,20 @@ class Watch:
         broken: bool (N, M), whether it was not finite, flat, frozen or beyond what it can read.
     """
 
-    def __init__(self, monitor: "Monitor", num: int) -> None:
-        """All lanes are at an episode's start."""
-        self.monitor, self._num, shape = monitor, num, (num, len(monitor.sensors))
-        self._before = {s.key: torch.full((num, *s.shape), torch.nan) for s in monitor.sensors}
+    def __init__(self, monitor: "Monitor", num_envs: int) -> None:
+        """All environments are at an episode's start."""
+        self.monitor, self._num, shape = monitor, num_envs, (num_envs, len(monitor.sensors))
+        self._before = {s.key: torch.full((num_envs, *s.shape), torch.nan) for s in monitor.sensors}
         self._filled = torch.tensor([filled_after(sensor) for sensor in monitor.sensors])
         self.trusted, self.broken = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
         self.level = torch.full((*shape, _ALONE + 1), _REST)
         self._run, self._calm = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
         self._patience = torch.full(shape, PATIENCE)
         self._lasting = torch.full((*shape, _ALONE + 1), _REST)
-        self._age = torch.zeros(num, dtype=torch.int64)
+        self._age = torch.zeros(num_envs, dtype=torch.int64)
 
     def start(self, rows: Tensor) -> None:
-        """New episodes begin in lanes `rows`, int64 (n,): everything is trusted again, and nothing is remembered."""
+        """New episodes begin in environments `rows`, int64 (n,): all sensors are trusted, nothing is remembered."""
         self.trusted[rows], self.broken[rows], self.level[rows] = True, False, _REST
         self._run[rows], self._calm[rows], self._patience[rows], self._lasting[rows] = 0, 0, PATIENCE, _REST
         self._age[rows] = 0
@@ -60,7 +61,7 @@ class Watch:
         Args:
             observation: key → (n, …), and `available` (n, M), without which all are; what is not available is not
                 judged.
-            rows: int64 (n,), the lanes they come from; all by default.
+            rows: int64 (n,), the environments they come from; all by default.
 
         Returns:
             int8 (n, M), 1 where a sensor is available and trusted.
@@ -147,11 +148,11 @@ class Watch:
         for sensor in self.monitor.sensors:
             if sensor.key not in observation:
                 given = ", ".join(key for key in observation if key != AVAILABLE)
-                raise ValueError(f"this monitor watches the sensor {sensor.key!r}; the observation has {given}")
+                raise InputError(f"this monitor watches the sensor {sensor.key!r}; the observation has {given}")
             if tuple(observation[sensor.key].shape) != (n, *sensor.shape):
-                raise ValueError(
+                raise InputError(
                     f"{sensor.key!r} must have shape {(n, *sensor.shape)}, got {tuple(observation[sensor.key].shape)}"
                 )
         shape = (n, len(self.monitor.sensors))
         if AVAILABLE in observation and tuple(observation[AVAILABLE].shape) != shape:
-            raise ValueError(f"available must have shape {shape}, got {tuple(observation[AVAILABLE].shape)}")
+            raise InputError(f"available must have shape {shape}, got {tuple(observation[AVAILABLE].shape)}")

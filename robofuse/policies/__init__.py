@@ -4,40 +4,6 @@ Everything here is torch on batches of observations. It knows sensors (`robofuse
 in this package imports `robofuse.envs`, so a policy runs on any source of the same observations.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from robofuse.lazy import lazy
-
-if TYPE_CHECKING:
-    from robofuse.policies.actor_critic import FusionActorCriticPolicy
-    from robofuse.policies.encoders import ENCODERS
-    from robofuse.policies.extractor import FusionExtractor
-    from robofuse.policies.files import Policy, load
-    from robofuse.policies.fusion import FUSIONS
-    from robofuse.policies.own import register_encoder, register_fusion
-    from robofuse.policies.ppo import FusionPPO
-
-_HOME = {
-    "ENCODERS": "encoders",
-    "FUSIONS": "fusion",
-    "FusionActorCriticPolicy": "actor_critic",
-    "FusionExtractor": "extractor",
-    "FusionPPO": "ppo",
-    "Policy": "files",
-    "load": "files",
-    "register_encoder": "own",
-    "register_fusion": "own",
-}
-__all__ = [
-    "ENCODERS",
-    "FUSIONS",
-    "FusionActorCriticPolicy",
-    "FusionExtractor",
-    "FusionPPO",
-    "Policy",
-    "load",
-    "register_encoder",
-    "register_fusion",
-]
-
-__getattr__ = lazy(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

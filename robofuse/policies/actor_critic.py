@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from torch import Tensor, nn
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.memory.spaces import single_sensors, stacked_sensors
 from robofuse.policies.auxiliary import TruthHeads
 from robofuse.policies.extractor import Fused, FusionExtractor
@@ -40,7 +41,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     **Memory.** With `memory`, a recurrent unit of that width follows the fusion, and actor and critic read the features
     and what it remembers. Its state comes in with the observation, under `_memory`, as masks do, and goes out as
-    `Fused.memory`: `FusionPPO` and `Policy.lanes` hand it on from step to step.
+    `Fused.memory`: `FusionPPO` and `Policy.stateful` hand it on from step to step.
 
     **Images** stay in their native dtype: SB3's conversion of every observation to float is left out.
     """
@@ -73,9 +74,9 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             ValueError: infinite action bounds, use_sde, dropout inside the extractor, or `frames` without a stack.
         """
         if isinstance(action_space, gym.spaces.Box) and not action_space.is_bounded():
-            raise ValueError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
+            raise InputError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
         if kwargs.get("use_sde"):
-            raise ValueError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
+            raise InputError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
         self._visible, self.memory = None if visible is None else list(visible), whole(memory, "memory", 0)
         self.frames = whole(frames, "frames", 0)
         super().__init__(
@@ -95,7 +96,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if self.frames and tuple(s.shape for s in stacked_sensors(single_sensors(sensors, frames), frames)) != tuple(
             s.shape for s in sensors
         ):
-            raise ValueError(
+            raise InputError(
                 f"frames={frames} says that observations come through VecSensorStack(env, {frames}); they hold "
                 f"{', '.join(f'{s.key} {s.shape}' for s in sensors)}"
             )
@@ -106,7 +107,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         truth = space.spaces.get(PRIVILEGED)
         self.truth_dim = int(np.prod(truth.shape)) if truth is not None and truth.shape is not None else 0
         if self.memory and MEMORY in space.spaces:
-            raise ValueError(f"{MEMORY!r} is the key of what a policy remembers; give that of the observation another")
+            raise InputError(f"{MEMORY!r} is the key of what a policy remembers; give that of the observation another")
         if self.memory:
             self.recurrent = Recurrent(self.features_dim, self.memory)
         self.actor = self._mlp(features, self.net_arch)
@@ -151,9 +152,9 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if not self.memory:
             return fused
         if MEMORY not in obs:
-            raise ValueError(
+            raise InputError(
                 "this policy remembers, and needs what it remembers at every step: act by robofuse.policies.Policy "
-                "(`lanes`), train by FusionPPO"
+                "(`stateful`), train by FusionPPO"
             )
         state = obs[MEMORY] if starts is None else obs[MEMORY][: starts.shape[1]]
         state = self.recurrent(fused.features, state, starts)
@@ -243,7 +244,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         x = fused.features.detach() if self.truth_dim else fused.features
         if self.truth_dim:
             if PRIVILEGED not in obs:
-                raise ValueError("the critic needs `privileged` in the observation (World(privileged=True)) to train")
+                raise InputError("the critic needs `privileged` in the observation (World(privileged=True)) to train")
             x = torch.cat([x, self.truth_norm(obs[PRIVILEGED].float().flatten(1))], dim=1)
         return self.value_net(self.critic(x))
 

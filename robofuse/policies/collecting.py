@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from robofuse.errors import StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.losses import not_finite
 from robofuse.policies.recurrent import MEMORY
@@ -100,10 +101,10 @@ class Collecting(PPO):
             features = self.policy.fuse(observed).features
             if bool(features.isfinite().all()):
                 raise
-            raise RuntimeError(not_finite(self.policy, observed, {"the features": features.sum()})) from None
+            raise StateError(not_finite(self.policy, observed, {"the features": features.sum()})) from None
         executed = self.policy.execute(actions).cpu().numpy()
         if not np.isfinite(executed).all():
-            raise RuntimeError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
+            raise StateError(not_finite(self.policy, observed, {"the actions": actions.float().sum()}))
         if fused.memory is not None:
             self._memory = fused.memory
         return actions, executed, values, log_probs

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robofuse.errors import InputError
 from robofuse.sensors import Sensor, channels_last
 
 SLOPE = 50.0  # per unit of depth and pixel
@@ -33,13 +34,13 @@ class ImageEncoder(nn.Module):
         """Layers for the size of this sensor's images, at least 20×20 pixels."""
         super().__init__()
         if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float):
-            raise ValueError(f"{sensor.key!r}: an image needs shape (H, W, C) and one scale, got {sensor.shape}")
+            raise InputError(f"{sensor.key!r}: an image needs shape (H, W, C) and one scale, got {sensor.shape}")
         self.last, self.depth = channels_last(sensor.shape), sensor.kind == "depth"
         self.bytes, self.scale = sensor.dtype == "uint8", float(sensor.scale)
         height, width, channels = sensor.shape if self.last else (*sensor.shape[1:], sensor.shape[0])
         self.size = height, width
         if min(height, width) < 20:
-            raise ValueError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
+            raise InputError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
         saturations = 0 if self.depth else _colours(channels)
         planes = 3 * channels if self.depth else channels + saturations
         self.convolutions = nn.Sequential(
@@ -129,7 +130,7 @@ class VectorEncoder(nn.Module):
         super().__init__()
         scale = torch.as_tensor(sensor.scale, dtype=torch.float32).broadcast_to(sensor.shape)
         if not bool((scale > 0).all()):
-            raise ValueError(f"{sensor.key!r}: scales must be positive, got {sensor.scale}")
+            raise InputError(f"{sensor.key!r}: scales must be positive, got {sensor.scale}")
         self.register_buffer("scale", scale.reshape(-1).clone(), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(max(math.prod(sensor.shape), 1), token_dim),

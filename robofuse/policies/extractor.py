@@ -8,7 +8,8 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from robofuse.dropout import hide
+from robofuse.dropout import mask_sensors
+from robofuse.errors import InputError
 from robofuse.guessing import infer_sensors
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
@@ -17,7 +18,7 @@ from robofuse.policies.trial import check_encoders, make_encoder, make_fusion
 from robofuse.sensors import AVAILABLE, Kind, Sensor, order
 from robofuse.tensors import take
 
-HiddenAs = Literal["token", "zeros"]
+MaskedAs = Literal["token", "zeros"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
 
 
@@ -62,7 +63,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         dropout: float = 0.0,
         mixed_precision: bool = False,
         live_rows_only: bool = True,
-        hidden_as: HiddenAs = "token",
+        masked_as: MaskedAs = "token",
     ) -> None:
         """Builds an encoder per sensor.
 
@@ -86,11 +87,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
-            hidden_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
+            masked_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
                 and the fusion take that for a reading, and nothing tells that it is hidden.
 
         Raises:
-            ValueError: an unknown fusion, encoder, kind, key or `hidden_as`, an `available` that is longer or shorter
+            ValueError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
                 than there are sensors, dropout that would hide nothing, or for a policy that learns from rollouts, or
                 an encoder or fusion that does not give what it promises.
         """
@@ -98,19 +99,19 @@ class FusionExtractor(BaseFeaturesExtractor):
         keys = [sensor.key for sensor in self.sensors]
         readings = Readings(observation_space, self.sensors)
         check_encoders(encoders or {}, self.sensors)
-        if hidden_as not in get_args(HiddenAs):
-            raise ValueError(f"hidden_as must be one of {', '.join(get_args(HiddenAs))}, got {hidden_as!r}")
+        if masked_as not in get_args(MaskedAs):
+            raise InputError(f"masked_as must be one of {', '.join(get_args(MaskedAs))}, got {masked_as!r}")
         if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+            raise InputError(f"dropout must lie in [0, 1), got {dropout}")
         if dropout and for_rollouts():
-            raise ValueError(
+            raise InputError(
                 "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
                 "the rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
-        self.hidden_as = hidden_as
+        self.masked_as = masked_as
         self._columns, self._readings = columns(observation_space, keys, maskable), readings
         self._droppable = droppable(keys, maskable) if dropout else []
         self.encoders = nn.ModuleDict()
@@ -138,7 +139,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         """Features with the tokens they were made of, for auxiliary losses."""
         available = self.available(observations)
         read = available
-        if self.hidden_as == "zeros":
+        if self.masked_as == "zeros":
             observations, read = self._zeroed(observations, available), torch.ones_like(available)
         tokens = [self._token(m, sensor.key, observations, read[:, m]) for m, sensor in enumerate(self.sensors)]
         stacked = torch.stack(tokens, dim=1)
@@ -155,7 +156,7 @@ class FusionExtractor(BaseFeaturesExtractor):
                 shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
                 dtype = getattr(torch, sensor.dtype)
                 readings[sensor.key] = torch.zeros(len(available), *shape, dtype=dtype, device=available.device)
-        return hide(readings, available, keys)
+        return mask_sensors(readings, available, keys)
 
     def _token(self, m: int, key: str, observations: Mapping[str, Tensor], live: Tensor) -> Tensor:
         rows = live.nonzero()[:, 0]
@@ -187,7 +188,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         if AVAILABLE in observations:
             told = observations[AVAILABLE]
             if told.shape != (len(live), len(self._columns)):
-                raise ValueError(f"`available` must have shape (N, {len(self._columns)}), got {tuple(told.shape)}")
+                raise InputError(f"`available` must have shape (N, {len(self._columns)}), got {tuple(told.shape)}")
             live[:, self._columns] = told > 0.5
         if self.dropout and self.training:
             live[:, self._droppable] = _hide_some(live[:, self._droppable], self.dropout)

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from robofuse.errors import InputError
+from robofuse.files import read_tensors, write_tensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.container import read, write
 from robofuse.policies.packing import pack, unpack
 from robofuse.policies.policy import Policy
 
-__all__ = ["Policy", "load", "locate", "pack", "read", "save", "unpack", "write", "zoo"]
+__all__ = ["Policy", "load", "locate", "pack", "save", "unpack", "zoo"]
 
 ZOO = Path(__file__).parent / "zoo"
 
@@ -40,7 +41,7 @@ def save(
         ValueError: weights that are not finite, or a network with parts that a file without code cannot describe.
     """
     tensors, meta = pack(policy, strip_critic)
-    return write(path, tensors, {**meta, "world": dict(world or {}), "card": dict(card or {})})
+    return write_tensors(path, tensors, {**meta, "world": dict(world or {}), "card": dict(card or {})})
 
 
 def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
@@ -58,10 +59,10 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
         ValueError: no such policy, or not a policy file; the message says what there is.
     """
     path = locate(str(name))
-    tensors, meta = read(path)
+    tensors, meta = read_tensors(path)
     for what in ("world", "card"):
         if not isinstance(meta.get(what) or {}, Mapping):
-            raise ValueError(f"{path} does not describe a policy: its {what} is {meta[what]!r}")
+            raise InputError(f"{path} does not describe a policy: its {what} is {meta[what]!r}")
     network = unpack(path, tensors, meta)
     return Policy(
         network.to(_device(device)), str(name) if path.parent == ZOO else path.stem, meta.get("world"), meta.get("card")
@@ -82,11 +83,11 @@ def locate(name: str) -> Path:
         for file in ("best.safetensors", "latest.safetensors"):
             if (path / file).is_file():
                 return path / file
-        raise ValueError(f"folder {path} holds neither best.safetensors nor latest.safetensors")
+        raise InputError(f"folder {path} holds neither best.safetensors nor latest.safetensors")
     if path.is_file():
         return path
     known = ", ".join(zoo()) or "none yet"
-    raise ValueError(
+    raise InputError(
         f"no policy {name!r}; policies that come with robofuse: {known}; else give the path of a .safetensors file or "
         "of a training's folder"
     )
@@ -103,11 +104,11 @@ def check_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …") from None
+        raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device here; use device cpu or auto")
+        raise InputError("torch sees no CUDA device here; use device cpu or auto")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+        raise InputError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
     if chosen.type not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
+        raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
     return chosen

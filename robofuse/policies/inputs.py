@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE, Sensor
 
 _ORDER = "desired_goal"  # of Gymnasium's goal environments; an agent without its orders is not one without a sensor
@@ -54,7 +55,7 @@ class Readings:
         """
         x, space = observations.get(key), self._spaces[key]
         if x is None:
-            raise ValueError(
+            raise InputError(
                 f"{key!r} is missing from the observation, which has {', '.join(observations)}; add it, or say under "
                 "`available` that it is hidden in every row"
             )
@@ -64,13 +65,13 @@ class Readings:
             fits = x.shape[1:] == space.shape
         if not fits:
             shape = ", ".join(["N", *map(str, space.shape or ())])
-            raise ValueError(
+            raise InputError(
                 f"{key!r} has shape {tuple(x.shape)} but its space says ({shape}); give it as the environment does, "
                 "with a batch in front, or build the extractor for the space that it has now"
             )
         sensor = self._images.get(key)
         if sensor and not x.is_floating_point() and str(x.dtype) != f"torch.{sensor.dtype}":
-            raise ValueError(
+            raise InputError(
                 f"{key!r} came as {str(x.dtype).removeprefix('torch.')} but its space says {sensor.dtype}; convert it "
                 "in the environment (gymnasium.wrappers.TransformObservation) and give its space that dtype"
             )
@@ -91,14 +92,14 @@ class Readings:
         if key in self._ranges and not _being_exported():
             highest, limit = float(x.detach().amax()), self._ranges[key]
             if highest > 1.01 * limit:
-                raise ValueError(
+                raise InputError(
                     f"{key!r} holds {highest:g}, but as floats it lies in [0, {limit:g}]; keep bytes as uint8 in "
                     "Box(0, 255), or divide them by 255 in the environment and say Box(0, 1)"
                 )
             bytes_ = x.detach() * 255.0
             twice = self._images[key].dtype == "uint8" and 0.0 < highest < 1.01 / 255.0
             if twice and bool(((bytes_ - bytes_.round()).abs() > 1e-3).any()):
-                raise ValueError(
+                raise InputError(
                     f"{key!r} holds fractions of at most {255.0 * highest:.3g} where its space says bytes to 255: it "
                     "came as floats in [0, 1]; give (255 * x).round().astype(numpy.uint8), or say Box(0, 1) of floats"
                 )
@@ -115,16 +116,16 @@ def columns(space: gym.spaces.Dict, keys: Sequence[str], maskable: Sequence[str]
     """
     unknown = sorted(set(maskable or ()) - set(keys))
     if unknown:
-        raise ValueError(f"maskable names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
+        raise InputError(f"maskable names {unknown[0]!r}, which is no sensor; sensors: {', '.join(keys)}")
     found = [m for m, key in enumerate(keys) if maskable is None or key in maskable]
     shape = space.spaces[AVAILABLE].shape if AVAILABLE in space.spaces else (len(found),)
     if shape is not None and len(shape) == 2:
-        raise ValueError(
+        raise InputError(
             f"`available` has shape {shape}, as if frames of it had been stacked; stack frames first and hide sensors "
             "after that: VecSensorDropout(VecFrameStack(...)), SensorDropout(FrameStackObservation(...))"
         )
     if shape != (len(found),):
-        raise ValueError(
+        raise InputError(
             f"`available` has shape {shape} but there are {len(found)} sensors ({', '.join(keys)}); name those "
             "that it stands for: maskable=[...]"
         )
@@ -141,7 +142,7 @@ def droppable(keys: Sequence[str], maskable: Sequence[str] | None) -> list[int]:
     """
     found = [m for m, key in enumerate(keys) if (key != _ORDER if maskable is None else key in maskable)]
     if len(found) < 2:
-        raise ValueError(
+        raise InputError(
             f"dropout would never hide anything, as one sensor always stays: of {', '.join(keys)} it may hide "
             f"{', '.join(keys[m] for m in found) or 'none'}; divide a sensor in two, or name more in maskable=[...]"
         )
@@ -181,14 +182,14 @@ def _is_sb3_image(space: gym.Space) -> bool:
 def _checked(space: gym.spaces.Dict, sensor: Sensor) -> gym.Space:
     part = space.spaces.get(sensor.key)
     if part is None:
-        raise ValueError(f"no {sensor.key!r} in the observation; it has {', '.join(space.spaces)}")
+        raise InputError(f"no {sensor.key!r} in the observation; it has {', '.join(space.spaces)}")
     if isinstance(part, gym.spaces.Discrete) or part.shape is None:
         return part
     if sorted(part.shape) != sorted(sensor.shape):  # SB3 may have moved the channels to the front
-        raise ValueError(f"{sensor.key!r} has shape {part.shape} but the sensor was {sensor.shape}")
+        raise InputError(f"{sensor.key!r} has shape {part.shape} but the sensor was {sensor.shape}")
     here, said = np.dtype(part.dtype), np.dtype(sensor.dtype)
     if sensor.kind in ("rgb", "depth") and here != said and not here.kind == said.kind == "f":
-        raise ValueError(
+        raise InputError(
             f"{sensor.key!r} is {here.name} in the observation but the sensor was {said.name}; give sensors=... as the "
             "environment delivers them now, or leave that out"
         )

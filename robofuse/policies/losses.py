@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from robofuse.errors import StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.rollouts import Batch
 from robofuse.sensors import PRIVILEGED
@@ -34,7 +35,7 @@ def losses(model: "FusionPPO", batch: Batch, clip: float) -> tuple[Tensor, Tenso
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     fused = policy.fuse(obs, batch.starts)
     if not bool(fused.features.isfinite().all()):
-        raise RuntimeError(not_finite(policy, obs, {"features": fused.features.sum()}))
+        raise StateError(not_finite(policy, obs, {"features": fused.features.sum()}))
     distribution = policy.distribution(fused)
     actions = batch.actions
     if isinstance(model.action_space, spaces.Discrete):

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.own import Unregistered, told_names
+from robofuse.policies.registry import Unregistered, told_names
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 _ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
@@ -25,7 +26,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
     tensors = {name: x for name, x in policy.state_dict().items() if not name.startswith(_ALIASES)}
     for name, x in tensors.items():
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise ValueError(f"weights {name} hold NaN or Inf; such a policy is not written")
+            raise InputError(f"weights {name} hold NaN or Inf; such a policy is not written")
     if strip_critic:
         tensors = {name: x for name, x in tensors.items() if not name.startswith(CRITIC)}
     assert isinstance(policy.observation_space, gym.spaces.Dict)
@@ -33,9 +34,9 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
     sensors = [replace(sensor, shape=tuple(spaces[sensor.key].shape or ())) for sensor in extractor.sensors]
     for sensor in sensors:
         if not isinstance(spaces[sensor.key], gym.spaces.Box):
-            raise ValueError(f"{sensor.key!r} is a {type(spaces[sensor.key]).__name__}; policy files know only Box")
+            raise InputError(f"{sensor.key!r} is a {type(spaces[sensor.key]).__name__}; policy files know only Box")
     if policy.activation_fn.__name__ not in _ACTIVATIONS:
-        raise ValueError(f"a policy file cannot describe {policy.activation_fn}; use one of {', '.join(_ACTIVATIONS)}")
+        raise InputError(f"a policy file cannot describe {policy.activation_fn}; use one of {', '.join(_ACTIVATIONS)}")
     return tensors, {
         "kind": "policy",
         "sensors": [asdict(sensor) for sensor in sensors],
@@ -61,7 +62,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         ValueError: not a policy, or one with an encoder or fusion that nobody has made known; `path` is named.
     """
     if meta.get("kind") not in ("policy", "checkpoint"):
-        raise ValueError(f"{path} is not a policy but {meta.get('kind')!r}")
+        raise InputError(f"{path} is not a policy but {meta.get('kind')!r}")
     try:
         _check_size(tensors, meta)
         with torch.random.fork_rng(devices=[]):
@@ -74,13 +75,13 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         prefix = "policy/" if meta["kind"] == "checkpoint" else ""
         found = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         if found.keys() != expected:
-            raise ValueError(f"weights {sorted(found.keys() ^ expected)[0]!r} are missing or too many")
+            raise InputError(f"weights {sorted(found.keys() ^ expected)[0]!r} are missing or too many")
         network.load_state_dict(found, strict=False)
     except Unregistered as error:
-        raise ValueError(f"{path} holds no code, and needs some that is not known here: {error}") from None
+        raise InputError(f"{path} holds no code, and needs some that is not known here: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         first = " ".join(str(error).split())
-        raise ValueError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
+        raise InputError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
     network.set_training_mode(False)
     return network
 
@@ -95,7 +96,7 @@ def _check_size(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     # a pixel has less than a weight: convolutions share theirs, and 64 pixels end as 8 of the last layer's inputs
     sizes += [math.prod(int(n) for n in sensor["shape"]) // 100 for sensor in meta["sensors"]]
     if any(not 0 <= size <= weights for size in sizes):
-        raise ValueError(f"it speaks of a network larger than its {weights:,} weights")
+        raise InputError(f"it speaks of a network larger than its {weights:,} weights")
 
 
 def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
@@ -134,8 +135,8 @@ def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
     options: dict[str, Any] = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
     if encoders:
         options["encoders"] = encoders
-    if extractor.hidden_as != "token":
-        options["hidden_as"] = extractor.hidden_as
+    if extractor.masked_as != "token":
+        options["masked_as"] = extractor.masked_as
     for name in ("maskable", "mixed_precision", "live_rows_only"):
         if given.get(name) is not None:
             options[name] = list(given[name]) if name == "maskable" else bool(given[name])
@@ -147,7 +148,7 @@ def _plain_action(space: gym.Space) -> dict[str, Any]:
         return {"n": int(space.n)}
     if isinstance(space, gym.spaces.Box):
         return {"low": space.low.tolist(), "high": space.high.tolist()}
-    raise ValueError(f"a policy file cannot describe actions of {type(space).__name__}; use Box or Discrete")
+    raise InputError(f"a policy file cannot describe actions of {type(space).__name__}; use Box or Discrete")
 
 
 def _tuples(scale: Any) -> float | tuple[float, ...]:  # noqa: ANN401

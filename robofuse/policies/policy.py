@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
 from robofuse.memory.spaces import single_sensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.lanes import Lanes
+from robofuse.policies.stateful import StatefulPolicy
 from robofuse.sensors import AVAILABLE, Sensor, order
 
 
@@ -50,15 +51,15 @@ class Policy:
 
     @property
     def remembers(self) -> bool:
-        """Whether what it did and saw before counts; such a policy acts in `lanes`."""
+        """Whether what it did and saw before counts; such a policy acts in `stateful`."""
         return bool(self.frames or self.network.memory)
 
-    def lanes(self, num: int) -> Lanes:
+    def stateful(self, num_envs: int) -> StatefulPolicy:
         """The policy at work in N environments side by side, step by step; with or without a memory."""
-        return Lanes(self, num)
+        return StatefulPolicy(self, num_envs)
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
-        """Actions for N observations, of a policy that remembers nothing; for others there are `lanes`.
+        """Actions for N observations, of a policy that remembers nothing; for others there are `stateful`.
 
         A sensor that is hidden in all rows may be missing altogether; `privileged` is not read. Deterministic actions
         neither use nor move torch's random numbers.
@@ -74,9 +75,9 @@ class Policy:
             ValueError: a sensor is missing, or has another shape or type; or the policy remembers.
         """
         if self.remembers:
-            raise ValueError(
-                f"policy {self.name!r} remembers what it saw; act step by step with lanes = policy.lanes(N), "
-                "lanes.start(rows) where episodes begin, lanes.act(observation)"
+            raise InputError(
+                f"policy {self.name!r} remembers what it saw; act step by step with actor = policy.stateful(N), "
+                "actor.start(rows) where episodes begin, actor.act(observation)"
             )
         inputs = self.inputs(observation)
         came_from = next(iter(inputs.values())).device
@@ -94,7 +95,7 @@ class Policy:
                 inputs[sensor.key] = _tensor(observation[sensor.key])
             elif available is None or (m < available.shape[-1] and bool(_tensor(available)[..., m].any())):
                 given = ", ".join(key for key in observation if key != AVAILABLE)
-                raise ValueError(f"policy {self.name!r} reads the sensor {sensor.key!r}; the observation has {given}")
+                raise InputError(f"policy {self.name!r} reads the sensor {sensor.key!r}; the observation has {given}")
         if available is not None:
             inputs[AVAILABLE] = _tensor(available)
         self._check_shapes(inputs)
@@ -120,7 +121,7 @@ class Policy:
         """
         theirs = {sensor.key: sensor for sensor in order(sensors)}
         if self.keys != tuple(theirs):
-            raise ValueError(
+            raise InputError(
                 f"policy {self.name!r} was trained with the sensors {', '.join(self.keys)}; this world has "
                 f"{', '.join(theirs) or 'none'}"
             )
@@ -129,7 +130,7 @@ class Policy:
             for what in ("kind", "shape", "dtype", "scale", "rate", "latency"):
                 before, now = getattr(ours, what), getattr(other, what)
                 if before != now:
-                    raise ValueError(
+                    raise InputError(
                         f"policy {self.name!r} was trained with a sensor {ours.key!r} of {what} {before}; in this "
                         f"world it is {now}"
                     )
@@ -137,11 +138,11 @@ class Policy:
         for before, now in zip(known, cameras or (), strict=False):
             here = json.loads(json.dumps(asdict(now)))
             if dict(before) != here:
-                raise ValueError(f"policy {self.name!r} was trained with the camera {dict(before)}; here it is {here}")
+                raise InputError(f"policy {self.name!r} was trained with the camera {dict(before)}; here it is {here}")
         trained = self.world.get("renderer")
         pictures = any(sensor.kind in ("rgb", "depth") for sensor in self.sensors)
         if pictures and renderer is not None and trained is not None and renderer != trained and not allow_mismatch:
-            raise ValueError(
+            raise InputError(
                 f"policy {self.name!r} was trained with renderer {trained}, this world has {renderer}; pass "
                 "allow_mismatch=True (--allow-mismatch) to go on all the same"
             )
@@ -157,14 +158,14 @@ class Policy:
             expected = (rows, *shapes.get(key, (len(self.sensors),)))
             if tuple(x.shape) != expected:
                 shape = ", ".join(["N", *map(str, expected[1:])])
-                raise ValueError(f"policy {self.name!r} reads {key!r} of shape ({shape}), got {tuple(x.shape)}")
+                raise InputError(f"policy {self.name!r} reads {key!r} of shape ({shape}), got {tuple(x.shape)}")
         for sensor in self.sensors:
             x = inputs.get(sensor.key)
             expected = np.dtype(sensor.dtype)
             if x is None or (x.is_floating_point() and expected.kind == "f"):
                 continue
             if str(x.dtype) != f"torch.{expected.name}":  # metres taken for millimetres would look like nothing at all
-                raise ValueError(
+                raise InputError(
                     f"policy {self.name!r} reads {sensor.key!r} as {expected.name} [{sensor.unit}], got {x.dtype}"
                 )
 

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.collecting import Collecting
 from robofuse.policies.losses import losses, not_finite
@@ -76,7 +77,7 @@ class FusionPPO(Collecting):
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
         """
         if kwargs.get("clip_range_vf") is not None:
-            raise ValueError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
+            raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
         self.aux_coef = aux_coef
         self.teacher, self.teacher_coef, self.teacher_until = teacher, teacher_coef, teacher_until
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
@@ -108,9 +109,7 @@ class FusionPPO(Collecting):
         truth = buffer.stored.get(PRIVILEGED)
         for name, x in (("the rewards or values", buffer.target), (f"{PRIVILEGED!r}", truth)):
             if x is not None and not bool(x.isfinite().all()):
-                raise RuntimeError(
-                    f"{name} of the rollout hold NaN or Inf; look at the environment (weights unchanged)"
-                )
+                raise StateError(f"{name} of the rollout hold NaN or Inf; look at the environment (weights unchanged)")
         self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
         clip = self.clip_range(self._current_progress_remaining)
         sums: dict[str, Tensor] = {}
@@ -126,7 +125,7 @@ class FusionPPO(Collecting):
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    raise RuntimeError(not_finite(self.policy, batch.observations, parts))
+                    raise StateError(not_finite(self.policy, batch.observations, parts))
                 self.policy.optimizer.step()
                 parts["grad_norm"] = norm
                 count += 1
@@ -182,7 +181,7 @@ class FusionPPO(Collecting):
         if self.teacher is not None and (
             self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box)
         ):
-            raise ValueError(
+            raise InputError(
                 f"the teacher reads {self.teacher.size} numbers of `privileged` and gives actions in a Box; this "
                 f"environment has {self.policy.truth_dim} and {self.action_space}"
             )
@@ -210,7 +209,7 @@ class FusionPPO(Collecting):
             ValueError: `trust` was not given.
         """
         if not trust:
-            raise ValueError(
+            raise InputError(
                 f"{path} is in SB3's format, and loading it can run code hidden in it; pass trust=True if you made it "
                 "yourself. Policy files (.safetensors) hold no code: robofuse.policies.load"
             )

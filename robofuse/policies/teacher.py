@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from robofuse.errors import InputError
 from robofuse.policies.files import Policy, load
 from robofuse.sensors import AVAILABLE, TRUTH
 
@@ -17,12 +18,12 @@ class Teacher(nn.Module):
             ValueError: it reads other sensors, or remembers.
         """
         if tuple(policy.keys) != (TRUTH,):
-            raise ValueError(
+            raise InputError(
                 f"a teacher reads the sensor {TRUTH!r} alone, but {policy.name} reads {', '.join(policy.keys)}; train "
                 "one with: robofuse train TASK --preset teacher"
             )
         if policy.remembers:
-            raise ValueError(
+            raise InputError(
                 f"the teacher {policy.name} remembers, and is asked row by row; train one with --memory none"
             )
         super().__init__()
@@ -52,9 +53,9 @@ def load_teacher(path: str, truth: int, device: str | torch.device, **world: str
     teacher = Teacher(policy)
     for what, name in world.items():
         if policy.world.get(what, name) != name:
-            raise ValueError(f"the teacher {path} learned with the {what} {policy.world[what]}; this one is {name}")
+            raise InputError(f"the teacher {path} learned with the {what} {policy.world[what]}; this one is {name}")
     if teacher.size != truth:
-        raise ValueError(
+        raise InputError(
             f"the teacher {path} reads {teacher.size} numbers of truth, but this task and robot have {truth}; it must "
             "have learned the same task with the same robot"
         )

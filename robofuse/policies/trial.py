@@ -6,9 +6,10 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
-from robofuse.policies.own import Unregistered, called, find_encoder, find_fusion
+from robofuse.policies.registry import Unregistered, called, find_encoder, find_fusion
 from robofuse.sensors import Kind, Sensor
 
 _ROWS = 3
@@ -19,7 +20,7 @@ def check_encoders(encoders: Mapping[str, Any], sensors: Sequence[Sensor]) -> No
     keys = [sensor.key for sensor in sensors]
     for name in encoders:
         if name not in (*keys, *get_args(Kind)):
-            raise ValueError(
+            raise InputError(
                 f"encoders has {name!r}, which is neither a sensor ({', '.join(keys)}) nor a kind of sensor "
                 f"({', '.join(get_args(Kind))})"
             )
@@ -50,7 +51,7 @@ def make_encoder(encoders: Mapping[str, str | Encoder], sensor: Sensor, token_di
         else:
             return encoder
     about = f"{sensor.dtype} {(_ROWS, *sensor.shape)}"
-    raise ValueError(f"{whose} cannot read a batch of {_ROWS} readings, {about}: {first}") from first
+    raise InputError(f"{whose} cannot read a batch of {_ROWS} readings, {about}: {first}") from first
 
 
 def make_fusion(fusion: str | Fusion, sensors: int, token_dim: int) -> nn.Module:
@@ -65,23 +66,23 @@ def make_fusion(fusion: str | Fusion, sensors: int, token_dim: int) -> nn.Module
         return fuse
     features = getattr(fuse, "features", None)
     if isinstance(features, bool) or not isinstance(features, int) or features < 1:
-        raise ValueError(f"{whose} must have `features`, the length of its result, a whole number; got {features!r}")
+        raise InputError(f"{whose} must have `features`, the length of its result, a whole number; got {features!r}")
     tokens = torch.linspace(-1.0, 1.0, _ROWS * sensors * token_dim).reshape(_ROWS, sensors, token_dim)
     available = torch.ones(_ROWS, sensors, dtype=torch.bool)
     available[1, 1:], available[2] = False, False
     try:
         _try(fuse, whose, (tokens, available), features, "`features` numbers per row")
         if not bool(torch.isfinite(fuse(tokens, available)).all()):
-            raise ValueError(f"{whose} gives NaN or Inf where all sensors, or all but one, are hidden")
+            raise InputError(f"{whose} gives NaN or Inf where all sensors, or all but one, are hidden")
     except (RuntimeError, TypeError, NotImplementedError) as error:
         shapes = f"tokens {tuple(tokens.shape)} and available {tuple(available.shape)}"
-        raise ValueError(f"{whose} cannot read {shapes}: {error}") from error
+        raise InputError(f"{whose} cannot read {shapes}: {error}") from error
     return fuse
 
 
 def _ours(module: object, whose: str) -> bool:
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{whose} must make a torch.nn.Module, it made a {type(module).__name__}")
+        raise InputError(f"{whose} must make a torch.nn.Module, it made a {type(module).__name__}")
     return type(module).__module__.startswith("robofuse.")
 
 
@@ -96,8 +97,8 @@ def _try(module: nn.Module, whose: str, inputs: tuple[Tensor, ...], width: int, 
     for x, rows in ((whole, _ROWS), (one, 1)):
         if not isinstance(x, Tensor) or tuple(x.shape) != (rows, width) or x.dtype != torch.get_default_dtype():
             got = f"{str(x.dtype)[6:]} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{whose} must give {meaning}, float32 {(rows, width)}, it gave {got}")
+            raise InputError(f"{whose} must give {meaning}, float32 {(rows, width)}, it gave {got}")
     if any(not torch.equal(x, y) for x, y in zip(inputs, before, strict=True)):
-        raise ValueError(f"{whose} writes into what it reads; copy first")
+        raise InputError(f"{whose} writes into what it reads; copy first")
     if not torch.allclose(whole[:1], one, rtol=1e-3, atol=1e-4, equal_nan=True):
-        raise ValueError(f"{whose} mixes the rows of a batch: row 0 alone gives something else")
+        raise InputError(f"{whose} mixes the rows of a batch: row 0 alone gives something else")

@@ -4,14 +4,6 @@
 used.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from robofuse.lazy import lazy
-
-if TYPE_CHECKING:
-    from robofuse.replay.command import Replay, run_replay
-
-_HOME = {"Replay": "command", "run_replay": "command"}
-__all__ = ["Replay", "run_replay"]
-
-__getattr__ = lazy(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

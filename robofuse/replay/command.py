@@ -14,6 +14,7 @@ from rich.progress import Progress
 from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
+from robofuse.errors import InputError, StateError
 from robofuse.evaluate import Monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
@@ -22,7 +23,7 @@ from robofuse.replay.moments import Actor, Moment, play
 from robofuse.replay.stage import SCRIPTS, Stage, open_policy, open_script
 from robofuse.replay.video import Mp4, check_path
 from robofuse.replay.window import Window, window_problem
-from robofuse.streams import check_seed
+from robofuse.rng import check_seed
 
 _HOLD = 1.0  # seconds that the outcome stays
 
@@ -91,11 +92,11 @@ def run_replay(config: Replay) -> list[Moment]:
         stack.callback(world.close)
         disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
         plan = Plan((*disabled, *Plan.read(config.faults, world.sensors)))
-        for strike in plan:
-            if strike.phase is None and strike.step >= world.max_steps:
-                raise ValueError(
-                    f"{strike} never happens: episodes of {world.task.name} end at control step "
-                    f"{world.max_steps}; give an earlier step than {strike.step}"
+        for event in plan:
+            if event.phase is None and event.step >= world.max_steps:
+                raise InputError(
+                    f"{event} never happens: episodes of {world.task.name} end at control step "
+                    f"{world.max_steps}; give an earlier step than {event.step}"
                 )
         dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), disabled)
         stop = stack.enter_context(Interrupt())
@@ -131,7 +132,7 @@ def _episodes(config: Replay, world: World, actor: Actor, plan: Plan, monitor: M
 
 def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
     """A file name that tells the policy and what is wrong, such as `replay-grasp-without-rgb-depth@20.mp4`."""
-    parts = [strike.sensor + (f"@{strike.step}" if strike.step else "") for strike in disabled]
+    parts = [event.sensor + (f"@{event.step}" if event.step else "") for event in disabled]
     words = ["replay", policy, *(["without", *parts] if parts else []), *(["with", faults] if faults else [])]
     return Path("-".join(_plain(word) for word in words) + ".mp4")
 
@@ -145,18 +146,18 @@ def _check(config: Replay) -> None:
     check_seed(config.episode, "episode")
     check_seed(config.seed)
     if not 1.0 <= config.fps <= 240.0:
-        raise ValueError(f"fps must lie in [1, 240], got {config.fps}")
+        raise InputError(f"fps must lie in [1, 240], got {config.fps}")
     if config.out is not None:
         check_path(config.out)
     if config.show == "yes" and (problem := window_problem()):
-        raise RuntimeError(f"cannot show a window: {problem}; without --show the replay goes to a video")
+        raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
     if config.policy in SCRIPTS and config.monitor != "none":
-        raise ValueError(f"--monitor is for trained policies; {config.policy} looks at no sensor")
+        raise InputError(f"--monitor is for trained policies; {config.policy} looks at no sensor")
     if config.policy not in SCRIPTS:
         for name in ("task", "robot", "cameras", "image_size"):
             if getattr(config, name):
                 option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} is for {', '.join(SCRIPTS)}; policy {config.policy!r} brings its own world")
+                raise InputError(f"{option} is for {', '.join(SCRIPTS)}; policy {config.policy!r} brings its own world")
 
 
 def _open(config: Replay) -> Stage:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.dropout import hide
+from robofuse.dropout import mask_sensors
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.evaluate import Monitor
 from robofuse.faults import Plan
-from robofuse.memory.lanes import at_work
+from robofuse.memory.stateful import stateful
 from robofuse.sensors import AVAILABLE
 
 _NOT_FINITE = "the policy's action is not finite"
@@ -83,11 +83,11 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
     observation = world.restart([0], [episode], [plan])
     terms, total, outcome = dict.fromkeys(world.task.weights, 0.0), 0.0, ""
     number, since = 0, dict[str, int]()
-    watch, lanes = None if monitor is None else monitor.lanes(1), at_work(actor, 1)
-    lanes.start(torch.zeros(1, dtype=torch.int64))
+    watch, env_ids = None if monitor is None else monitor.stateful(1), stateful(actor, 1)
+    env_ids.start(torch.zeros(1, dtype=torch.int64))
     while True:
         if watch is not None and outcome != _NOT_FINITE:  # that moment was judged already
-            observation = hide(observation, watch.step(observation, torch.zeros(1, dtype=torch.int64)), keys)
+            observation = mask_sensors(observation, watch.step(observation, torch.zeros(1, dtype=torch.int64)), keys)
         alive = observation[AVAILABLE][0] > 0
         since = {key: since.get(key, number) for key, works in zip(keys, alive.tolist(), strict=True) if not works}
         yield Moment(
@@ -102,7 +102,7 @@ def play(world: World, actor: Actor, plan: Plan, episode: int, monitor: Monitor 
         )
         if outcome:
             return
-        action = lanes.act(observation).cpu()
+        action = env_ids.act(observation).cpu()
         if not bool(action.isfinite().all()):
             outcome = _NOT_FINITE
             continue

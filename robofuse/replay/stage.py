@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robofuse.envs import World
+from robofuse.errors import InputError
 from robofuse.evaluate import Monitor
 from robofuse.evaluate.watching import find_monitor
 from robofuse.replay.moments import Actor
@@ -108,7 +109,7 @@ def open_policy(
     trained = load_trained(name, device=device, renderer=renderer, allow_mismatch=allow_mismatch)
     found = find_monitor(monitor, name, trained)
     if found is None and monitor == "auto":
-        raise ValueError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
+        raise InputError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
     return Stage(make_world(trained, 1, seed), trained.policy, title(name), trained.note, found)
 
 

@@ -9,6 +9,8 @@ from typing import Self
 import imageio_ffmpeg
 import numpy as np
 
+from robofuse.errors import InputError, StateError
+
 # colours as high-definition players take them, and no half-size colour grid that could not be decoded
 _COLOURS = ("-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p")
 _TAGS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
@@ -47,7 +49,7 @@ class Mp4:
         try:
             encoder = imageio_ffmpeg.get_ffmpeg_exe()
         except RuntimeError as error:
-            raise RuntimeError(f"no ffmpeg to write {path} with ({error}); pip install imageio-ffmpeg") from None
+            raise StateError(f"no ffmpeg to write {path} with ({error}); pip install imageio-ffmpeg") from None
         width, height = size
         source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-")
         coding = (*(_EXACT if lossless else _PLAYED), "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4")
@@ -67,13 +69,13 @@ class Mp4:
         """
         width, height = self._size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(f"a frame must be uint8 {(height, width, 3)}, got {image.dtype} {image.shape}")
+            raise InputError(f"a frame must be uint8 {(height, width, 3)}, got {image.dtype} {image.shape}")
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(image.tobytes())
         except OSError:
             self.close()  # says why
-            raise RuntimeError(f"ffmpeg ended before {self.path} was complete") from None
+            raise StateError(f"ffmpeg ended before {self.path} was complete") from None
         self.frames += 1
 
     def close(self, keep: bool = True) -> None:
@@ -97,7 +99,7 @@ class Mp4:
             os.replace(self._draft, self.path)
         self._draft.unlink(missing_ok=True)
         if keep and status:
-            raise RuntimeError(f"ffmpeg could not write {self.path}: {said or f'status {status}'}")
+            raise StateError(f"ffmpeg could not write {self.path}: {said or f'status {status}'}")
 
     def __enter__(self) -> Self:
         return self
@@ -111,10 +113,10 @@ class Mp4:
 def check_path(path: Path) -> None:
     """Refuse a place where no video can be written, with ValueError."""
     if path.suffix.lower() != ".mp4":
-        raise ValueError(f"the video must be an .mp4 file, got {str(path)!r}")
+        raise InputError(f"the video must be an .mp4 file, got {str(path)!r}")
     if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; give the name of an .mp4 file")
+        raise InputError(f"{str(path)!r} is a folder; give the name of an .mp4 file")
     if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {str(path.parent)!r} for the video; make it first")
+        raise InputError(f"there is no folder {str(path.parent)!r} for the video; make it first")
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"no permission to write a video into the folder {str(path.parent)!r}")
+        raise InputError(f"no permission to write a video into the folder {str(path.parent)!r}")

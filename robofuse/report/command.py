@@ -10,6 +10,7 @@ from rich.console import Console
 
 from robofuse import __version__
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.report.evaluation import Evaluation
 
 
@@ -47,12 +48,12 @@ def run_report(config: Report) -> int:
 
     whole(config.videos, "videos", 0)
     if not config.folders:
-        raise ValueError("name at least one folder that `robofuse evaluate` has written")
+        raise InputError("name at least one folder that `robofuse evaluate` has written")
     if config.out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"the page must end in .html, got {config.out}")
+        raise InputError(f"the page must end in .html, got {config.out}")
     evaluations = read_all(config.folders)
     if config.policy and len(config.policy) != len(evaluations):
-        raise ValueError(f"one --policy per evaluation: {len(evaluations)} evaluations, {len(config.policy)} policies")
+        raise InputError(f"one --policy per evaluation: {len(evaluations)} evaluations, {len(config.policy)} policies")
     console = Console(highlight=False, soft_wrap=True)
     films = films_of(config, evaluations)
     beside = config.out.with_name(f"{config.out.stem}_files")
@@ -64,7 +65,7 @@ def run_report(config: Report) -> int:
             (beside / name).write_bytes(content)
         config.out.write_text(page.html, encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"cannot write {error.filename or config.out}: {error.strerror}; give another --out") from None
+        raise InputError(f"cannot write {error.filename or config.out}: {error.strerror}; give another --out") from None
     size = len(page.html.encode()) / 1e6
     console.print(f"wrote {config.out} ({size:.1f} MB) and {beside}/ ({len(page.files)} files)", markup=False)
     return 0

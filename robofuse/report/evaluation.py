@@ -48,7 +48,7 @@ class Condition:
     group: str
     live: frozenset[str]
     dead_from: Mapping[str, int]
-    strike: tuple[str, str, str, str] | None
+    event: tuple[str, str, str, str] | None
     severity: float | None
     episodes: tuple[Episode, ...]
 

@@ -122,10 +122,10 @@ def draw_detection(names: Sequence[str], counts: Sequence[tuple[int, int]]) -> b
         counts: (found, struck) of each; struck is above 0.
     """
     figure, axes = _figure(4.2, 0.7 + 0.17 * len(names))
-    for line, (found, struck) in enumerate(counts):
-        low, high = wilson(found, struck)
+    for line, (found, affected) in enumerate(counts):
+        low, high = wilson(found, affected)
         axes.plot([100 * low, 100 * high], [line, line], color="0.55", linewidth=1.2, zorder=2)
-        axes.plot([100 * found / struck], [line], "o", color="#1a1a1a", markersize=4, clip_on=False, zorder=3)
+        axes.plot([100 * found / affected], [line], "o", color="#1a1a1a", markersize=4, clip_on=False, zorder=3)
     axes.set_yticks(range(len(names)), [_plain(name) for name in names], size=7.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     _percent(axes, "x")

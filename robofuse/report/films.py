@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from robofuse.errors import InputError, StateError
 from robofuse.report.evaluation import Condition, Evaluation
 from robofuse.report.findings import Hard
 
@@ -30,7 +31,7 @@ def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
     from robofuse.trained import fingerprint, load_trained
 
     if fingerprint(load_trained(policy, device="cpu").policy) != evaluation.record["policy"].get("weights"):
-        raise ValueError(
+        raise InputError(
             f"policy {policy} is not the one of {evaluation.folder}: its weights differ; name that one with --policy"
         )
     disable, faults = options(hard.failed[0])
@@ -49,5 +50,5 @@ def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
             )
         )
         if not ends:
-            raise RuntimeError(f"the replay of scene {hard.scene} was stopped")
+            raise StateError(f"the replay of scene {hard.scene} was stopped")
         return out.read_bytes(), bool(ends[0].success)

@@ -126,8 +126,8 @@ def curves(evaluation: Evaluation) -> dict[tuple[str, str, str, str], Curve]:
     """Every fault of every sensor, in the order of the file."""
     found: dict[tuple[str, str, str, str], Curve] = {}
     for one in evaluation.of("fault"):
-        if one.strike is not None and one.severity is not None:
-            curve = found.setdefault(one.strike, Curve(*one.strike, evaluation.clean, {}))
+        if one.event is not None and one.severity is not None:
+            curve = found.setdefault(one.event, Curve(*one.event, evaluation.clean, {}))
             curve.points[one.severity] = one
     for curve in found.values():
         ordered = dict(sorted(curve.points.items()))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robofuse.errors import InputError
 from robofuse.report.evaluation import Condition, Episode, Evaluation
 
 RECORD, EPISODES, CONDITIONS = "evaluation.json", "episodes.csv", "conditions.csv"
@@ -33,7 +34,7 @@ def read_all(folders: Sequence[Path]) -> list[Evaluation]:
             *((key, found[0].record["world"].get(key), other.record["world"].get(key)) for key in ("task", "robot")),
         ):
             if first != now:
-                raise ValueError(
+                raise InputError(
                     f"{other.folder} has the {what} {now}, {found[0].folder} has {first}: policies are put side by "
                     "side on the same scenes only; evaluate both with the same seed, task and robot, or report them "
                     "apart"
@@ -46,7 +47,7 @@ def _places(folder: Path) -> list[Path]:
         return [folder]
     inside = sorted(path.parent for path in folder.glob(f"*/{RECORD}")) if folder.is_dir() else []
     if not inside:
-        raise ValueError(f"no evaluation: {folder / RECORD} does not exist; `robofuse evaluate` writes such folders")
+        raise InputError(f"no evaluation: {folder / RECORD} does not exist; `robofuse evaluate` writes such folders")
     return inside
 
 
@@ -58,32 +59,32 @@ def _read(folder: Path) -> Evaluation:
         fits = isinstance(policy["name"], str) and all(isinstance(key, str) for key in policy["keys"])
         fits = fits and isinstance(record["world"], dict) and isinstance(record["seed"], int)
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is not an evaluation: {_NEEDED}") from None
+        raise InputError(f"{path} is not an evaluation: {_NEEDED}") from None
     if not fits:
-        raise ValueError(f"{path} is not an evaluation: {_NEEDED}")
+        raise InputError(f"{path} is not an evaluation: {_NEEDED}")
     played: dict[str, dict[int, Episode]] = {}
     lines, of_episodes = _table(folder / EPISODES, ("condition", "episode", "success", "steps"))
     for line, row in lines:
         try:
             played.setdefault(row["condition"], {})[int(row["episode"])] = _episode(row)
         except ValueError as error:
-            raise ValueError(f"{folder / EPISODES}, line {line}: {error}") from None
+            raise InputError(f"{folder / EPISODES}, line {line}: {error}") from None
     lines, of_conditions = _table(folder / CONDITIONS, ("condition", "live", "dead_from", "n", "successes"))
     rows = {row["condition"]: (line, row) for line, row in lines}
     if not rows or set(played) - set(rows):
         stray = ", ".join(sorted(set(played) - set(rows))) or "any"
-        raise ValueError(f"{folder / CONDITIONS} lacks the conditions of {EPISODES}: {stray}")
+        raise InputError(f"{folder / CONDITIONS} lacks the conditions of {EPISODES}: {stray}")
     scenes = 0
     while all(scenes in played.get(name, ()) for name in rows):
         scenes += 1
     if not scenes:
-        raise ValueError(f"{folder}: no scene is finished under every condition yet; let `robofuse evaluate` go on")
+        raise InputError(f"{folder}: no scene is finished under every condition yet; let `robofuse evaluate` go on")
     conditions = {}
     for name, (line, row) in rows.items():
         try:
             conditions[name] = _condition(row, tuple(played[name][scene] for scene in range(scenes)))
         except ValueError as error:
-            raise ValueError(f"{folder / CONDITIONS}, line {line}: {error}") from None
+            raise InputError(f"{folder / CONDITIONS}, line {line}: {error}") from None
     counts = {name: len(played[name]) for name in rows}
     return Evaluation(policy["name"], folder, record, conditions, counts, frozenset(of_episodes) | of_conditions)
 
@@ -95,16 +96,16 @@ def _table(path: Path, needed: Iterable[str]) -> tuple[list[tuple[int, dict[str,
             reader = csv.DictReader(lines)
             rows = [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     columns = frozenset(reader.fieldnames or ())
     if missing := [name for name in needed if name not in columns]:
-        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(columns)) or 'none'}")
+        raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(columns)) or 'none'}")
     return rows, columns
 
 
 def _episode(row: Mapping[str, str]) -> Episode:
     if row["success"] not in ("0", "1"):
-        raise ValueError(f"success must be 0 or 1, got {row['success']!r}")
+        raise InputError(f"success must be 0 or 1, got {row['success']!r}")
     whole = {key: int(row[key]) if row.get(key) else None for key in ("detected", "alarms", "watched")}
     jerk = float(row["jerk"]) if row.get("jerk") else None
     return Episode(row["success"] == "1", int(row["steps"]), row.get("error", ""), jerk, **whole)
@@ -115,12 +116,12 @@ def _condition(row: Mapping[str, str], episodes: tuple[Episode, ...]) -> Conditi
     dead = {key: int(step) for key, _, step in (part.rpartition("@") for part in row["dead_from"].split())}
     group = row.get("group") or _group(name, dead)
     if group not in GROUPS:
-        raise ValueError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
-    strike, severity = _strike(row) if group == "fault" else (None, None)
+        raise InputError(f"unknown group {group!r}; groups: {', '.join(GROUPS)}")
+    event, severity = _strike(row) if group == "fault" else (None, None)
     live = frozenset(filter(None, row["live"].split("+")))
-    found = Condition(name, group, live, dead, strike, severity, episodes)
+    found = Condition(name, group, live, dead, event, severity, episodes)
     if (int(row["n"]), int(row["successes"])) != (found.n, found.won):
-        raise ValueError(
+        raise InputError(
             f"{name} has {row['successes']} successes of {row['n']}, but {found.won} of {found.n} in {EPISODES}; "
             "if it is being written just now, try again"
         )

@@ -12,9 +12,9 @@ class Watched(NamedTuple):
 
     Attributes:
         name: of the conditions.
-        found: episodes in which it flagged the struck sensor.
-        struck: episodes in which there was something to find: a silent fault of one sensor that set in before the end.
-        by_severity: severity → (found, struck).
+        found: episodes in which it flagged the affected sensor.
+        affected: episodes in which there was something to find: a silent fault of one sensor that set in in time.
+        by_severity: severity → (found, affected).
         delay: median control steps from the onset to the flag, of those found.
         alarms: times it switched off a healthy sensor.
         steps: control steps it looked on.
@@ -22,7 +22,7 @@ class Watched(NamedTuple):
 
     name: str
     found: int
-    struck: int
+    affected: int
     by_severity: dict[float, tuple[int, int]]
     delay: float | None
     alarms: int
@@ -46,10 +46,10 @@ def watch(evaluation: Evaluation) -> list[Watched]:
         "sensors announced dead": evaluation.of("dead", "dying"),
     }
     for one in evaluation.of("fault"):
-        if one.strike is None:
+        if one.event is None:
             groups.setdefault("several faults at a time", []).append(one)
         else:
-            sensor, fault, onset, told = one.strike
+            sensor, fault, onset, told = one.event
             name = f"{sensor}: {fault}" + (f" from step {onset}" if onset else "")
             groups.setdefault(name + (", announced" if told == "announced" else ""), []).append(one)
     return [_watched(name, conditions) for name, conditions in groups.items() if conditions]
@@ -58,25 +58,25 @@ def watch(evaluation: Evaluation) -> list[Watched]:
 def total(rows: Iterable[Watched]) -> Watched:
     """All of these in one; its delay is left out."""
     rows = list(rows)
-    sums = (sum(getattr(row, name) for row in rows) for name in ("found", "struck", "alarms", "steps"))
-    found, struck, alarms, steps = sums
-    return Watched("together", found, struck, {}, None, alarms, steps)
+    sums = (sum(getattr(row, name) for row in rows) for name in ("found", "affected", "alarms", "steps"))
+    found, affected, alarms, steps = sums
+    return Watched("together", found, affected, {}, None, alarms, steps)
 
 
 def _watched(name: str, conditions: Iterable[Condition]) -> Watched:
     by_severity: dict[float, tuple[int, int]] = {}
     delays: list[int] = []
-    alarms = steps = found = struck = 0
+    alarms = steps = found = affected = 0
     for one in conditions:
         alarms += sum(episode.alarms or 0 for episode in one.episodes)
         steps += sum(episode.watched or 0 for episode in one.episodes)
-        if one.strike is None or one.strike[3] == "announced":
+        if one.event is None or one.event[3] == "announced":
             continue
-        onset = int(one.strike[2] or 0)
+        onset = int(one.event[2] or 0)
         there = [episode for episode in one.episodes if episode.steps > onset]
         flagged = [episode.detected for episode in there if episode.detected is not None]
         delays += flagged
-        found, struck = found + len(flagged), struck + len(there)
+        found, affected = found + len(flagged), affected + len(there)
         if one.severity is not None:
             by_severity[one.severity] = (len(flagged), len(there))
-    return Watched(name, found, struck, by_severity, median(delays) if delays else None, alarms, steps)
+    return Watched(name, found, affected, by_severity, median(delays) if delays else None, alarms, steps)

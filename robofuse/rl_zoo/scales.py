@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from robofuse.errors import InputError
+
 
 class TypicalScales(gym.ObservationWrapper[dict[str, Any], Any, dict[str, Any]], gym.utils.RecordConstructorArgs):
     """Divides vectors and windows by the typical scale of their sensor; pictures, which have units, stay as they are.
@@ -24,7 +26,7 @@ class TypicalScales(gym.ObservationWrapper[dict[str, Any], Any, dict[str, Any]],
         gym.ObservationWrapper.__init__(self, env)
         world = getattr(env.unwrapped, "world", None)
         if world is None:
-            raise ValueError(
+            raise InputError(
                 f"{env.unwrapped} does not tell the scales of its sensors; take this wrapper for robofuse/… "
                 "environments, and for others stable_baselines3's VecNormalize or units of the size of 1"
             )

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from robofuse.errors import InputError
+
 
 class Estimate(NamedTuple):
     """A number and the interval it may lie in.
@@ -37,7 +39,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
     check_level(level)
     if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"successes must lie in 0 … n and n be at least 1, got {successes} of {n}")
+        raise InputError(f"successes must lie in 0 … n and n be at least 1, got {successes} of {n}")
     interval = binomtest(successes, n).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -63,7 +65,7 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
 
     check_level(level)
     if len(first) != len(second) or not len(first):
-        raise ValueError(f"as many scenes for both, and at least one: got {len(first)} and {len(second)}")
+        raise InputError(f"as many scenes for both, and at least one: got {len(first)} and {len(second)}")
     n = len(first)
     won = sum(bool(b) and not a for a, b in zip(first, second, strict=True))
     lost = sum(bool(a) and not b for a, b in zip(first, second, strict=True))
@@ -88,4 +90,4 @@ def retention(success: float, full: float) -> float | None:
 def check_level(level: float) -> None:
     """ValueError for a level that is no share, such as 95."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise InputError(f"level must lie between 0 and 1, got {level}")

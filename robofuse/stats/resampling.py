@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robofuse.errors import InputError
 from robofuse.stats.intervals import Estimate, check_level
 
 Scores = NDArray[np.float64]
@@ -97,7 +98,7 @@ def probability_of_improvement(
     check_level(level)
     a, b = _table(first), _table(second)
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"the same tasks for both: got {a.shape[1]} and {b.shape[1]}")
+        raise InputError(f"the same tasks for both: got {a.shape[1]} and {b.shape[1]}")
     rng = np.random.default_rng(seed)
     value, found = 0.0, np.zeros(_at_least_one(resamples))
     for x, y in zip(a.T, b.T, strict=True):
@@ -119,20 +120,20 @@ def _estimate(value: float, found: Sequence[Any] | Scores, level: float) -> Esti
 def _table(scores: ArrayLike) -> Scores:
     table = _finite(scores)
     if table.ndim != 2:
-        raise ValueError(f"scores must be runs × tasks, got an array of the shape {table.shape}")
+        raise InputError(f"scores must be runs × tasks, got an array of the shape {table.shape}")
     return table
 
 
 def _finite(scores: ArrayLike) -> Scores:
     table = np.asarray(scores, dtype=np.float64)
     if not table.size:
-        raise ValueError("at least one score is needed, got none")
+        raise InputError("at least one score is needed, got none")
     if not np.isfinite(table).all():
-        raise ValueError("scores must be finite; leave out what was not measured")
+        raise InputError("scores must be finite; leave out what was not measured")
     return table
 
 
 def _at_least_one(resamples: int) -> int:
     if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+        raise InputError(f"resamples must be at least 1, got {resamples}")
     return resamples

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from robofuse.errors import InputError
 from robofuse.stats.intervals import check_level
 
 A = TypeVar("A", bound=Any)
@@ -70,10 +71,10 @@ def relative_robustness(severities: Sequence[float], success: Sequence[float]) -
         ValueError: no severity 0, nothing beside it, one twice, or not as many rates.
     """
     if len(severities) != len(success):
-        raise ValueError(f"as many severities as rates: got {len(severities)} and {len(success)}")
+        raise InputError(f"as many severities as rates: got {len(severities)} and {len(success)}")
     at = dict(sorted(zip(severities, success, strict=True)))
     if len(at) != len(severities) or len(at) < 2 or next(iter(at)) != 0:
-        raise ValueError(f"severities must be 0 and larger ones, each once, got {', '.join(map(str, severities))}")
+        raise InputError(f"severities must be 0 and larger ones, each once, got {', '.join(map(str, severities))}")
     for rate in success:
         _check_rate(rate)
     places, rates = np.array(list(at)), np.array(list(at.values()), dtype=np.float64)
@@ -112,7 +113,7 @@ def effective_robustness(
     for rate in (clean, faulty, *points.ravel()):
         _check_rate(rate)
     if not points[:, 0].any():
-        raise ValueError("at least one baseline is needed that has some clean success")
+        raise InputError("at least one baseline is needed that has some clean success")
     if np.ptp(points[:, 0]) == 0.0:
         expected = min(clean * points[:, 1].mean() / points[0, 0], 1.0)
     else:
@@ -130,7 +131,7 @@ def worst(figures: Mapping[str, float]) -> Worst:
         ValueError: no figures.
     """
     if not figures:
-        raise ValueError("there is no worst of no figures")
+        raise InputError("there is no worst of no figures")
     name = min(figures, key=lambda name: figures[name])
     return Worst(name, float(figures[name]))
 
@@ -156,7 +157,7 @@ def monotonicity_violations(subsets: Mapping[frozenset[str], tuple[int, int]], l
     check_level(level)
     for live, (won, n) in subsets.items():
         if n < 1 or not 0 <= won <= n:
-            raise ValueError(f"successes must lie in 0 … n and n be at least 1, got {won} of {n} for {sorted(live)}")
+            raise InputError(f"successes must lie in 0 … n and n be at least 1, got {won} of {n} for {sorted(live)}")
     test: Any = fisher_exact  # the types of what it returns are not declared
     found: list[Violation] = []
     for fewer, more in ((a, b) for a, b in permutations(subsets, 2) if a < b):
@@ -185,9 +186,9 @@ def jerk(actions: ArrayLike, onset: int) -> float | None:
     """
     acts = np.asarray(actions, dtype=np.float64)
     if acts.ndim != 2:
-        raise ValueError(f"actions must be (T, A), got an array of the shape {acts.shape}")
+        raise InputError(f"actions must be (T, A), got an array of the shape {acts.shape}")
     if onset < 0:
-        raise ValueError(f"onset must be at least 0, got {onset}")
+        raise InputError(f"onset must be at least 0, got {onset}")
     if onset < 2 or onset >= len(acts):
         return None
     return float(np.linalg.norm(second_difference(acts[onset], acts[onset - 1], acts[onset - 2])))
@@ -209,4 +210,4 @@ def second_difference(now: A, before: A, older: A) -> A:
 
 def _check_rate(rate: float) -> None:
     if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"success rates lie in [0, 1], got {rate}")
+        raise InputError(f"success rates lie in [0, 1], got {rate}")

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from robofuse.evaluate.folder import write_safely
-from robofuse.policies.container import UnreadableHere, read
+from robofuse.files import UnreadableHere, read_tensors, write_atomic
 from robofuse.train.checkpoint import set_aside
 
 BEST, FINAL = "best.safetensors", "final.safetensors"
@@ -28,14 +27,14 @@ def recover_best(folder: Path, until: int) -> int | None:
         if step is None or step > until:
             step = None
         else:
-            write_safely(best, before.read_bytes())
+            write_atomic(best, before.read_bytes())
     forget_before(folder)
     return step
 
 
 def keep_before(folder: Path) -> None:
     """Keep a copy of the best policy until the next checkpoint; a better one is about to replace it."""
-    write_safely(folder / _BEFORE, (folder / BEST).read_bytes())
+    write_atomic(folder / _BEFORE, (folder / BEST).read_bytes())
 
 
 def forget_before(folder: Path) -> None:
@@ -47,7 +46,7 @@ def _step(path: Path) -> int | None:
     if not path.exists():
         return None
     try:
-        return int(read(path)[1]["card"]["steps"])
+        return int(read_tensors(path)[1]["card"]["steps"])
     except UnreadableHere:
         raise
     except (ValueError, KeyError, TypeError):

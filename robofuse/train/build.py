@@ -25,11 +25,13 @@ from robofuse.dropout import (
 from robofuse.envs import World
 from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
+from robofuse.errors import InputError
 from robofuse.evaluate.conditions import standard
 from robofuse.faults import Mix, Plan
+from robofuse.files import read_tensors
 from robofuse.memory import VecSensorStack, stacked_sensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.files import check_device, read
+from robofuse.policies.files import check_device
 from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.train.best import BEST, FINAL
 from robofuse.train.groups import Hiding
@@ -63,7 +65,7 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
     """The worlds to train in."""
     hiding, network = config.hiding, config.network
     env = SB3VecEnv(
-        num_envs=config.scenes.worlds,
+        num_envs=config.scenes.num_envs,
         privileged=True,
         dropout=make_dropout(config.hiding),
         faults=partial(Mix.parse, hiding.faults, hiding.fault_share) if hiding.faults else None,
@@ -77,7 +79,7 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
 def make_validation_world(config: Train, episodes: int) -> World:
     """The worlds to validate in; `episodes` of all conditions together."""
     return World(
-        num_worlds=min(_VALIDATING, episodes),
+        num_envs=min(_VALIDATING, episodes),
         auto_reset=False,
         seed=VALIDATION_SEED,
         num_threads=config.threads,
@@ -91,7 +93,7 @@ def _world(config: Train) -> dict[str, Any]:
 
 def try_out(config: Train) -> None:
     """Whether worlds and a learner can be made of these options, apart from its teacher; ValueError if not."""
-    tiny = config.but(worlds=2, n_steps=2, batch_size=4, teacher="none")
+    tiny = config.replace(num_envs=2, n_steps=2, batch_size=4, teacher="none")
     env = make_env(tiny)
     try:
         make_model(tiny, env, Path())
@@ -106,7 +108,7 @@ def find_demos(config: Train, world: World) -> WarmStart | None:
     if config.imitation.demos == "none":
         return None
     if config.network.memory != "none":
-        raise ValueError("--demos cannot be copied by a policy with --memory: demonstrations are read row by row")
+        raise InputError("--demos cannot be copied by a policy with --memory: demonstrations are read row by row")
     return WarmStart(config, world, world_options(config), make_dropout(config.hiding))
 
 
@@ -143,7 +145,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> 
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
                 "encoders": own_encoders(config),
-                "hidden_as": network.hidden_as,
+                "masked_as": network.masked_as,
                 "mixed_precision": network.mixed_precision,
             },
             "visible": env.world.task.visible(),
@@ -168,7 +170,7 @@ def teacher_cost(config: Train, folder: Path) -> dict[str, Any] | None:
         return None
     path = folder / TEACHER if config.learning.teacher == "auto" else Path(config.learning.teacher)
     file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
-    card = read(file)[1].get("card") or {}
+    card = read_tensors(file)[1].get("card") or {}
     return {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}
 
 
@@ -180,9 +182,11 @@ def wants_teacher(config: Train) -> bool:
 def teacher_config(config: Train, folder: Path) -> Train:
     """How the teacher of a training is trained: same task, robot, worlds and seed."""
     same = {
-        name: value for name, value in config.flat() if name in ("task", "robot", "seed", "worlds", "device", "threads")
+        name: value
+        for name, value in config.items()
+        if name in ("task", "robot", "seed", "num_envs", "device", "threads")
     }
-    return preset("teacher").but(**same, steps=config.learning.teacher_steps, renderer="warp", out=folder / TEACHER)
+    return preset("teacher").replace(**same, steps=config.learning.teacher_steps, renderer="warp", out=folder / TEACHER)
 
 
 def learning_rate(config: Train) -> Callable[[float], float]:
@@ -199,7 +203,7 @@ def _ramp(first: float, last: float, left: float) -> float:
 def make_dropout(hiding: Hiding) -> Dropout | None:
     """What to hide."""
     if hiding.dropout != "rates" and hiding.rates:
-        raise ValueError("--rates is for --dropout rates; the other laws take --p")
+        raise InputError("--rates is for --dropout rates; the other laws take --p")
     if hiding.dropout == "none":
         return None
     ramp = {"warmup": hiding.warmup, "until": hiding.until}
@@ -224,11 +228,11 @@ def _law(hiding: Hiding) -> Law:
         return Subsets()
     if hiding.dropout == "markov":
         if not 0.0 <= hiding.p < 1.0 or not hiding.outage_steps >= 1.0:
-            raise ValueError(f"markov needs p in [0, 1) and outages of at least 1 step, got {hiding}")
+            raise InputError(f"markov needs p in [0, 1) and outages of at least 1 step, got {hiding}")
         recover = 1.0 / hiding.outage_steps
         fail = recover * hiding.p / (1.0 - hiding.p)
         if fail > 1.0:
-            raise ValueError(
+            raise InputError(
                 f"outages of {hiding.outage_steps:g} steps cannot fill {hiding.p:.0%} of the time; longer outages, or "
                 "a smaller p"
             )
@@ -241,7 +245,7 @@ def own_encoders(config: Train) -> dict[str, str]:
     pairs = [text.partition("=") for text in config.network.encoders]
     for key, _, name in pairs:
         if not key or not name:
-            raise ValueError(f"--encoders takes entries such as rgb=NAME, got {'='.join(filter(None, (key, name)))!r}")
+            raise InputError(f"--encoders takes entries such as rgb=NAME, got {'='.join(filter(None, (key, name)))!r}")
     return {key: name for key, _, name in pairs}
 
 
@@ -250,7 +254,7 @@ def _rate(text: str) -> tuple[str, float]:
     try:
         return key, float(value)
     except ValueError:
-        raise ValueError(f"--rates takes entries such as rgb=0.1, got {text!r}") from None
+        raise InputError(f"--rates takes entries such as rgb=0.1, got {text!r}") from None
 
 
 def settle(config: Train) -> tuple[Train, str]:
@@ -272,12 +276,12 @@ def settle(config: Train) -> tuple[Train, str]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device(device)
-    config = config.but(renderer=renderer, device=device)
-    return config.but(faults=_spelled_out(config)) if config.hiding.faults else config, note
+    config = config.replace(renderer=renderer, device=device)
+    return config.replace(faults=_spelled_out(config)) if config.hiding.faults else config, note
 
 
 def _spelled_out(config: Train) -> tuple[str, ...]:
     """The plans to train on, without files, which the run and its policies may outlive."""
-    with closing(World(num_worlds=1, **_world(config))) as world:
+    with closing(World(num_envs=1, **_world(config))) as world:
         sensors = world.sensors
     return tuple(text if text == "standard" else str(Plan.read(text, sensors)) for text in config.hiding.faults)

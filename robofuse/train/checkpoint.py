@@ -1,17 +1,15 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from robofuse.evaluate.folder import alone
+from robofuse.errors import InputError
+from robofuse.files import UnreadableHere, read_tensors, write_tensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.container import UnreadableHere, read, write
 from robofuse.policies.packing import pack
 
 _KEPT = 2  # so that one is whole, whatever happens to the other
@@ -58,7 +56,7 @@ def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[s
     }
     training = {**place._asdict(), "sb3_updates": model._n_updates, "recent": recent}
     path = folder / f"checkpoint-{place.step:010d}.safetensors"
-    write(path, tensors, {**meta, **about, "kind": "checkpoint", "training": training})
+    write_tensors(path, tensors, {**meta, **about, "kind": "checkpoint", "training": training})
     for old in _checkpoints(folder)[_KEPT:]:
         old.unlink()
     return path
@@ -75,7 +73,7 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
     broken: list[str] = []
     for path in _checkpoints(folder):
         try:
-            tensors, meta = read(path)
+            tensors, meta = read_tensors(path)
             Place(**{name: meta["training"][name] for name in Place._fields})
         except UnreadableHere:
             raise  # it may be whole: going on from an older one would be a step back
@@ -88,26 +86,13 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
                 set_aside(newer)  # else it would count as one of those kept
             return tensors, meta, broken
     if broken:
-        raise ValueError(f"no checkpoint in {folder} can be read: {'; '.join(broken)}")
+        raise InputError(f"no checkpoint in {folder} can be read: {'; '.join(broken)}")
     return None
 
 
 def set_aside(path: Path) -> None:
     """Rename a file that cannot be read, for people to look at."""
     os.replace(path, path.with_name(f"{path.name}.broken"))
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Makes a folder, keeps other trainings out of it, and sweeps away what a killed one was writing.
-
-    Raises:
-        ValueError: another training is at work there.
-    """
-    with alone(folder, "training"):
-        for partial in folder.glob(".*.safetensors.*"):
-            partial.unlink()
-        yield
 
 
 def left_behind(folder: Path) -> str:
@@ -125,7 +110,7 @@ def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     policy = {name.removeprefix("policy/"): x for name, x in tensors.items() if name.startswith("policy/")}
     expected, _ = pack(model.policy)
     if {name: x.shape for name, x in policy.items()} != {name: x.shape for name, x in expected.items()}:
-        raise ValueError("the checkpoint is of another network than the options of the run describe")
+        raise InputError("the checkpoint is of another network than the options of the run describe")
     model.policy.load_state_dict(policy, strict=False)
     for name, parameter in model.policy.named_parameters():
         prefix = f"optimizer/{name}/"

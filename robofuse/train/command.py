@@ -15,14 +15,15 @@ from rich.markup import escape
 
 from robofuse import __version__
 from robofuse.envs.cores import usable_cores
-from robofuse.evaluate.folder import write_safely
+from robofuse.errors import InputError
+from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions
-from robofuse.own import again
-from robofuse.policies.own import find_encoder, find_fusion
+from robofuse.plugins import import_options
+from robofuse.policies.registry import find_encoder, find_fusion
 from robofuse.train.best import BEST, FINAL
 from robofuse.train.build import TEACHER, make_dropout, own_encoders, settle, teacher_config, try_out, wants_teacher
 from robofuse.train.changes import changes
-from robofuse.train.checkpoint import alone_in, left_behind
+from robofuse.train.checkpoint import left_behind
 from robofuse.train.curve import CURVE
 from robofuse.train.display import Display, Stop, validation_table
 from robofuse.train.loop import Training, closing
@@ -50,12 +51,12 @@ def recorded(folder: Path) -> Train:
         ValueError: the folder is not that of a run.
     """
     try:
-        config = Train.of(json.loads((folder / CONFIG).read_text()))
+        config = Train.from_dict(json.loads((folder / CONFIG).read_text()))
     except FileNotFoundError:
-        raise ValueError(f"{folder} is not the folder of a training: it has no {CONFIG}") from None
+        raise InputError(f"{folder} is not the folder of a training: it has no {CONFIG}") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{folder / CONFIG} cannot be read: {error}") from None
-    return config.but(resume=folder, out=folder)
+        raise InputError(f"{folder / CONFIG} cannot be read: {error}") from None
+    return config.replace(resume=folder, out=folder)
 
 
 def run_train(config: Train) -> int:
@@ -87,10 +88,10 @@ def run_train(config: Train) -> int:
     else:
         folder = config.out or Path("runs", f"{config.task}-{config.robot}-{time.strftime('%Y%m%d-%H%M%S')}")
         if (folder / CONFIG).exists():
-            raise ValueError(f"{folder} already holds a training; --resume {folder} to go on, or another --out")
+            raise InputError(f"{folder} already holds a training; --resume {folder} to go on, or another --out")
         if left := left_behind(folder):
-            raise ValueError(f"{folder} has {left} but no {CONFIG}, so it cannot be gone on with; give another --out")
-    config, note = settle(config.but(threads=config.threads or usable_cores(), out=folder, resume=None))
+            raise InputError(f"{folder} has {left} but no {CONFIG}, so it cannot be gone on with; give another --out")
+    config, note = settle(config.replace(threads=config.threads or usable_cores(), out=folder, resume=None))
     threads, random = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(config.threads or 1)
     try:
@@ -107,22 +108,22 @@ def _teach(config: Train, folder: Path, console: Console) -> int:
         return 0
     try_out(config)  # mistakes in the student's options are better told now
     folder.mkdir(parents=True, exist_ok=True)
-    write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
+    write_atomic(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
     console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
     return _train(teacher_config(config, folder), folder / TEACHER, [], console, run=folder)
 
 
 def _train(config: Train, folder: Path, notes: list[str], console: Console, run: Path | None = None) -> int:
     """Trains into a folder; `run` is the one to resume, if that is another."""
-    resume = f"robofuse train --resume {shlex.quote(str(run or folder))}{again()}"
+    resume = f"robofuse train --resume {shlex.quote(str(run or folder))}{import_options()}"
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine()
         | ({"gpu": torch.cuda.get_device_name(config.device)} if config.device != "cpu" else {}),
         "versions": {"robofuse": __version__, **package_versions()},
     }
-    with alone_in(folder), Stop(console) as stop, closing(Training(config, folder, machine)) as training:
-        write_safely(folder / CONFIG, json.dumps(config.plain(), indent=1) + "\n")
+    with lock(folder, "training"), Stop(console) as stop, closing(Training(config, folder, machine)) as training:
+        write_atomic(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
         record = _start_record(folder, config, machine, training.place.step)
         for note in [*notes, *training.notes]:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
@@ -136,7 +137,7 @@ def _train(config: Train, folder: Path, notes: list[str], console: Console, run:
                 return 130
         place = training.place
         record["starts"][-1] |= {"ended_at_step": place.step, "finished": finished}
-        write_safely(folder / RUN, json.dumps(record, indent=1) + "\n")
+        write_atomic(folder / RUN, json.dumps(record, indent=1) + "\n")
         if not finished:
             kept = ", a checkpoint is written" if place.step else ""
             console.print(
@@ -173,7 +174,7 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
     weights = sum(x.numel() for x in training.model.policy.parameters())
     since = f" from step {training.place.step:,} on" if training.place.step else ""
     return (
-        f"[bold]{config.task} with the {config.robot}[/]{since}: {config.steps:,} steps in {scenes.worlds} worlds, "
+        f"[bold]{config.task} with the {config.robot}[/]{since}: {config.steps:,} steps in {scenes.num_envs} worlds, "
         f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
         f"dropout {config.hiding.dropout}; {weights:,} weights on {config.device}, "
         f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {escape(str(folder))}"
@@ -182,7 +183,9 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
 
 def _commands(console: Console, folder: Path) -> None:
     file = folder / (BEST if (folder / BEST).exists() else FINAL)
-    commands = (f"  robofuse {command} {shlex.quote(str(file))}{again()}" for command in ("evaluate", "replay"))
+    commands = (
+        f"  robofuse {command} {shlex.quote(str(file))}{import_options()}" for command in ("evaluate", "replay")
+    )
     console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True, markup=False)
 
 
@@ -195,6 +198,6 @@ def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: in
         except ValueError:
             pass  # it only tells people what was
     command = shlex.join(["robofuse", *sys.argv[1:]]) if "train" in sys.argv[1:] else ""
-    run["starts"].append({**machine, "command": command, "step": step, "options": config.plain()})
-    write_safely(folder / RUN, json.dumps(run, indent=1) + "\n")
+    run["starts"].append({**machine, "command": command, "step": step, "options": config.to_dict()})
+    write_atomic(folder / RUN, json.dumps(run, indent=1) + "\n")
     return run

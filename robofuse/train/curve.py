@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from robofuse.evaluate.conditions import Condition
-from robofuse.evaluate.folder import write_safely
+from robofuse.files import write_atomic
 from robofuse.train.tables import PROGRESS, VALIDATION, Row, read_rows
 from robofuse.train.validation import alone, removed
 
@@ -57,7 +57,7 @@ def draw_curve(folder: Path, conditions: Sequence[Condition]) -> Path:
     grid[0].set_ylabel("success", size=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Title": f"learning curve of {folder.name}"})
-    write_safely(folder / CURVE, buffer.getvalue())
+    write_atomic(folder / CURVE, buffer.getvalue())
     return folder / CURVE
 
 

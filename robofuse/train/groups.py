@@ -19,7 +19,7 @@ class Scenes:
         force_window: Readings of the force sensor in one observation.
     """
 
-    worlds: int = 64
+    num_envs: int = 64
     renderer: Literal["auto", "gl", "warp"] = "auto"
     image_size: int = 64
     cameras: tuple[str, ...] = ("scene",)
@@ -68,7 +68,7 @@ class Network:
         fusion: How tokens become features: concat, sum, attention, gated, product_of_experts; or one of yours.
         encoders: In place of the standard encoders, by sensor or kind of sensor, yours, such as rgb=thumbnail.
         token_dim: Width of a sensor's token.
-        hidden_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
+        masked_as: What is read of a hidden sensor: its learned token, or zeros, the usual baseline, in which nothing
             tells that it is hidden.
         mixed_precision: Encode pictures in bfloat16, for GPUs.
         memory: What helps when a sensor dies in the middle: none; stack, the last --frames readings that each sensor
@@ -82,7 +82,7 @@ class Network:
     fusion: str = "concat"
     encoders: tuple[str, ...] = ()
     token_dim: int = 64
-    hidden_as: Literal["token", "zeros"] = "token"
+    masked_as: Literal["token", "zeros"] = "token"
     mixed_precision: bool = False
     memory: Literal["none", "stack", "recurrent"] = "none"
     frames: int = 2

@@ -10,6 +10,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
+from robofuse.errors import StateError
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import save
 from robofuse.train.best import BEST, FINAL, forget_before, keep_before, recover_best
@@ -158,7 +159,7 @@ class Training:
         except RuntimeError as error:
             if "NaN or Inf" not in str(error):
                 raise
-            raise RuntimeError(not_finite(str(error), self.config, self.place, self.folder)) from None
+            raise StateError(not_finite(str(error), self.config, self.place, self.folder)) from None
         self.env.set_progress(min(model.num_timesteps / steps, 1.0))
         seconds = time.perf_counter() - began
         taken = model.num_timesteps - self.place.step
@@ -226,7 +227,7 @@ class Training:
             "validation_episodes": self.config.records.validation_episodes,
             "teacher": self._teacher,
             "demonstrations": self._shown,
-            "options": self.config.plain(),
+            "options": self.config.to_dict(),
         }
 
     def _news(self) -> News:

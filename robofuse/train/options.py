@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 import tyro
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.sensors import TRUTH
 from robofuse.train.groups import Hiding, Imitation, Learning, Network, Records, Scenes
 
@@ -51,14 +52,14 @@ class Train:
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
 
-    def but(self, **options: Any) -> Self:  # noqa: ANN401
+    def replace(self, **options: Any) -> Self:  # noqa: ANN401
         """A copy with other values; options of every group by their plain names, such as `lr`."""
-        unknown = [name for name in options if name not in dict(self.flat())]
+        unknown = [name for name in options if name not in dict(self.items())]
         if unknown:
-            raise ValueError(f"unknown option {unknown[0]!r}; options: {', '.join(name for name, _ in self.flat())}")
+            raise InputError(f"unknown option {unknown[0]!r}; options: {', '.join(name for name, _ in self.items())}")
         return _but(self, options)
 
-    def flat(self) -> Iterator[tuple[str, Any]]:
+    def items(self) -> Iterator[tuple[str, Any]]:
         """All options of all groups, (name, value)."""
         for part in fields(self):
             value = getattr(self, part.name)
@@ -67,41 +68,41 @@ class Train:
             else:
                 yield part.name, value
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON, by group."""
         return {name: str(x) if isinstance(x, Path) else x for name, x in asdict(self).items()}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Self:
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """From what `plain` gave and JSON made of it; options that are missing have their defaults."""
         flat: dict[str, Any] = {"ent_final": 1.0}  # what trainings did before they could be told
         for name, value in plain.items():
             flat |= value if isinstance(value, Mapping) else {name: value}
         tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
         paths = {name: Path(str(tuples[name])) for name in ("out", "resume") if tuples.get(name)}
-        return cls().but(**tuples | paths)
+        return cls().replace(**tuples | paths)
 
     def check(self) -> None:
         """What nobody further down would say; ValueError."""
         if self.preset not in PRESETS:
-            raise ValueError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
+            raise InputError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
-        for name in ("steps", "worlds", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
+        for name in ("steps", "num_envs", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
                      "teacher_steps", "demo_epochs", "frames", "memory_size"):  # fmt: skip
-            whole(dict(self.flat())[name], f"--{name.replace('_', '-')}", 1)
+            whole(dict(self.items())[name], f"--{name.replace('_', '-')}", 1)
         whole(self.learning.batch_size, "--batch-size", 2)
-        whole(self.scenes.worlds * self.learning.n_steps, "--worlds times --n-steps", 2)
+        whole(self.scenes.num_envs * self.learning.n_steps, "--num-envs times --n-steps", 2)
         whole(self.records.validate_every, "--validate-every", 0)
         if self.threads is not None:
             whole(self.threads, "--threads", 1)
         for width in self.network.hidden:
             whole(width, "--hidden", 1)
-        for name, value in self.flat():
+        for name, value in self.items():
             if name in _RANGES and value is not None:
                 low, high, bracket = _RANGES[name]
                 if not (low <= value <= high and (value > low or bracket == "[")):  # false for NaN, too
                     option = f"--{name.replace('_', '-')}"
-                    raise ValueError(f"{option} must lie in {bracket}{low:g}, {high:g}], got {value}")
+                    raise InputError(f"{option} must lie in {bracket}{low:g}, {high:g}], got {value}")
 
 
 _SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
@@ -160,8 +161,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str) -> Train:
     """The options of a preset."""
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
-    return Train(preset=name).but(**PRESETS[name])
+        raise InputError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+    return Train(preset=name).replace(**PRESETS[name])
 
 
 def spoken(arguments: Sequence[str], option: str) -> str | None:

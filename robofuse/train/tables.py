@@ -9,7 +9,7 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from robofuse.evaluate.folder import write_safely
+from robofuse.files import write_atomic
 
 PROGRESS, VALIDATION = "progress.csv", "validation.csv"
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ class Table:
 
     def _write_all(self) -> None:
         head = ",".join(self._names) + "\n" if self._names else ""
-        write_safely(self._path, head + self._text(self.rows))
+        write_atomic(self._path, head + self._text(self.rows))
 
     def _text(self, rows: Iterable[Row]) -> str:
         text = io.StringIO()

@@ -12,6 +12,7 @@ from robofuse.demos.fitting import check_fits
 from robofuse.demos.reader import read
 from robofuse.dropout import Dropout, Masker
 from robofuse.envs import World
+from robofuse.errors import StateError
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
@@ -92,7 +93,7 @@ class WarmStart:
                 losses.append(difference.detach())
             apart.append(float(torch.stack(losses).mean()))
             if not torch.tensor(apart[-1]).isfinite():
-                raise RuntimeError(f"copying {self.demos.folder} gave NaN or Inf; look at its readings, or lower --lr")
+                raise StateError(f"copying {self.demos.folder} gave NaN or Inf; look at its readings, or lower --lr")
             tell(f"demonstrations, pass {epoch + 1} of {epochs}: squared difference of actions {apart[-1]:.3f}")
             if stop():
                 return None

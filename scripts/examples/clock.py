@@ -111,7 +111,7 @@ if __name__ == "__main__":
     data = exported(options.policy)
     with_watchdog = [Policy(data) for _ in range(10)]
     without = [Policy(data, timeouts=dict.fromkeys(with_watchdog[0].keys, math.inf)) for _ in range(10)]
-    world = World(num_worlds=10, seed=1_000_000, auto_reset=False, **with_watchdog[0].world)
+    world = World(num_envs=10, seed=1_000_000, auto_reset=False, **with_watchdog[0].world)
     for what, link in LINKS.items():
         for whose, policies in (("with the watchdog", with_watchdog), ("without", without)):
             won = [one for first in range(0, options.episodes, 10) for one in play(world, policies, link, first)]

@@ -33,10 +33,10 @@ class Push(Task):
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
         attach(spec, SCENE, at=workspace, body=["puck"], joint=["puck"])  # from here on its names begin with scene/
 
-    def place(self, ids: Tensor, u: Tensor) -> None:
+    def place(self, env_ids: Tensor, u: Tensor) -> None:
         start = int(self.backend.model.joint("scene/puck").qposadr[0])
         spot = torch.polar(0.05 + 0.03 * u[:, 0], 2.0 * torch.pi * u[:, 1])
-        self.backend.field("qpos")[ids, start : start + 2] = self.robot.workspace[:2] + torch.view_as_real(spot)
+        self.backend.field("qpos")[env_ids, start : start + 2] = self.robot.workspace[:2] + torch.view_as_real(spot)
 
     def terms(self, action: Tensor) -> dict[str, Tensor]:
         truth = self.privileged()

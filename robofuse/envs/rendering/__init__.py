@@ -9,6 +9,7 @@ import numpy as np
 
 from robofuse.envs.cores import usable_cores
 from robofuse.envs.registration import RENDERERS
+from robofuse.errors import InputError
 
 __all__ = ["FIXED", "MOVING", "RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
 
@@ -75,11 +76,11 @@ class Renderer(Protocol):
 
     name: str
 
-    def start(self, ids: np.ndarray | None = None) -> Callable[[], Pictures]:
+    def start(self, env_ids: np.ndarray | None = None) -> Callable[[], Pictures]:
         """Begin to draw worlds as their poses are now, which must not change before the pictures are fetched.
 
         Args:
-            ids: integers (n,), the worlds to draw, in this order; None draws all N.
+            env_ids: integers (n,), the worlds to draw, in this order; None draws all N.
 
         Returns:
             Call it to wait for the pictures. For each view in order, rgb uint8 (n, H, W, 3) and depth float32
@@ -91,7 +92,7 @@ class Renderer(Protocol):
         """
         ...
 
-    def render(self, ids: np.ndarray | None = None) -> Pictures:
+    def render(self, env_ids: np.ndarray | None = None) -> Pictures:
         """`start`, and fetch at once."""
         ...
 
@@ -125,7 +126,7 @@ def make_renderer(
         RuntimeError: this machine cannot draw that way; says what was tried and what to install.
     """
     if name not in RENDERERS:
-        raise ValueError(f"unknown renderer {name!r}; renderers: {', '.join(RENDERERS)}")
+        raise InputError(f"unknown renderer {name!r}; renderers: {', '.join(RENDERERS)}")
     _check(model, views, poses)
     # what a renderer needs is imported when it is asked for: the other one must work without it
     if name == "warp":
@@ -136,20 +137,20 @@ def make_renderer(
 
     threads = usable_cores() if num_threads is None else num_threads
     if threads < 1:
-        raise ValueError(f"num_threads must be at least 1, got {threads}")
+        raise InputError(f"num_threads must be at least 1, got {threads}")
     factory = chosen.painter_factory(model, tuple(views), poses, threads)
     return ThreadedRenderer(name, factory, chosen.guard, views, poses, threads)
 
 
 def _check(model: mujoco.MjModel, views: Sequence[View], poses: Poses) -> None:
     if not views:
-        raise ValueError("at least one view is needed")
+        raise InputError("at least one view is needed")
     cameras = [model.camera(i).name for i in range(model.ncam)]
     for view in views:
         if view.camera not in cameras:
-            raise ValueError(f"the model has no camera {view.camera!r}; cameras: {', '.join(cameras) or 'none'}")
+            raise InputError(f"the model has no camera {view.camera!r}; cameras: {', '.join(cameras) or 'none'}")
         if view.height < 1 or view.width < 1:
-            raise ValueError(f"height and width must be at least 1 pixel, got {view}")
+            raise InputError(f"height and width must be at least 1 pixel, got {view}")
     worlds = len(poses.geom_xpos)
     counts = {"geom": model.ngeom, "cam": model.ncam, "light": model.nlight}
     widths = {"xpos": 3, "xmat": 9, "xdir": 3, "size": 3, "rgba": 4}
@@ -157,4 +158,4 @@ def _check(model: mujoco.MjModel, views: Sequence[View], poses: Poses) -> None:
         thing, what = name.split("_")
         expected = (worlds, counts[thing], widths[what])
         if worlds < 1 or array.shape != expected:
-            raise ValueError(f"{name} must have shape {expected} with at least one world, got {array.shape}")
+            raise InputError(f"{name} must have shape {expected} with at least one world, got {array.shape}")

@@ -124,15 +124,15 @@ class GlPainter:
         self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
         self._scale = np.float32(0.5) * (np.float32(2) * far * near) / (far - near)
 
-    def paint(self, ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
         """See `Painter.paint`."""
         model, data, scene, context = self._model, self._data, self._scene, self._context
         buffers = [
             (np.empty((CHUNK, *rgb.shape[1:]), np.uint8), np.empty((CHUNK, *depth.shape[1:]), np.float32))
             for rgb, depth in out
         ]
-        for first in range(0, len(ids), CHUNK):
-            rows = ids[first : first + CHUNK]
+        for first in range(0, len(env_ids), CHUNK):
+            rows = env_ids[first : first + CHUNK]
             each = self._copies(rows)
             # what a view cannot see gets no colour, and MuJoCo leaves it out
             colours = [self._poses.geom_rgba[rows] for _ in self._views]

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from robofuse.errors import StateError
+
 _LIBRARIES = {
     "egl": ("libEGL.so.1", "libEGL.so"),
     "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"),
@@ -38,7 +40,7 @@ def candidates() -> list[str]:
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
     if asked:
         if asked not in _LIBRARIES:
-            raise RuntimeError(
+            raise StateError(
                 f'renderer="gl" cannot use MUJOCO_GL={asked}; set it to egl, osmesa or glfw, or unset it; '
                 'or use renderer="warp", which needs none of them'
             )
@@ -70,7 +72,7 @@ def choose_context() -> Callable[[int, int], Any]:
             failures.append(f"{backend}: {type(error).__name__}: {error}")
             if platform is None:
                 os.environ.pop("PYOPENGL_PLATFORM", None)
-    raise RuntimeError(
+    raise StateError(
         'renderer="gl" found no OpenGL that works without a screen. Tried ' + "; ".join(failures) + ". "
         "Install one: apt-get install libosmesa6 (software) or libegl1 (a GPU's own driver); "
         'or use renderer="warp", which needs neither'
@@ -86,7 +88,7 @@ def _try(backend: str) -> Callable[[int, int], Any]:
             context.make_current()
             # without a screen GLFW only warns, and MuJoCo then hangs on a context that is not there
             if backend == "glfw" and not module.glfw.get_current_context():
-                raise RuntimeError("it makes no window; DISPLAY names no screen that works")
+                raise StateError("it makes no window; DISPLAY names no screen that works")
         finally:
             context.free()
     return module.GLContext

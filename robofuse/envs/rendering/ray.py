@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.rendering import Pictures, Poses, View
+from robofuse.errors import StateError
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32
@@ -60,7 +61,7 @@ def painter_factory(
 
         warp.init()
     except ImportError as error:
-        raise RuntimeError(
+        raise StateError(
             f'renderer="warp" needs mujoco_warp: pip install mujoco-warp (import failed: {error})'
         ) from error
     share = -(-len(poses.geom_xpos) // num_threads)
@@ -119,10 +120,10 @@ class RayPainter:
             finally:
                 notice.cancel()
 
-    def paint(self, ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
         """See `Painter.paint`."""
-        for start in range(0, len(ids), self._slots):
-            rows = ids[start : start + self._slots]
+        for start in range(0, len(env_ids), self._slots):
+            rows = env_ids[start : start + self._slots]
             self._fill(rows)
             self._run(len(rows))
             for (rgb, depth), (packed, metres) in zip(out, self._outputs, strict=True):

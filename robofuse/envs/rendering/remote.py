@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.rendering import Pictures, Poses, View
+from robofuse.errors import StateError
 
 Layout = list[tuple[str, tuple[int, ...]]]  # dtype and shape of every array, one behind the other
 
@@ -67,11 +68,11 @@ class RemotePainter:
             self._process.stdin.write(json.dumps(header).encode() + b"\n" + binary.tobytes())
             self._expect(b"ready\n", 0)
 
-    def paint(self, ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
         """See `Painter.paint`."""
         assert self._process.stdin is not None
-        for start in range(0, len(ids), self._slots):
-            rows = ids[start : start + self._slots]
+        for start in range(0, len(env_ids), self._slots):
+            rows = env_ids[start : start + self._slots]
             for slot, live in zip(self._inputs, self._poses, strict=True):
                 slot[: len(rows)] = live[rows]
             self._process.stdin.write(b"%d\n" % len(rows))
@@ -99,7 +100,7 @@ class RemotePainter:
             pass  # it is gone: the next line says so
         if self._process.stdout.readline() != answer:
             code = self._process.wait(timeout=5.0)
-            raise RuntimeError(f"the process that draws ended with status {code} (asked for {count} pictures)")
+            raise StateError(f"the process that draws ended with status {code} (asked for {count} pictures)")
 
 
 def _size(layout: Layout) -> int:

@@ -8,13 +8,14 @@ import numpy as np
 
 from robofuse.envs.rendering import Pictures, Poses, View
 from robofuse.envs.rendering.workers import Workers
+from robofuse.errors import InputError, StateError
 
 
 class Painter(Protocol):
     """Draws worlds on the thread that made it."""
 
-    def paint(self, ids: np.ndarray, out: Pictures) -> None:
-        """Draw worlds `ids`, int64 (n,), into each view's rgb (n, H, W, 3) uint8 and depth (n, H, W) float32."""
+    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
+        """Draw worlds `env_ids`, int64 (n,), into each view's rgb (n, H, W, 3) uint8 and depth (n, H, W) float32."""
         ...
 
     def close(self) -> None:
@@ -54,11 +55,11 @@ class ThreadedRenderer:
         with guard():
             self._workers = Workers(f"robofuse-{name}", min(num_threads, self._worlds), factory)
 
-    def start(self, ids: np.ndarray | None = None) -> Callable[[], Pictures]:
+    def start(self, env_ids: np.ndarray | None = None) -> Callable[[], Pictures]:
         """See `Renderer.start`."""
         if self._workers.closed:
-            raise RuntimeError(f"this {self.name} renderer is closed: make another one to draw again")
-        rows = np.arange(self._worlds) if ids is None else self._rows(ids)
+            raise StateError(f"this {self.name} renderer is closed: make another one to draw again")
+        rows = np.arange(self._worlds) if env_ids is None else self._rows(env_ids)
         n = len(rows)
         out = [(np.empty((n, *shape, 3), np.uint8), np.empty((n, *shape), np.float32)) for shape in self._shapes]
 
@@ -76,18 +77,18 @@ class ThreadedRenderer:
 
         return fetch
 
-    def render(self, ids: np.ndarray | None = None) -> Pictures:
+    def render(self, env_ids: np.ndarray | None = None) -> Pictures:
         """See `Renderer.render`."""
-        return self.start(ids)()
+        return self.start(env_ids)()
 
     def close(self) -> None:
         """See `Renderer.close`."""
         self._workers.close()
 
-    def _rows(self, ids: np.ndarray) -> np.ndarray:
-        rows = np.asarray(ids)
+    def _rows(self, env_ids: np.ndarray) -> np.ndarray:
+        rows = np.asarray(env_ids)
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise ValueError(f"ids must be integers of shape (n,), got {rows.dtype} {rows.shape}")
+            raise InputError(f"ids must be integers of shape (n,), got {rows.dtype} {rows.shape}")
         if rows.size and not (0 <= rows.min() and rows.max() < self._worlds):
             raise IndexError(f"ids must lie in [0, {self._worlds}), got {rows.min()} to {rows.max()}")
         return rows.astype(np.int64)

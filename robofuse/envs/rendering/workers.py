@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from robofuse.errors import StateError
+
 _numbers = itertools.count()
 
 
@@ -136,9 +138,9 @@ class Workers(Generic[T]):
             RuntimeError: closed, or forked: threads do not live on in a child process.
         """
         if self.closed:
-            raise RuntimeError("these workers are closed")
+            raise StateError("these workers are closed")
         if self._process != os.getpid():
-            raise RuntimeError("made in another process: threads do not survive a fork, so make it in the child")
+            raise StateError("made in another process: threads do not survive a fork, so make it in the child")
         count = min(len(self._queues), items)
         if not count:
             return lambda: None

@@ -10,6 +10,7 @@ from robofuse.envs.tasks.contract import check_task
 from robofuse.envs.tasks.grasp import Grasp
 from robofuse.envs.tasks.reach import Reach
 from robofuse.envs.tasks.task import Task
+from robofuse.errors import InputError
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp)}
 """Tasks by name."""
@@ -47,13 +48,13 @@ def resolve_task(task: str | Task | type[Task]) -> Task:
     if isinstance(task, str):
         name = task.removeprefix("robofuse/").removesuffix("-v0")
         if name not in TASKS:
-            raise ValueError(
+            raise InputError(
                 f"unknown task {task!r}; tasks: {', '.join(TASKS)}; or give a robofuse.envs.Task, or make its name "
                 "known first: @robofuse.envs.register_task, and --import FILE.py on the command line"
             )
         return TASKS[name]()
     if not isinstance(task, Task) and not (isinstance(task, type) and issubclass(task, Task)):
-        raise ValueError(f"a task is a name ({', '.join(TASKS)}) or a robofuse.envs.Task, got {task!r}")
+        raise InputError(f"a task is a name ({', '.join(TASKS)}) or a robofuse.envs.Task, got {task!r}")
     check_task(task)
     return task if isinstance(task, Task) else task()
 

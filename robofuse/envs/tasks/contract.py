@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.envs.tasks.task import Task
+from robofuse.errors import InputError
 
 _ATTRIBUTES = {
     "name": "what it is called",
@@ -31,30 +32,30 @@ def check_task(task: Task | type[Task]) -> None:
     methods = sorted(getattr(kind, "__abstractmethods__", ()))
     if methods:
         plural = "s" if len(methods) > 1 else ""
-        raise ValueError(f"{whose} lacks the method{plural} {', '.join(methods)}; robofuse.envs.Task says what they do")
+        raise InputError(f"{whose} lacks the method{plural} {', '.join(methods)}; robofuse.envs.Task says what they do")
     missing = [f"{name} ({what})" for name, what in _ATTRIBUTES.items() if not hasattr(task, name)]
     if missing:
         plural = "s" if len(missing) > 1 else ""
-        raise ValueError(f"{whose} lacks the attribute{plural} {', '.join(missing)}")
+        raise InputError(f"{whose} lacks the attribute{plural} {', '.join(missing)}")
     if not _number(task.horizon) or not task.horizon > 0.0:
-        raise ValueError(f"{whose}: horizon must be a positive number of seconds, got {task.horizon!r}")
+        raise InputError(f"{whose}: horizon must be a positive number of seconds, got {task.horizon!r}")
     whole(task.draws, f"{whose}: draws", 0)
     if not isinstance(task.weights, Mapping) or not task.weights or not all(map(_number, task.weights.values())):
-        raise ValueError(f"{whose}: weights must be {{reward term: finite number}}, got {task.weights!r}")
+        raise InputError(f"{whose}: weights must be {{reward term: finite number}}, got {task.weights!r}")
     for name in ("privileged_names", "privileged_scale", "visible_names", "phases"):
         if isinstance(getattr(task, name), str):
-            raise ValueError(f"{whose}: {name} must be a tuple, got the text {getattr(task, name)!r}")
+            raise InputError(f"{whose}: {name} must be a tuple, got the text {getattr(task, name)!r}")
     names, scale = task.privileged_names, task.privileged_scale
     if len(names) != len(scale) or not all(_number(x) and x > 0.0 for x in scale):
-        raise ValueError(
+        raise InputError(
             f"{whose}: privileged_scale must have a positive number for each of the {len(names)} privileged_names, "
             f"got {scale!r}"
         )
     stray = [name for name in task.visible_names if name not in names]
     if stray:
-        raise ValueError(f"{whose}: visible_names has {stray[0]!r}, which is not one of {', '.join(names)}")
+        raise InputError(f"{whose}: visible_names has {stray[0]!r}, which is not one of {', '.join(names)}")
     if task.phases and kind.phase is Task.phase:
-        raise ValueError(f"{whose} has phases, so it needs the method phase")
+        raise InputError(f"{whose} has phases, so it needs the method phase")
 
 
 def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,7 +69,7 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     terms = task.terms(action)
     if not isinstance(terms, Mapping) or terms.keys() != task.weights.keys():
         given = ", ".join(terms) if isinstance(terms, Mapping) else type(terms).__name__
-        raise ValueError(
+        raise InputError(
             f"task {task.name!r}: terms() must give exactly the terms of weights, {', '.join(task.weights)}; it gave "
             f"{given or 'none'}"
         )
@@ -81,10 +82,10 @@ def expect(task: Task, what: str, value: Any, shape: tuple[int, ...], dtype: tor
     """ValueError, with the task's name, unless a tensor has this shape, and this type or else one of floats."""
     wanted = f"a tensor {'of floats' if dtype is None else str(dtype).removeprefix('torch.')} {shape}"
     if not isinstance(value, Tensor):
-        raise ValueError(f"task {task.name!r}: {what} must be {wanted}, got {type(value).__name__}")
+        raise InputError(f"task {task.name!r}: {what} must be {wanted}, got {type(value).__name__}")
     typed = value.is_floating_point() if dtype is None else value.dtype == dtype
     if tuple(value.shape) != shape or not typed:
-        raise ValueError(
+        raise InputError(
             f"task {task.name!r}: {what} must be {wanted} (one row per world), got "
             f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
         )

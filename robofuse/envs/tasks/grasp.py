@@ -96,9 +96,9 @@ class Grasp(Task):
         self._body, self._geom = m.body("block").id, m.geom("block").id
         self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
         self._touch = [int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")]
-        self._held = torch.zeros(backend.num_worlds, dtype=torch.int64, device=backend.device)
+        self._held = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
-    def place(self, ids: Tensor, u: Tensor) -> None:
+    def place(self, env_ids: Tensor, u: Tensor) -> None:
         """See `Task.place`."""
         parameter, qpos = self.backend.parameter, self.backend.field("qpos")
         half = between(u[:, 0:3], *_HALF_SIZE)
@@ -106,20 +106,22 @@ class Grasp(Task):
         yaw = between(u[:, 6], -math.pi, math.pi)
         spot = torch.stack([between(u[:, 4], -0.1, 0.1), between(u[:, 5], -0.1, 0.1), half[:, 2]], dim=1)
         zero = torch.zeros_like(yaw)
-        qpos[ids, self._qpos : self._qpos + 3] = self.robot.workspace + spot
-        qpos[ids, self._qpos + 3 : self._qpos + 7] = torch.stack(
+        qpos[env_ids, self._qpos : self._qpos + 3] = self.robot.workspace + spot
+        qpos[env_ids, self._qpos + 3 : self._qpos + 7] = torch.stack(
             [torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], dim=1
         )
-        parameter("geom_size")[ids, self._geom] = half
-        parameter("geom_friction")[ids, self._geom, 0] = between(u[:, 7], *_FRICTION)
-        parameter("geom_rgba")[ids, self._geom, :3] = _colour(u[:, 8:11]).float()
-        parameter("body_mass")[ids, self._body] = mass
+        parameter("geom_size")[env_ids, self._geom] = half
+        parameter("geom_friction")[env_ids, self._geom, 0] = between(u[:, 7], *_FRICTION)
+        parameter("geom_rgba")[env_ids, self._geom, :3] = _colour(u[:, 8:11]).float()
+        parameter("body_mass")[env_ids, self._body] = mass
         squared = half.square()
-        parameter("body_inertia")[ids, self._body] = mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
+        parameter("body_inertia")[env_ids, self._body] = (
+            mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
+        )
 
-    def begin(self, ids: Tensor) -> None:
+    def begin(self, env_ids: Tensor) -> None:
         """See `Task.begin`."""
-        self._held[ids] = 0
+        self._held[env_ids] = 0
 
     def update(self) -> None:
         """See `Task.update`."""

@@ -39,17 +39,17 @@ class Reach(Task):
     def bind(self, backend: Backend, robot: Robot) -> None:
         """See `Task.bind`."""
         super().bind(backend, robot)
-        self._stayed = torch.zeros(backend.num_worlds, dtype=torch.int64, device=backend.device)
+        self._stayed = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
-    def place(self, ids: Tensor, u: Tensor) -> None:
+    def place(self, env_ids: Tensor, u: Tensor) -> None:
         """See `Task.place`."""
         sideways, height = between(u[:, :2], -0.1, 0.1), between(u[:, 2:], 0.05, 0.25)
         offset = torch.cat([sideways, height], dim=1)
-        self.backend.field("mocap_pos")[ids, 0] = self.robot.workspace + offset
+        self.backend.field("mocap_pos")[env_ids, 0] = self.robot.workspace + offset
 
-    def begin(self, ids: Tensor) -> None:
+    def begin(self, env_ids: Tensor) -> None:
         """See `Task.begin`."""
-        self._stayed[ids] = 0
+        self._stayed[env_ids] = 0
 
     def update(self) -> None:
         """See `Task.update`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robofuse.envs.backend import Backend
 from robofuse.envs.control import Robot
+from robofuse.errors import StateError
 
 
 class Task(ABC):
@@ -54,16 +55,16 @@ class Task(ABC):
         self.backend, self.robot = backend, robot
 
     @abstractmethod
-    def place(self, ids: Tensor, u: Tensor) -> None:
+    def place(self, env_ids: Tensor, u: Tensor) -> None:
         """Write the scene of a new episode.
 
         Args:
-            ids: int64 (n,), worlds.
+            env_ids: int64 (n,), worlds.
             u: float64 (n, draws), uniform in (0, 1); nothing else may be random.
         """
 
-    def begin(self, ids: Tensor) -> None:
-        """Reset what the task remembers of worlds `ids`, int64 (n,), once their scene stands."""
+    def begin(self, env_ids: Tensor) -> None:
+        """Reset what the task remembers of worlds `env_ids`, int64 (n,), once their scene stands."""
         return
 
     def update(self) -> None:
@@ -92,7 +93,7 @@ class Task(ABC):
 
     def expert(self) -> Tensor:
         """A scripted solution from simulator truth: actions (N, 5) in [−1, 1]; a task may do without."""
-        raise RuntimeError(f"task {self.name!r} has no scripted expert; one would be its method `expert`")
+        raise StateError(f"task {self.name!r} has no scripted expert; one would be its method `expert`")
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:

@@ -65,7 +65,7 @@ def faults(evaluations: Sequence[Evaluation]) -> Section | None:
     for one, some in zip(evaluations, found, strict=True):
         if some:
             body.append(details(f"All figures of {one.label}", _figures(some)))
-        if others := [condition for condition in one.of("fault") if condition.strike is None]:
+        if others := [condition for condition in one.of("fault") if condition.event is None]:
             body.append(_combined(one, others))
     files["curves.csv"] = _csv(evaluations, found)
     return Section("faults", "Faults by severity", join(body), files)

@@ -57,8 +57,8 @@ def _met(one: Evaluation) -> frozenset[str] | None:
 
 
 def _kind(condition: Condition) -> str:
-    assert condition.strike is not None
-    return f"{condition.strike[0]}:{condition.strike[1]}"
+    assert condition.event is not None
+    return f"{condition.event[0]}:{condition.event[1]}"
 
 
 def _of(one: Evaluation, names: Sequence[str]) -> list[Condition]:
@@ -67,7 +67,7 @@ def _of(one: Evaluation, names: Sequence[str]) -> list[Condition]:
 
 def _among(one: Evaluation, names: Sequence[str], trained: frozenset[str], inside: bool) -> list[str]:
     """Faults one at a time that `available` does not tell of."""
-    single = [(c.name, c.strike) for c in _of(one, names) if c.group == "fault" and c.strike is not None]
+    single = [(c.name, c.event) for c in _of(one, names) if c.group == "fault" and c.event is not None]
     silent = [(name, f"{sensor}:{fault}", fault) for name, (sensor, fault, _, told) in single if told != "announced"]
     return [name for name, kind, fault in silent if fault not in UNLEARNABLE and (kind in trained) == inside]
 

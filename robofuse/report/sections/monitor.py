@@ -38,7 +38,7 @@ def monitor(evaluations: Sequence[Evaluation]) -> Section | None:
         if severe:
             severe.sort(key=lambda item: -item[1][0] / item[1][1])
             files[f"{name}.png"] = draw_detection([label for label, _ in severe], [counts for _, counts in severe])
-            told = "; ".join(f"{label} {percent(found / struck, 0)}" for label, (found, struck) in severe)
+            told = "; ".join(f"{label} {percent(found / affected, 0)}" for label, (found, affected) in severe)
             caption = "Share of the episodes in which a fault of severity 1 was found, with its 95 % interval."
             body.append(picture(files[f"{name}.png"], f"Faults found at severity 1: {told}.", caption))
         head = (
@@ -54,7 +54,7 @@ def monitor(evaluations: Sequence[Evaluation]) -> Section | None:
         body.append(details("All figures", table(text, head, [_row(row) for row in rows])))
         files[f"{name}.csv"] = csv_file(
             ("what", "found", "struck", "delay", "false_alarms", "steps", "per_1000"),
-            [(r.name, r.found, r.struck, r.delay, r.alarms, r.steps, r.per_thousand) for r in rows],
+            [(r.name, r.found, r.affected, r.delay, r.alarms, r.steps, r.per_thousand) for r in rows],
         )
     return Section("monitor", "Health monitor", join(body), files) if body else None
 
@@ -62,10 +62,10 @@ def monitor(evaluations: Sequence[Evaluation]) -> Section | None:
 def _said(evaluation: Evaluation, rows: Sequence[Watched]) -> Html:
     everything = total(rows)
     parts = ["The monitor switches off sensors that it does not trust, and tells the policy."]
-    if everything.struck:
+    if everything.affected:
         parts.append(
-            f"Of {everything.struck:,} episodes in which a fault of one sensor was not announced, it found the sensor "
-            f"in {percent(everything.found / everything.struck)}, small severities included."
+            f"Of {everything.affected:,} episodes with an unannounced fault of one sensor, it found the sensor "
+            f"in {percent(everything.found / everything.affected)}, small severities included."
         )
     parts.append(f"Healthy sensors were switched off {_alarms(everything)} times per 1,000 control steps in all")
     quiet = next((row for row in rows if row.name == "all sensors well"), None)

@@ -1,28 +1,92 @@
-"""Tensors and plain JSON in one `.safetensors` file, whole or not at all, and never any code."""
+"""Files on disk: whole or not at all, one writer per folder, and tensors with plain JSON that never hold code."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from robofuse.errors import InputError
+
 FORMAT = 1  # raised when older readers could not make sense of a new file
 _JSON, _DIGEST = "robofuse", "sha256"
+_DRAFT, LOCK = ".draft", ".lock"
 _EXPORTED = b"robofuse"  # the producer, which the first bytes of an exported policy name
 
 
-class UnreadableHere(ValueError):
+class UnreadableHere(InputError):
     """A file that may well be whole, but cannot be read now, by this program."""
 
 
-def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
-    """Write a file that `read` takes; whatever happens, `path` holds the old file or the new one.
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """Write a file so that, whatever happens, `path` holds its old content or the new one; folders are made.
+
+    Raises:
+        InputError: the disk is full, the folder is read-only, or `path` is a folder; names the cause.
+    """
+    path = Path(path)
+    draft = draft_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    return path
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its place; same ending, so that programs tell the format by it."""
+    return path.with_name(f".{path.stem}.{os.getpid()}{_DRAFT}{path.suffix}")
+
+
+@contextmanager
+def lock(folder: str | Path, activity: str) -> Iterator[None]:
+    """Makes a folder, keeps other processes from writing into it, and removes what a killed one left half written.
+
+    Args:
+        folder: which; if nothing came of it, it goes again.
+        activity: such as `training`, for the message.
+
+    Raises:
+        InputError: another process is at work there, or the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / LOCK)
+        held.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another {activity} is at work in {folder}; stop it, or give another --out") from None
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}; give another --out") from None
+    try:
+        for draft in folder.glob(f".*{_DRAFT}*"):
+            draft.unlink(missing_ok=True)
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # while held: who has it open by then sees that it is gone
+        held.release()
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
+    """Write a file that `read_tensors` takes; whatever happens, `path` holds the old file or the new one.
 
     Args:
         path: where; folders are made.
@@ -39,32 +103,16 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, An
     try:
         text = json.dumps({"format": FORMAT, **meta}, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path.name}: what goes with the tensors must be plain JSON: {error}") from None
+        raise InputError(f"{path.name}: what goes with the tensors must be plain JSON: {error}") from None
     # copies: tensors that share memory cannot be stored
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    return put(path, save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
+    return write_atomic(path, save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
 
 
-def put(path: str | Path, data: bytes) -> Path:
-    """Write a file, whole or not at all: `path` holds the old bytes or the new ones; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and the meta data of a file that `write` made.
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the meta data of a file that `write_tensors` made.
 
     Raises:
         ValueError: no such file, or it is cut off, damaged or of another program; in one sentence.
@@ -72,7 +120,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise InputError(f"there is no file {path}")
     head = b""
     try:
         head = _head(path)
@@ -83,16 +131,16 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise UnreadableHere(f"{path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} {_what_else(head, str(error))}") from None
+        raise InputError(f"{path} {_what_else(head, str(error))}") from None
     try:
         meta = json.loads(header[_JSON])
         number = int(meta["format"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
-        raise ValueError(f"{path} holds tensors, but robofuse did not write it") from None
+        raise InputError(f"{path} holds tensors, but robofuse did not write it") from None
     if number > FORMAT:
         raise UnreadableHere(f"{path} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
     if header.get(_DIGEST) != _digest(header[_JSON], tensors):
-        raise ValueError(f"{path} is damaged: its contents do not match its checksum; fetch it again")
+        raise InputError(f"{path} is damaged: its contents do not match its checksum; fetch it again")
     return tensors, meta
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from robofuse.streams import Stream, bits, check_seed, normal, uniform
+from robofuse.rng import Stream, bits, check_seed, normal, uniform
 
 seeds = st.integers(0, 2**63 - 1)
 

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from robofuse.errors import InputError
+
 IMPORT = "--import"
 _imported: list[str] = []  # as given
 
 
-def import_own(what: str) -> ModuleType:
+def import_plugin(what: str) -> ModuleType:
     """Imports a file or a module, once.
 
     A file is imported under its own name, and may import what lies beside it.
@@ -29,12 +31,12 @@ def import_own(what: str) -> ModuleType:
     return module
 
 
-def again() -> str:
+def import_options() -> str:
     """What a `robofuse` command that is told to people must end with, to know what this one knows; mostly empty."""
     return "".join(f" {IMPORT} {shlex.quote(what)}" for what in _imported)
 
 
-def import_asked(arguments: list[str]) -> list[str]:
+def import_requested(arguments: list[str]) -> list[str]:
     """Imports what `--import WHAT` and `--import=WHAT` say, wherever they stand, and returns the other arguments.
 
     Raises:
@@ -52,10 +54,10 @@ def import_asked(arguments: list[str]) -> list[str]:
             rest.append(argument)
             continue
         if not what or what.startswith("-"):
-            raise ValueError(f"{IMPORT} takes the path of a .py file or the name of a module, got {what or 'nothing'}")
+            raise InputError(f"{IMPORT} takes the path of a .py file or the name of a module, got {what or 'nothing'}")
         wanted.append(what)
     for what in wanted:
-        import_own(what)
+        import_plugin(what)
     return rest
 
 
@@ -64,16 +66,16 @@ def _file(what: str) -> ModuleType:
     if not path.is_file():
         beside = sorted(one.name for one in path.parent.glob("*.py")) if path.parent.is_dir() else []
         there = f"; {path.parent} has {', '.join(beside)}" if beside else ""
-        raise ValueError(f"{IMPORT} {what}: there is no such file{there}")
+        raise InputError(f"{IMPORT} {what}: there is no such file{there}")
     name = path.stem
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
     if known is not None or name in sys.stdlib_module_names or not name.isidentifier():
-        raise ValueError(f"{IMPORT} {what}: {name!r} is no name for a module, or another one's; rename the file")
+        raise InputError(f"{IMPORT} {what}: {name!r} is no name for a module, or another one's; rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{IMPORT} {what}: that is no Python file")
+        raise InputError(f"{IMPORT} {what}: that is no Python file")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # last, so that it hides nothing
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -92,6 +94,6 @@ def _module(what: str) -> ModuleType:
         if error.name is None or not f"{what}.".startswith(f"{error.name}."):
             raise  # it is there, but imports something that is not
         hint = f"; for the file here say {IMPORT} {what}.py" if Path(f"{what}.py").is_file() else ""
-        raise ValueError(
+        raise InputError(
             f"{IMPORT} {what}: Python finds no module of that name{hint or '; give the path of a .py file'}"
         ) from None

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 
-class Lanes(Protocol):
+class StatefulPolicy(Protocol):
     """A policy at work in N environments."""
 
     def start(self, rows: Tensor, /) -> None:
@@ -26,8 +26,8 @@ class _Forgetful:
     def start(self, rows: Tensor, /) -> None: ...
 
 
-def at_work(policy: Any, num: int) -> Lanes:  # noqa: ANN401
+def stateful(policy: Any, num_envs: int) -> StatefulPolicy:  # noqa: ANN401
     """Anything that acts, at work: its `lanes(num)`; or itself, if it has `start`; or else a policy without memory."""
-    if hasattr(policy, "lanes"):
-        return policy.lanes(num)
+    if hasattr(policy, "stateful"):
+        return policy.stateful(num_envs)
     return policy if hasattr(policy, "start") else _Forgetful(policy)

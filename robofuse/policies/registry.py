@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from robofuse.checks import check_name
+from robofuse.errors import InputError
 from robofuse.policies.encoders import ENCODERS, Encoder
 from robofuse.policies.fusion import FUSIONS, Fusion
 
@@ -15,7 +16,7 @@ E = TypeVar("E", bound=Encoder)
 F = TypeVar("F", bound=Fusion)
 
 
-class Unregistered(ValueError):
+class Unregistered(InputError):
     """A name that stands for no encoder or no fusion here."""
 
 
@@ -88,7 +89,7 @@ def _find(what: str | Callable, known: Mapping[str, Callable], kind: str) -> Cal
 def _name(make: str | Callable, known: Mapping[str, Callable], kind: str) -> str:
     names = [name for name, one in known.items() if name == make or one is make]
     if not names:
-        raise ValueError(
+        raise InputError(
             f"a policy file holds no code, so it can only name the {kind} {called(make)}, and that has no name; give "
             f'it one: @robofuse.policies.register_{kind}("…")'
         )

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
 
 
-def hide(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
+def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
     """An observation without what is hidden.
 
     Args:
@@ -27,11 +28,11 @@ def hide(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[st
     """
     hidden, shown = dict(observation), available.to(torch.int8)
     if available.shape[1:] != (len(keys),):
-        raise ValueError(f"available must have shape (N, {len(keys)}), got {tuple(available.shape)}")
+        raise InputError(f"available must have shape (N, {len(keys)}), got {tuple(available.shape)}")
     if AVAILABLE in observation:
         own = observation[AVAILABLE]
         if own.shape != shown.shape:
-            raise ValueError(f"the observation's available is {tuple(own.shape)}, the mask {tuple(shown.shape)}")
+            raise InputError(f"the observation's available is {tuple(own.shape)}, the mask {tuple(shown.shape)}")
         shown = shown & own.to(torch.int8)
     hidden[AVAILABLE] = shown.clone() if shown is available else shown
     gone = available == 0

@@ -15,6 +15,8 @@ import math
 import torch
 from torch import Tensor
 
+from robofuse.errors import InputError
+
 
 class Stream(enum.IntEnum):
     """The four streams; two of them never share a number."""
@@ -69,7 +71,7 @@ def check_seed(seed: int, what: str = "seed") -> int:
         raise TypeError(f"{what} must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
     seed = seed.__index__()
     if not 0 <= seed < 1 << 63:
-        raise ValueError(f"{what} must lie in [0, 2**63), got {seed}")
+        raise InputError(f"{what} must lie in [0, 2**63), got {seed}")
     return seed
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from robofuse.checks import whole
+from robofuse.errors import InputError
 from robofuse.faults.fault import Fault
 
 
 @dataclass(frozen=True)
-class Strike:
+class FaultEvent:
     """One fault of one sensor, and when it is there.
 
     Attributes:
@@ -18,7 +19,7 @@ class Strike:
         step: control step from which on, or, with `phase`, how many after the phase was first reached.
         until: the first step is drawn per episode, uniformly from `step` to `until`; None for exactly `step`.
         phase: of the task, such as "contact"; the fault waits until it is reached. None for the episode's start.
-        lasts: control steps; None for the rest of the episode.
+        duration: control steps; None for the rest of the episode.
         bursts: mean lengths of a burst and of the gap after it [control steps], geometric, while the fault lasts; None
             for what is the fault's nature.
         announced: whether `available` tells; None for what is usual for the fault.
@@ -29,37 +30,37 @@ class Strike:
     step: int = 0
     until: int | None = None
     phase: str | None = None
-    lasts: int | None = None
+    duration: int | None = None
     bursts: tuple[float, float] | None = None
     announced: bool | None = None
 
     def __post_init__(self) -> None:
         """ValueError for what has no meaning."""
         if not isinstance(self.fault, Fault):
-            raise ValueError(f"fault of {self.sensor!r} must be a robofuse.faults.Fault, got {self.fault!r}")
+            raise InputError(f"fault of {self.sensor!r} must be a robofuse.faults.Fault, got {self.fault!r}")
         what = f"of {self.sensor}:{self.fault.name}"
         whole(self.step, f"step {what}", 0)
         if self.until is not None:
             whole(self.until, f"last first step {what}", self.step)
-        if self.lasts is not None:
-            whole(self.lasts, f"duration {what}", 1)
+        if self.duration is not None:
+            whole(self.duration, f"duration {what}", 1)
         if self.phase is not None and not isinstance(self.phase, str):
-            raise ValueError(f"phase {what} must be a name, got {self.phase!r}")
+            raise InputError(f"phase {what} must be a name, got {self.phase!r}")
         if self.announced not in (None, True, False):
-            raise ValueError(f"announced {what} must be true or false, got {self.announced!r}")
+            raise InputError(f"announced {what} must be true or false, got {self.announced!r}")
         if self.bursts is not None:
             if self.fault.bursts() is not None:
-                raise ValueError(f"{self.fault.name} comes in bursts of its own; leave those {what} out")
+                raise InputError(f"{self.fault.name} comes in bursts of its own; leave those {what} out")
             try:
                 on, gap = (float(length) for length in self.bursts)
             except (TypeError, ValueError):
-                raise ValueError(f"bursts {what} are two lengths, of bursts and of gaps, got {self.bursts!r}") from None
+                raise InputError(f"bursts {what} are two lengths, of bursts and of gaps, got {self.bursts!r}") from None
             if not (1.0 <= on < float("inf") and 1.0 <= gap < float("inf")):
-                raise ValueError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
+                raise InputError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
             object.__setattr__(self, "bursts", (on, gap))
 
     @property
-    def told(self) -> bool:
+    def is_announced(self) -> bool:
         """Whether `available` tells of it."""
         return type(self.fault).announced if self.announced is None else self.announced
 
@@ -75,14 +76,14 @@ class Strike:
         text = f"{self.sensor}:{self.fault.name}" + (f"({', '.join(given)})" if given else "")
         first = str(self.step) + (f"..{self.until}" if self.until is not None else "")
         when = first if self.phase is None else self.phase if first == "0" else f"{self.phase}/{first}"
-        if self.lasts is not None:
-            when += f" for {self.lasts}"
+        if self.duration is not None:
+            when += f" for {self.duration}"
         if self.bursts is not None:
             when += f" in {_number(self.bursts[0])}~{_number(self.bursts[1])}"
         text += f"@{when}" if when != "0" else ""
         return text + ("" if self.announced is None else "!" if self.announced else "?")
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain data, without what is default."""
         found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
         found |= {
@@ -106,11 +107,11 @@ def make_fault(kind: type[Fault], given: Mapping[str, Any]) -> Fault:
     known = [field.name for field in fields(kind)]
     for name in given:
         if name not in known:
-            raise ValueError(f"{kind.name} has no {name!r}; it has {', '.join(known)}")
+            raise InputError(f"{kind.name} has no {name!r}; it has {', '.join(known)}")
     return kind(**given)
 
 
-def contradiction(first: Strike, second: Strike) -> str:
+def contradiction(first: FaultEvent, second: FaultEvent) -> str:
     """Why two strikes cannot both be meant, or an empty string."""
     if first.sensor != second.sensor or not first.fault.severity or not second.fault.severity:
         return ""
@@ -124,12 +125,12 @@ def contradiction(first: Strike, second: Strike) -> str:
     return ""
 
 
-def _overlap(first: Strike, second: Strike) -> bool:
+def _overlap(first: FaultEvent, second: FaultEvent) -> bool:
     """Whether both must be there at the same step; phases begin nobody knows when."""
     if first.phase != second.phase:
-        return any(strike.phase is None and strike.lasts is None for strike in (first, second))
+        return any(event.phase is None and event.duration is None for event in (first, second))
     spans = []
-    for strike in (first, second):
-        last = strike.until if strike.until is not None else strike.step
-        spans.append((strike.step, float("inf") if strike.lasts is None else last + strike.lasts))
+    for event in (first, second):
+        last = event.until if event.until is not None else event.step
+        spans.append((event.step, float("inf") if event.duration is None else last + event.duration))
     return spans[0][0] < spans[1][1] and spans[1][0] < spans[0][1]

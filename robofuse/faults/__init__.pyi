@@ -1,0 +1,27 @@
+from .blackouts import blackout, parse_disable
+from .catalogue import faults_for, find_fault, register
+from .common import Blackout
+from .event import FaultEvent
+from .fault import Fault, FaultContext
+from .injector import Injector
+from .mix import Mix
+from .plan import Plan
+from .wrapper import SensorFaults
+from .wrapper_sb3 import VecSensorFaults
+
+__all__ = [
+    "Blackout",
+    "Fault",
+    "Injector",
+    "Mix",
+    "FaultContext",
+    "Plan",
+    "SensorFaults",
+    "FaultEvent",
+    "VecSensorFaults",
+    "blackout",
+    "faults_for",
+    "find_fault",
+    "parse_disable",
+    "register",
+]

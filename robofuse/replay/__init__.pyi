@@ -1,0 +1,3 @@
+from .command import Replay, run_replay
+
+__all__ = ["Replay", "run_replay"]
