@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from robofuse import __version__, cli, probes
+from robofuse.errors import InputError
 
 HEAVY = {"torch", "mujoco", "warp", "stable_baselines3"}
 

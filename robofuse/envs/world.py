@@ -202,7 +202,7 @@ class World:
         self._check_open()
         if not self._observation:
             raise StateError("call reset() before restart()")
-        env_ids = integers(env_ids, "num_envs", self.num_envs)
+        env_ids = integers(env_ids, "env_ids", self.num_envs)
         episodes = integers(episodes, "episodes", 1 << 62)
         if len(env_ids) != len(episodes) or len(env_ids.unique()) < len(env_ids):
             raise InputError(f"as many episodes as different worlds, got {env_ids.tolist()} and {episodes.tolist()}")
