@@ -58,12 +58,6 @@ def _load_doctor() -> Run:
     return run
 
 
-def _load_bench() -> dict[str, Run]:
-    from robofuse.bench.command import benches
-
-    return benches()
-
-
 def _load_evaluate() -> Run:
     from robofuse.evaluate import Evaluate, run_evaluate
 
@@ -133,7 +127,6 @@ COMMANDS = {
     "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
     "export": Command("Write a policy as ONNX, for robots without torch.", _load_export),
     "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _load_record),
-    "bench": Command("Measure speed: `bench env`, `bench train`, `bench faults`, `bench deploy`.", _load_bench),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.

@@ -53,8 +53,8 @@ def command(*arguments: str) -> tuple[int, str]:
 
 
 def commands() -> str:
-    """Help of every command, and of every benchmark."""
-    every = [[name] for name in cli.COMMANDS] + [["bench", name] for name in cli.COMMANDS["bench"].load()]  # pyright: ignore[reportGeneralTypeIssues]
+    """Help of every command."""
+    every = [[name] for name in cli.COMMANDS]
     for words in every:
         status, said = command(*words, "--help")
         assert status == 0 and f"usage: robofuse {' '.join(words)}" in said, (words, status, said)
@@ -91,7 +91,6 @@ def extras() -> str:
     refused("yaml", lambda: Plan.from_yaml("[]", []))
     refused("yaml", lambda: command("replay", "grasp", "--faults", "plan.yaml", "--show", "no"))
     refused("export", lambda: command("export", "grasp"))
-    refused("export", lambda: command("bench", "deploy"))
     refused("deploy", lambda: model._session(b"", 1, "it"))  # a whole file would be needed to come here otherwise
     refused("lerobot", lambda: read("."))
     refused("lerobot", lambda: command("record", "grasp"))

@@ -11,11 +11,13 @@ import pytest
 from exporting import make
 from stable_baselines3.common.preprocessing import is_image_space
 
-from robofuse.bench import DeployBench, EnvBench, TrainBench, bench_deploy, bench_env, bench_train
-from robofuse.bench.byte_depth import ByteDepth
-from robofuse.cli import main
 from robofuse.envs import World
 from robofuse.policies.files import save
+from scripts.bench.__main__ import main
+from scripts.bench.contenders import ByteDepth
+from scripts.bench.deploy import DeployBench, bench_deploy
+from scripts.bench.env import EnvBench, bench_env
+from scripts.bench.train import TrainBench, bench_train
 
 
 @pytest.mark.slow  # five processes have to start
@@ -27,7 +29,7 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
     config = EnvBench(task="Reach", robot="gripper", json=path, **few)
     result = bench_env(config)
     assert json.loads(path.read_text()) == json.loads(json.dumps(result))
-    (row,) = result["num_envs"]
+    (row,) = result["worlds"]
     for name in ("physics", "floor", "ours", "tuned", "default", "peak_mib", "ms_per_step"):
         assert math.isfinite(row[name]) and row[name] > 0, name
     assert row["physics"] > row["floor"]
@@ -46,7 +48,7 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
-    assert main(["bench", "env", *arguments]) == 2
+    assert main(["env", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -114,7 +116,7 @@ def test_depth_as_bytes_is_a_picture_to_sb3():
     ],
 )
 def test_what_cannot_be_learned_is_refused_at_once(arguments, message, capsys):
-    assert main(["bench", "train", *arguments]) == 2
+    assert main(["train", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -142,5 +144,5 @@ def test_a_tiny_deployment_is_measured_with_every_sensor_hidden(tmp_path, capsys
     ],
 )
 def test_what_cannot_be_deployed_is_refused_at_once(arguments, message, capsys):
-    assert main(["bench", "deploy", *arguments]) == 2
+    assert main(["deploy", *arguments]) == 2
     assert message in capsys.readouterr().err

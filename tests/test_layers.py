@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
-    {"checks", "deploy", "errors", "files", "guessing", "plugins", "rng", "sensors", "stats", "tables", "tensors"},
+    {"checks", "deploy", "errors", "files", "guessing", "plugins", "rng", "sensors", "stats", "tensors"},
     {"dropout", "faults", "memory"},
     {"envs", "policies"},
     {
@@ -22,7 +22,6 @@ LAYERS = [
         "replay",
         "report",
         "rl_zoo",
-        "bench",
         "doctor",
         "export",
         "listing",

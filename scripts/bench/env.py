@@ -23,7 +23,8 @@ from rich.progress import Progress
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.tables import bench_tables, best_processes
+from robofuse.files import write_atomic
+from scripts.bench.tables import bench_tables, best_processes
 
 COMPARED_AT = 64  # worlds, beside SubprocVecEnv in one process
 
@@ -73,9 +74,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
     def run(kind: str, job: dict[str, Any]) -> None:
         result[kind].append(_in_fresh_process(kind, base | job))
         if config.json is not None:  # nothing measured is lost when interrupted
-            partial = config.json.with_suffix(".tmp")
-            partial.write_text(json.dumps(result, indent=1))
-            os.replace(partial, config.json)
+            write_atomic(config.json, json.dumps(result, indent=1) + "\n")
 
     rivals = list(product(config.sizes, (True, False), config.processes))
     ours = list(product(config.sizes, config.renderers, config.num_envs))
@@ -120,7 +119,7 @@ def measure_worlds(
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     from robofuse.envs.adapters_sb3 import SB3VecEnv
-    from robofuse.envs.baselines import Floor, Script, typical
+    from scripts.bench.rivals import Floor, Script, typical
 
     imported = _resident("VmRSS", os.getpid())
     env = SB3VecEnv(task, num_envs, robot=robot, renderer=renderer, image_size=size)
@@ -159,7 +158,7 @@ def measure_subprocesses(
     import numpy as np
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    from robofuse.envs.baselines import typical
+    from scripts.bench.rivals import typical
 
     env = SubprocVecEnv([typical(task, robot, size, tuned)] * processes, start_method="spawn")
     env.reset()
@@ -233,10 +232,11 @@ def _check(config: EnvBench) -> None:
 def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
     from robofuse.envs.rendering.gl_context import choose_context
 
-    command = [sys.executable, "-m", "robofuse.bench", kind, json.dumps(job)]
+    command = [sys.executable, "-m", "scripts.bench.measure", kind, json.dumps(job)]
     # an ordinary mujoco.Renderer does not look for what works, and fails where there is no screen
     backend = choose_context().__module__.rpartition(".")[2]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": backend})
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ | {"MUJOCO_GL": backend})
     if done.returncode:
         raise InputError(f"measuring {job} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return job | json.loads(done.stdout.splitlines()[-1])

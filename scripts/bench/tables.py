@@ -12,12 +12,12 @@ def best_processes(rows: list[dict[str, Any]], size: int, tuned: bool) -> int:
 
 
 def bench_tables(result: dict[str, Any]) -> list[Table]:
-    """Tables of `robofuse bench env`: speed, ratios, memory."""
+    """Tables of `scripts.bench env`: speed, ratios, memory."""
     speed = Table(title="control steps per second of all worlds together; ms per step; memory", title_justify="left")
-    columns = ("pixels", "renderer", "num_envs", "physics", "+ render (floor)", "ours", "ours/floor")
+    columns = ("pixels", "renderer", "worlds", "physics", "+ render (floor)", "ours", "ours/floor")
     for name in (*columns, "vs tuned subproc", "vs default subproc", "ms/step", "peak MiB"):
         speed.add_column(name, justify="right")
-    for row in result["num_envs"]:
+    for row in result["worlds"]:
         speed.add_row(
             f"{row['size']}²",
             row["renderer"],
@@ -45,7 +45,7 @@ def bench_tables(result: dict[str, Any]) -> list[Table]:
 
 
 def train_tables(result: dict[str, Any]) -> list[Table]:
-    """Tables of `robofuse bench train`: pace, memory, phases, live rows."""
+    """Tables of `scripts.bench train`: pace, memory, phases, live rows."""
     options, training = result["options"], result["training"]
     scenes, learning = options["scenes"], options["learning"]
     pace = _table(

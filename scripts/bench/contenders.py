@@ -1,26 +1,29 @@
-"""Who takes turns in `robofuse bench train`: FusionPPO, SB3's PPO, and the same worlds without pictures."""
+"""Who takes turns in `scripts.bench train`: FusionPPO, SB3's PPO, and the same worlds without pictures."""
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from robofuse.bench.byte_depth import ByteDepth
-from robofuse.bench.memory import Held, held_by_fusion, held_by_sb3
 from robofuse.policies import FusionPPO
+from robofuse.sensors import PRIVILEGED
 from robofuse.train import Train
 from robofuse.train.build import make_env, make_model
 
 BLIND = ("proprio", "force")
+STEP_MM = 8  # of depth as a byte: 255 of them reach 2 m
 
 
 class Recorder(BaseCallback):
@@ -181,3 +184,81 @@ def _timed(run: Callable[[], object]) -> float:
 def _wait() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
+
+
+class ByteDepth(VecEnvWrapper):
+    """Observations as SB3's CombinedExtractor needs them: depth as bytes, else it flattens it; no `privileged`."""
+
+    def __init__(self, venv: VecEnv) -> None:
+        """Wraps environments with a Dict space."""
+        assert isinstance(venv.observation_space, gym.spaces.Dict)
+        spaces = {key: space for key, space in venv.observation_space.spaces.items() if key != PRIVILEGED}
+        self._depths = [key for key, space in spaces.items() if space.dtype == np.uint16]
+        for key in self._depths:
+            spaces[key] = gym.spaces.Box(0, 255, spaces[key].shape, np.uint8)
+        self._keys = list(spaces)
+        super().__init__(venv, observation_space=gym.spaces.Dict(spaces))
+
+    def reset(self) -> VecEnvObs:
+        """See `VecEnv.reset`."""
+        return self._convert(self.venv.reset())
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """See `VecEnv.step_wait`."""
+        observation, rewards, dones, infos = self.venv.step_wait()
+        for index in np.flatnonzero(dones):
+            infos[index]["terminal_observation"] = self._convert(infos[index]["terminal_observation"])
+        return self._convert(observation), rewards, dones, infos
+
+    def _convert(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+        assert isinstance(observation, dict)
+        converted = {key: observation[key] for key in self._keys}
+        for key in self._depths:
+            converted[key] = np.minimum(converted[key] // STEP_MM, 255).astype(np.uint8)
+        return converted
+
+
+class Held(BaseCallback):
+    """Looks at the arrays of SB3's rollout buffer when a rollout is complete."""
+
+    arrays: dict[str, np.ndarray]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.arrays = stored_arrays(self.model.rollout_buffer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def stored_arrays(buffer: DictRolloutBuffer) -> dict[str, np.ndarray]:
+    """Everything that SB3's buffer keeps, by name."""
+    others = {name: x for name, x in vars(buffer).items() if isinstance(x, np.ndarray)}
+    return {**buffer.observations, **others}
+
+
+def held_by_sb3(model: PPO, before: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Bytes per step: held after a rollout, copied before the first epoch, and of that held beside at one time.
+
+    Args:
+        model: after an update.
+        before: its arrays before it.
+    """
+    buffer = model.rollout_buffer
+    assert isinstance(buffer, DictRolloutBuffer)
+    after, steps = stored_arrays(buffer), buffer.buffer_size * buffer.n_envs
+    return _bytes(before, [x for name, x in after.items() if not np.shares_memory(x, before[name])], steps)
+
+
+def held_by_fusion(model: FusionPPO) -> dict[str, Any]:
+    """The same for FusionPPO, at any time."""
+    buffer = model.rollout_buffer
+    tensors = {**buffer.stored, "actions": buffer.action_store, "scalars": buffer.scalars}
+    copied = [x for x in buffer.stored.values() if x.flatten(0, 1).data_ptr() != x.data_ptr()]
+    return _bytes(tensors, copied, buffer.buffer_size * buffer.n_envs)
+
+
+def _bytes(held: Mapping[str, Any], copied: Sequence[Any], steps: int) -> dict[str, Any]:
+    """Per step: all that is held, what is copied, and the largest copy; by name."""
+    by_key = {name: x.nbytes / steps for name, x in held.items()}
+    sizes = [x.nbytes / steps for x in copied]
+    return {"held": sum(by_key.values()), "copied": sum(sizes), "beside": max(sizes, default=0.0), "by_key": by_key}

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from robofuse.bench.env import machine, turns
 from robofuse.checks import whole
+from scripts.bench.env import machine, turns
 
 MIX = "mix"
 _ACTIONS = 100

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from robofuse.bench.env import machine
 from robofuse.checks import whole
 from robofuse.errors import InputError
+from scripts.bench.env import machine
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}

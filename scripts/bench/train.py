@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.tables import train_tables
+from robofuse.files import write_atomic
+from scripts.bench.tables import train_tables
 
 if TYPE_CHECKING:
     from robofuse.train import Train
@@ -75,9 +76,8 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
     """
     import torch
 
-    from robofuse.bench.contenders import compare, live_rows
-    from robofuse.files import write_atomic
     from robofuse.machine import describe_machine, package_versions
+    from scripts.bench.contenders import compare, live_rows
 
     options, note = _options(config)
     console = Console(highlight=False)

@@ -1,0 +1,53 @@
+"""Speed, measured side by side: `python -m scripts.bench env`, `train`, `faults`, `deploy`, from the repository's root.
+
+`env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `faults` what broken sensors cost, and
+`deploy` how long an action takes on one core. Each contender takes turns with the others, so ratios hold on a busy
+machine too.
+"""
+
+import sys
+
+import tyro
+from rich.console import Console
+from tyro.conf import OmitArgPrefixes
+
+from robofuse.errors import RobofuseError
+from scripts.bench.deploy import DeployBench, bench_deploy
+from scripts.bench.env import EnvBench, bench_env
+from scripts.bench.faults import FaultBench, bench_faults
+from scripts.bench.train import TrainBench, bench_train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one benchmark; exit status 0, or 2 after a mistake in the options."""
+
+    def env(config: OmitArgPrefixes[EnvBench]) -> None:
+        """Measures the control steps per second of an environment."""
+        bench_env(config)
+
+    def train(config: OmitArgPrefixes[TrainBench]) -> None:
+        """Measures the pace and memory of learning, beside Stable-Baselines3's PPO."""
+        bench_train(config)
+
+    def faults(config: OmitArgPrefixes[FaultBench]) -> None:
+        """Measures what broken sensors cost, beside the same worlds without faults."""
+        bench_faults(config)
+
+    def deploy(config: OmitArgPrefixes[DeployBench]) -> None:
+        """Measures how long an action takes on one core, exported and in torch, with sensors masked."""
+        bench_deploy(config)
+
+    commands = {"env": env, "train": train, "faults": faults, "deploy": deploy}
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="python -m scripts.bench", description=__doc__, args=words or ["--help"]
+        )
+    except RobofuseError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
