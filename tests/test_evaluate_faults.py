@@ -14,9 +14,8 @@ from robofuse.envs import World
 from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
 from robofuse.evaluate.compare import compare
 from robofuse.evaluate.conditions import dead
-from robofuse.evaluate.met import trained_on
 from robofuse.evaluate.traces import Job, Traces
-from robofuse.faults import Injector, Mix, Plan
+from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
 from robofuse.trained import make_world
 
@@ -355,11 +354,14 @@ def test_many_conditions_are_compared_by_group():
     assert len(text.splitlines()) == 1 + 2 * len(names)
 
 
-def test_what_was_met_in_training_is_told():
+def test_a_policy_says_which_faults_it_has_seen():
     sensors = world(1).sensors
-    card = lambda *plans: {"options": {"hiding": {"faults": list(plans)}}}  # noqa: E731
-    assert trained_on(card("force:bias+proprio:noise", "force:bias(0.3)@4"), sensors) == ["force:bias", "proprio:noise"]
-    known = trained_on(card("standard"), sensors)
-    assert "force:bias" in known and "force:drift" not in known and "proprio:nan" not in known
-    assert trained_on({"options": {"hiding": {}}}, sensors) == []
-    assert trained_on({"algorithm": "script"}, sensors) is None and trained_on(card("gone.yaml"), sensors) is None
+    assert seen_faults(Mix.parse(["force:bias+proprio:noise", "force:bias(0.3)@4"], 1.0, sensors)) == [
+        *("force:bias", "proprio:noise")
+    ]
+    assert seen_faults(None) == seen_faults(Plan()) == []
+    standard = seen_faults(Mix.parse(["standard"], 0.5, sensors))
+    assert "force:bias" in standard and "force:drift" not in standard and "proprio:nan" not in standard
+    shipped = policies.load("grasp", device="cpu").card["seen_faults"]
+    assert {"force:bias", "rgb:freeze"} < set(standard) | set(shipped) and set(standard) < set(shipped)
+    assert policies.load("grasp-dropout", device="cpu").card["seen_faults"] == []

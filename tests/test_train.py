@@ -110,6 +110,7 @@ def test_the_policy_knows_its_world(whole):
     assert policy.world == world_options(SMALL.replace(renderer="warp"))
     assert policy.card["validation"].keys() == {"all", "no-force", "no-proprio"}
     assert policy.card["options"]["hiding"]["every"] == "outage" and policy.card["versions"]["torch"]
+    assert policy.card["seen_faults"] == []
     world = make_world(load_trained(str(whole)), 3, VALIDATION_SEED)
     policy.check(world.sensors, "warp")
     assert policy.act(world.reset()).shape == (3, 5)

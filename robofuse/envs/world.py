@@ -27,7 +27,7 @@ from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tasks.contract import outcome
 from robofuse.envs.timing import Timing
 from robofuse.errors import InputError, StateError
-from robofuse.faults import Plan
+from robofuse.faults import Mix, Plan
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.tensors import integers, one_torch_thread, put
@@ -284,6 +284,11 @@ class World:
     def affected(self) -> Tensor:
         """Which sensors faults have broken in the last observation, bool (N, M)."""
         return self._observer.injector.affected.clone()
+
+    @property
+    def faults(self) -> Plan | Mix:
+        """What breaks in every episode, unless `restart` is given other plans."""
+        return self._observer.injector.faults
 
     @property
     def seed(self) -> int:

@@ -18,7 +18,6 @@ from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.config import TRAINING_SEEDS, Evaluate
 from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all
 from robofuse.evaluate.heatmap import draw_heatmap
-from robofuse.evaluate.met import trained_on
 from robofuse.evaluate.rollout import Monitor, rollout, schedule
 from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
 from robofuse.evaluate.summary import finished_scenes, summarise
@@ -190,7 +189,7 @@ def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict
         "format": 2,
         "command": config.command,
         "policy": {**policy, "keys": list(trained.policy.keys), "card": card},
-        "trained_on": trained_on(card, trained.policy.sensors),
+        "trained_on": card.get("seen_faults"),
         "world": trained.options,
         "note": trained.note,
         "seed": config.seed,

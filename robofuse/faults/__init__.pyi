@@ -4,7 +4,7 @@ from .common import Blackout
 from .event import FaultEvent
 from .fault import Fault, FaultContext
 from .injector import Injector
-from .mix import Mix
+from .mix import Mix, seen_faults
 from .plan import Plan
 from .wrapper import SensorFaults
 from .wrapper_sb3 import VecSensorFaults
@@ -24,4 +24,5 @@ __all__ = [
     "find_fault",
     "parse_disable",
     "register",
+    "seen_faults",
 ]

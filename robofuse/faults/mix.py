@@ -52,11 +52,6 @@ class Mix:
             plans += standard_plans(sensors) if text == "standard" else [Plan.read(text, sensors)]
         return cls(tuple(plans), share)
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """What is met here, such as `rgb:freeze`; severities and times left aside."""
-        return tuple(sorted({f"{event.sensor}:{event.fault.name}" for plan in self.plans for event in plan}))
-
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
         """As `Plan.check`, of every plan."""
         for plan in self.plans:
@@ -66,6 +61,12 @@ class Mix:
         """What breaks in episodes int64 (n,), a function of the seed and the number."""
         drawn = uniform(seed, Stream.FAULTS, episode, 1 << 40, 2, _SALT).tolist()
         return [self.plans[int(which * len(self.plans))] if hit < self.share else Plan() for hit, which in drawn]
+
+
+def seen_faults(faults: Plan | Mix | None) -> list[str]:
+    """The kinds of faults that somebody who trains under these sees, such as `rgb:freeze`, sorted."""
+    plans = faults.plans if isinstance(faults, Mix) else (faults,) if faults is not None else ()
+    return sorted({f"{event.sensor}:{event.fault.name}" for plan in plans for event in plan})
 
 
 def standard_plans(sensors: Sequence[Sensor], until: int = 30) -> list[Plan]:

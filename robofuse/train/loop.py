@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from robofuse.errors import StateError
+from robofuse.faults import seen_faults
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import save
 from robofuse.train.best import BEST, FINAL, forget_before, keep_before, recover_best
@@ -227,6 +228,7 @@ class Training:
             "validation_episodes": self.config.records.validation_episodes,
             "teacher": self._teacher,
             "demonstrations": self._shown,
+            "seen_faults": seen_faults(self.env.world.faults),
             "options": self.config.to_dict(),
         }
 
