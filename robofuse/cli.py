@@ -1,21 +1,20 @@
-"""The `robofuse` command.
+"""The `robofuse` command: which function each subcommand runs, and what it exits with.
 
-Building a tyro parser needs the types of a command's options, and those live in
-modules that import torch. So only the command that was asked for is loaded; of
-the others the parser gets a name and a line of help. That keeps `--help` quick.
+Building a tyro parser needs the types of a command's options, and those live in modules that import torch. So only
+the command that was asked for is loaded; of the others the parser gets a name and a line of help: `--help` is quick.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
 from robofuse import __version__
-from robofuse.errors import RobofuseError
+from robofuse.errors import INTERRUPTED, RobofuseError
 from robofuse.plugins import import_requested
 
-Run = Callable[..., int | None]
+Options = TypeVar("Options")
 
 
 class Command(NamedTuple):
@@ -23,26 +22,44 @@ class Command(NamedTuple):
 
     Attributes:
         summary: what `--help` says of it.
-        load: imports what it needs and returns the function that runs it, or several by name.
-        reads: whether `load` takes the arguments, because defaults depend on them.
+        run: given its name and arguments, imports what it needs, runs it, and returns the exit status.
     """
 
     summary: str
-    load: Callable[..., Run | dict[str, Run]]
-    reads: bool = False
+    run: Callable[[str, list[str]], int | None]
 
 
-def _load_list() -> Run:
-    from robofuse.listing import print_listing
+def parse(options: Callable[..., Options], name: str, arguments: list[str], default: Options | None = None) -> Options:
+    """Arguments to options; prints help or what is wrong with them, and exits, where that is what is to be done.
+
+    Args:
+        options: a dataclass, or a function whose arguments are the options.
+        name: of the command.
+        arguments: of the command.
+        default: what the options are where the arguments say nothing; by default the dataclass's own defaults.
+    """
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(
+        options,
+        prog=f"robofuse {name}",
+        description=COMMANDS[name].summary,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+        **given,
+    )
+
+
+def _list(name: str, arguments: list[str]) -> None:
+    from robofuse.machine import print_listing
 
     def run() -> None:
         print_listing()
 
-    return run
+    parse(run, name, arguments)
 
 
-def _load_doctor() -> Run:
-    from robofuse.doctor import run_doctor
+def _doctor(name: str, arguments: list[str]) -> int:
+    from robofuse.machine import run_doctor
 
     def run(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> int:
         """Examines this machine.
@@ -55,78 +72,54 @@ def _load_doctor() -> Run:
         """
         return run_doctor(as_json=json)
 
-    return run
+    return parse(run, name, arguments)
 
 
-def _load_evaluate() -> Run:
-    from robofuse.evaluate import Evaluate, run_evaluate
-
-    def run(config: tyro.conf.OmitArgPrefixes[Evaluate]) -> int:
-        """Measures how well a policy does without each set of sensors, on the same scenes."""
-        return run_evaluate(config)
-
-    return run
-
-
-def _load_report() -> Run:
-    from robofuse.report import Report, run_report
-
-    def run(config: tyro.conf.OmitArgPrefixes[Report]) -> int:
-        """Makes one page of what evaluations found: verdict, curves, tables, the worst scenes."""
-        return run_report(config)
-
-    return run
-
-
-def _load_replay() -> Run:
-    from robofuse.replay.command import Replay, run_replay
-
-    def run(config: tyro.conf.OmitArgPrefixes[Replay]) -> None:
-        """Shows a policy at work, in a video and a window, with sensors disabled."""
-        run_replay(config)
-
-    return run
-
-
-def _load_export() -> Run:
-    from robofuse.export import Export, run_export
-
-    def run(config: tyro.conf.OmitArgPrefixes[Export]) -> int:
-        """Writes a policy as ONNX, for robots without torch."""
-        return run_export(config)
-
-    return run
-
-
-def _load_record() -> Run:
-    from robofuse.demos import Record, run_record
-
-    def run(config: tyro.conf.OmitArgPrefixes[Record]) -> int:
-        """Records demonstrations of a script or a policy, in LeRobot's layout."""
-        return run_record(config)
-
-    return run
-
-
-def _load_train(arguments: Sequence[str]) -> Run:
+def _train(name: str, arguments: list[str]) -> int:
     from robofuse.train import Train, defaults_for, run_train
 
-    def run(config: tyro.conf.OmitArgPrefixes[Train] = defaults_for(arguments)) -> int:  # noqa: B008
-        """Trains a policy that keeps working when sensors fail."""
-        return run_train(config)
+    return run_train(parse(Train, name, arguments, defaults_for(arguments)))
 
-    return run
+
+def _evaluate(name: str, arguments: list[str]) -> int:
+    from robofuse.evaluate import Evaluate, run_evaluate
+
+    return run_evaluate(parse(Evaluate, name, arguments))
+
+
+def _report(name: str, arguments: list[str]) -> int:
+    from robofuse.report import Report, run_report
+
+    return run_report(parse(Report, name, arguments))
+
+
+def _replay(name: str, arguments: list[str]) -> None:
+    from robofuse.replay.command import Replay, run_replay
+
+    run_replay(parse(Replay, name, arguments))
+
+
+def _export(name: str, arguments: list[str]) -> int:
+    from robofuse.export import Export, run_export
+
+    return run_export(parse(Export, name, arguments))
+
+
+def _record(name: str, arguments: list[str]) -> int:
+    from robofuse.demos import Record, run_record
+
+    return run_record(parse(Record, name, arguments))
 
 
 COMMANDS = {
-    "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _load_list),
-    "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _load_doctor),
-    "train": Command("Train a policy that keeps working when sensors fail.", _load_train, reads=True),
-    "evaluate": Command("Measure how well a policy does without each set of sensors.", _load_evaluate),
-    "report": Command("Make one page of what `robofuse evaluate` found.", _load_report),
-    "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _load_replay),
-    "export": Command("Write a policy as ONNX, for robots without torch.", _load_export),
-    "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _load_record),
+    "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _list),
+    "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _doctor),
+    "train": Command("Train a policy that keeps working when sensors fail.", _train),
+    "evaluate": Command("Measure how well a policy does without each set of sensors.", _evaluate),
+    "report": Command("Make one page of what `robofuse evaluate` found.", _report),
+    "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _replay),
+    "export": Command("Write a policy as ONNX, for robots without torch.", _export),
+    "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _record),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.
@@ -135,29 +128,19 @@ Options of a command: robofuse COMMAND --help. Version: robofuse --version. With
 module) makes known what is yours: tasks, robots, encoders, fusions, faults."""
 
 
-def _placeholder(summary: str) -> Run:
-    """Returns a command that stands in the help for one that is not loaded."""
+def _overview(arguments: Sequence[str]) -> int:
+    """Prints the help, or what is wrong with the arguments, and exits either way."""
 
-    def unloaded() -> None:
-        raise AssertionError("the command was asked for but not loaded")
+    def placeholder(summary: str) -> Callable[[], None]:
+        def unloaded() -> None:
+            raise AssertionError("the command was asked for but not loaded")
 
-    unloaded.__doc__ = summary
-    return unloaded
+        unloaded.__doc__ = summary
+        return unloaded
 
-
-def _run(arguments: Sequence[str]) -> int:
+    commands = {name: placeholder(command.summary) for name, command in COMMANDS.items()}
     choose = tyro.extras.subcommand_cli_from_dict
-    if not arguments or arguments[0] not in COMMANDS:
-        overview = {name: _placeholder(command.summary) for name, command in COMMANDS.items()}
-        # Prints help or says what is wrong with the arguments, and exits either way.
-        return choose(overview, prog="robofuse", description=DESCRIPTION, args=arguments or ["--help"]) or 0
-    name, *rest = arguments
-    command = COMMANDS[name]
-    loaded = command.load(rest) if command.reads else command.load()
-    prog = f"robofuse {name}"
-    if isinstance(loaded, dict):
-        return choose(loaded, prog=prog, description=command.summary, args=rest or ["--help"]) or 0
-    return tyro.cli(loaded, prog=prog, description=command.summary, args=rest) or 0
+    return choose(commands, prog="robofuse", description=DESCRIPTION, args=arguments or ["--help"]) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,16 +157,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"robofuse {__version__}")
         return 0
     try:
-        return _run(import_requested(arguments))
+        arguments = import_requested(arguments)
+        if not arguments or arguments[0] not in COMMANDS:
+            return _overview(arguments)
+        name, *rest = arguments
+        return COMMANDS[name].run(name, rest) or 0
     except RobofuseError as error:
         text = str(error)
         if not text.endswith("^"):  # which points at a place in the line above
             text = " ".join(text.split())
-        print(f"error: {text}", file=sys.stderr)
-        return 2
+        return _failed(text)
+    except ImportError:
+        from robofuse.machine import unmet_requirements
+
+        unmet = unmet_requirements()
+        if not unmet:
+            raise
+        return _failed("; ".join(unmet))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+
+
+def _failed(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -11,3 +11,6 @@ class InputError(RobofuseError, ValueError):
 
 class StateError(RobofuseError, RuntimeError):
     """What was asked for cannot be done now, or not on this machine."""
+
+
+INTERRUPTED = 130  # exit status of a command that Ctrl-C ended

@@ -22,11 +22,8 @@ LAYERS = [
         "replay",
         "report",
         "rl_zoo",
-        "doctor",
         "export",
-        "listing",
         "machine",
-        "probes",
         "trained",
     },  # fmt: skip
     {"cli", "__main__"},

@@ -4,7 +4,7 @@ import signal
 import pytest
 import torch
 from helpers import BLIND
-from test_train import weights
+from test_train_run import weights
 
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FusionPPO, load

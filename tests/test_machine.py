@@ -1,0 +1,94 @@
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from robofuse import __version__, machine
+
+
+@pytest.fixture(scope="module")
+def report():
+    command = [sys.executable, "-m", "robofuse.cli", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_doctor_finds_a_renderer_that_works(report):
+    assert any(outcome["works"] and outcome["ms_per_frame"] > 0 for outcome in report["renderers"])
+
+
+def test_doctor_explains_what_does_not_work(report):
+    for outcome in report["renderers"]:
+        assert outcome["works"] or (outcome["reason"] and outcome["advice"])
+
+
+def test_doctor_reports_the_machine(report):
+    assert report["robofuse"] == __version__
+    assert report["cores"] >= 1 and report["memory_gib"] > 0
+    assert report["packages"]["torch"] and report["packages"]["mujoco"]
+
+
+def probe(code, monkeypatch, timeout_s=20.0):
+    """Runs a probe whose process runs `code` instead of a renderer."""
+    monkeypatch.setattr(machine, "PROBE", ("-c", code))
+    return machine.run_probe(machine.Probe("gl", "fake", {}, "buy a new one", timeout_s))
+
+
+def test_probe_survives_an_abort(monkeypatch):
+    outcome = probe("import os; os.abort()", monkeypatch)
+    assert not outcome["works"]
+    assert "SIGABRT" in outcome["reason"]
+    assert outcome["advice"] == "buy a new one"
+
+
+def test_probe_survives_a_hang(monkeypatch):
+    outcome = probe("import time; time.sleep(60)", monkeypatch, timeout_s=0.5)
+    assert outcome["reason"] == "no answer within 0.5 s"
+
+
+def test_probe_reports_the_last_line_of_an_error(monkeypatch):
+    outcome = probe("raise RuntimeError('no such device')", monkeypatch)
+    assert outcome["reason"] == "RuntimeError: no such device"
+
+
+def test_probe_reads_the_speed_after_a_banner(monkeypatch):
+    outcome = probe("""print('Warp 1.2 initialized'); print('{"ms_per_frame": 0.5}')""", monkeypatch)
+    assert outcome["works"] and outcome["ms_per_frame"] == 0.5 and not outcome["advice"]
+
+
+def test_everything_required_is_installed(report):
+    assert report["unmet"] == []
+
+
+def test_doctor_names_packages_that_are_too_old_or_missing(monkeypatch, capsys):
+    version = metadata.version
+
+    def old(package):
+        if package == "scipy":
+            raise metadata.PackageNotFoundError
+        return {"mujoco": "3.2.7", "onnxruntime": "1.0"}.get(package) or version(package)
+
+    monkeypatch.setattr(metadata, "version", old)
+    unmet = machine.unmet_requirements()
+    assert [line.partition(",")[0] for line in unmet] == [
+        "mujoco 3.2.7 is installed",
+        "scipy is missing",
+        "onnxruntime 1.0 is installed",  # of an extra, but what is installed does not serve
+    ]
+    assert "robofuse needs mujoco>=4.0" in unmet[0]
+    monkeypatch.setattr(machine, "probes", lambda: [])
+    monkeypatch.setattr(machine, "cuda_devices", lambda: [])
+    assert machine.run_doctor() == 1 and unmet[0] in capsys.readouterr().out
+
+
+def test_the_cause_of_a_failed_import_is_not_hidden():
+    code = """
+import sys
+sys.modules["mujoco.batch"] = None  # as of an older MuJoCo, which has none
+from robofuse.envs import World
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "mujoco.batch" in done.stderr.splitlines()[-1]
