@@ -19,9 +19,9 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
 
 try:
-    from robofuse.envs.registration import register_all
+    from robofuse.registration import register_all
 except ModuleNotFoundError as error:
-    if error.name not in ("gymnasium", "lazy_loader"):
+    if error.name != "gymnasium":
         raise
 else:
     register_all()

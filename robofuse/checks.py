@@ -1,5 +1,6 @@
 """Checks of what users pass, with sentences that say what would be right."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:  # n
         end = f"from {low} to {high}" if high is not None else f"of at least {low}"
         raise InputError(f"{what} must be an integer {end}, got {value!r}")
     return int(value)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def at_least_zero(value: Any, what: str) -> None:  # noqa: ANN401

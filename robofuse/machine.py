@@ -15,9 +15,8 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
-from robofuse import __version__, sensors
-from robofuse.envs import registration
-from robofuse.envs.cores import usable_cores
+from robofuse import __version__, registration, sensors
+from robofuse.checks import usable_cores
 
 PACKAGES = (
     "torch",
@@ -30,7 +29,7 @@ PACKAGES = (
     "opencv-python",
     "PyOpenGL",
 )
-PROBE = ("-m", "robofuse.envs.probe")  # the program that tries a renderer
+PROBE = ("-m", "robofuse.envs.rendering.probe")  # the program that tries a renderer
 
 
 class Machine(TypedDict):

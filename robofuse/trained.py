@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.envs import Noise, Timing, World
-from robofuse.envs.registration import RENDERERS
 from robofuse.errors import InputError
+from robofuse.registration import RENDERERS
 from robofuse.sensors import Sensor
 
 # what a training chooses for itself, and says nothing about what the policy sees

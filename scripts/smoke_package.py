@@ -16,10 +16,10 @@ from robofuse import cli
 from robofuse.demos import read
 from robofuse.deploy import model
 from robofuse.envs import World
-from robofuse.envs.registration import ROBOTS
 from robofuse.faults import Plan
 from robofuse.monitor import Monitor
 from robofuse.policies import files, load
+from robofuse.registration import ROBOTS
 
 EXTRAS = {"onnx", "onnxruntime", "pyarrow", "yaml", "rl_zoo3", "sb3_contrib", "gymnasium_robotics"}
 

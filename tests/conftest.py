@@ -34,8 +34,8 @@ def nothing_stays(monkeypatch):
     """What a test makes known, of robots, tasks, networks and faults, is forgotten after it."""
     import gymnasium as gym
 
-    from robofuse import plugins
-    from robofuse.envs import ROBOTS, TASKS, registration
+    from robofuse import plugins, registration
+    from robofuse.envs import ROBOTS, TASKS
     from robofuse.faults import catalogue
     from robofuse.policies import ENCODERS, FUSIONS
 

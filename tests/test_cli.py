@@ -58,8 +58,7 @@ def test_unknown_command_is_named():
 
 
 def test_list_shows_every_name(capsys):
-    from robofuse import sensors
-    from robofuse.envs import registration
+    from robofuse import registration, sensors
 
     assert cli.main(["list"]) == 0
     shown = capsys.readouterr().out

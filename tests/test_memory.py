@@ -14,7 +14,7 @@ from looks import Looks, OneLook
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from robofuse.dropout import Independent, SensorDropout, VecSensorDropout
-from robofuse.envs.adapters_sb3 import SB3VecEnv
+from robofuse.envs.sb3 import SB3VecEnv
 from robofuse.memory import SensorStack, Stack, VecSensorStack, stacked_sensors
 from robofuse.memory.spaces import single_sensors
 from robofuse.sensors import FADES, Sensor

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import robofuse  # noqa: F401
-from robofuse.envs.registration import TASKS
+from robofuse.registration import TASKS
 from robofuse.rl_zoo.scales import TypicalScales
 
 KNOWING = ["robot:'gripper'", "sensors:('proprio','truth')"]
@@ -26,7 +26,7 @@ import argparse, json, sys
 import lines, robofuse
 from rl_zoo3.exp_manager import ExperimentManager
 from robofuse.dropout import VecSensorDropout
-from robofuse.envs.registration import TASKS
+from robofuse.registration import TASKS
 from robofuse.rl_zoo.scales import TypicalScales
 from stable_baselines3.common.vec_env import is_vecenv_wrapped
 found = {}

@@ -1,13 +1,12 @@
-from .adapters import BatchedEnv, SingleEnv
-from .adapters_sb3 import SB3VecEnv
 from .cameras import CAMERAS, Camera
+from .gym import BatchedEnv, SingleEnv
 from .mjcf import attach
 from .noise import Noise
+from .rig import Timing
 from .robot import ROBOTS, RobotModel, register_robot
-from .step import Step
+from .sb3 import SB3VecEnv
 from .tasks import TASKS, Task, register_task
-from .timing import Timing
-from .world import World
+from .world import Step, World
 
 __all__ = [
     "CAMERAS",

@@ -11,7 +11,7 @@ import torch
 from mujoco import batch
 from torch import Tensor
 
-from robofuse.envs.cores import usable_cores
+from robofuse.checks import usable_cores
 
 # what a warning counter of MuJoCo means; from then on the numbers cannot be trusted
 _DIVERGED = {

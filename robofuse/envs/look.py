@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from robofuse.envs.colours import depth_colours, depth_limits
+from robofuse.envs.rendering.picture import depth_colours, depth_limits
 from robofuse.envs.world import World
 from robofuse.errors import InputError
 from robofuse.faults import FaultEvent, Plan, faults_for

@@ -9,7 +9,7 @@ from robofuse.dropout import Dropout, Law, Masker, mask_sensors
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
-from robofuse.envs.tasks.contract import expect
+from robofuse.envs.tasks.task import expect
 from robofuse.faults import Injector, Mix, Plan
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
 

@@ -1,7 +1,10 @@
 """The sensors of N worlds: cameras, proprioception and force, read together once per control step."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,16 +12,32 @@ from robofuse.checks import whole
 from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
-from robofuse.envs.mount import Mount
 from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
-from robofuse.envs.timing import Line, Timing
 from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
 from robofuse.tensors import Rows
 
 Readings = dict[str, Tensor]
+_POSE = ("cam_xpos", "cam_xmat")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a sensor delivers.
+
+    Attributes:
+        update_interval: control steps between deliveries; the last one is held in between.
+        delay: age of a reading when it is delivered, in control steps.
+    """
+
+    update_interval: int = 1
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        whole(self.update_interval, "update_interval", 1)
+        whole(self.delay, "delay", 0)
 
 
 class Rig:
@@ -176,3 +195,75 @@ class Rig:
             window = torch.where(starting[:, None, None], window[:, -1:], window)
         self._window[rows] = window
         return window
+
+
+class Line:
+    """What lies between one sensor of N worlds and its reader: a delay line and a held delivery."""
+
+    def __init__(self, timing: Timing, num_envs: int) -> None:
+        """Starts empty; the first reading of an episode fills it."""
+        self._timing, self._num_envs = timing, num_envs
+        self._sent: Tensor | None = None  # (delay + 1, N, …), newest first
+        self._held: Tensor | None = None  # (N, …)
+
+    def pass_on(self, reading: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        """Put readings in, take deliveries out.
+
+        Args:
+            reading: (n, …) what the sensor reads now in worlds `rows`.
+            step: int64 (n,), control steps since the episode's start.
+            rows: int64 (n,).
+
+        Returns:
+            (n, …) what arrives now, a fresh tensor.
+        """
+        if reading.dtype == torch.uint16:  # torch cannot index into it, but into the same bits as int16
+            return self.pass_on(reading.view(torch.int16), step, rows).view(torch.uint16)
+        if self._sent is None or self._held is None:
+            self._held = reading.new_zeros((self._num_envs, *reading.shape[1:]))
+            self._sent = torch.stack([self._held] * (self._timing.delay + 1))
+        first = step == 0
+        self._sent[1:, rows] = torch.where(_like(first, reading)[None], reading[None], self._sent[:-1, rows])
+        self._sent[0, rows] = reading
+        due = rows[step % self._timing.update_interval == 0]
+        self._held[due] = self._sent[-1, due]
+        return self._held[rows]
+
+
+def _like(mask: Tensor, values: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (values.dim() - 1))
+
+
+class Mount:
+    """Poses of all cameras, as renderers read them."""
+
+    def __init__(self, backend: Backend, cameras: Sequence[str]) -> None:
+        """`cameras` are names in the model, in the order of `knock`."""
+        self._backend = backend
+        self._ids = [mujoco.mj_name2id(backend.model, mujoco.mjtObj.mjOBJ_CAMERA, name) for name in cameras]
+        self._live = {name: backend.field(name) for name in _POSE}
+        self._placed = {name: field.clone() for name, field in self._live.items()}
+        self._camera_offsets: list[tuple[int, Tensor, Tensor, Tensor]] = []
+
+    def field(self, name: str) -> np.ndarray:
+        """A live array of the backend; of cameras, the one that `place` fills."""
+        return (self._placed[name] if name in _POSE else self._backend.field(name)).numpy()
+
+    def offset_camera(self, camera: int, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
+        """As `Rig.knock`, of the camera with this number; several of one camera add up."""
+        self._camera_offsets.append((self._ids[camera], env_ids, shift.double(), turn.double()))
+
+    def place(self, env_ids: Tensor | None) -> None:
+        """Put the cameras of worlds int64 (n,), or of all, where they are now; knocks are forgotten with that."""
+        rows = slice(None) if env_ids is None else env_ids
+        for name, field in self._live.items():
+            self._placed[name][rows] = field[rows]
+        for camera, env_ids, shift, turn in self._camera_offsets:
+            position, axes = self._placed["cam_xpos"], self._placed["cam_xmat"]
+            frame = axes[env_ids, camera].reshape(-1, 3, 3)
+            position[env_ids, camera] += (frame @ shift[..., None])[..., 0]
+            x, y, z = turn.unbind(1)
+            nothing = torch.zeros_like(x)
+            skew = torch.stack([nothing, -z, y, z, nothing, -x, -y, x, nothing], dim=1).reshape(-1, 3, 3)
+            axes[env_ids, camera] = (frame @ torch.linalg.matrix_exp(skew)).reshape(-1, 9)
+        self._camera_offsets = []

@@ -7,8 +7,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from robofuse import registration
 from robofuse.checks import check_name
-from robofuse.envs import registration
 from robofuse.envs.mjcf import compiled, read_mjcf, require
 from robofuse.errors import InputError
 

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -17,23 +17,50 @@ from robofuse.envs.cameras import Camera, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
 from robofuse.envs.observer import FaultsLike, Observer, Truth
-from robofuse.envs.picture import Picture
-from robofuse.envs.registration import RENDERERS
-from robofuse.envs.rig import Rig
+from robofuse.envs.rendering.picture import Picture
+from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
-from robofuse.envs.step import Step
 from robofuse.envs.tasks import Task, resolve_task
-from robofuse.envs.tasks.contract import outcome
-from robofuse.envs.timing import Timing
+from robofuse.envs.tasks.task import outcome
 from robofuse.errors import InputError, StateError
 from robofuse.faults import Mix, Plan
+from robofuse.registration import RENDERERS
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
+
+
+class Step(NamedTuple):
+    """What one control step of N worlds gave.
+
+    Attributes:
+        observation: key → (N, …); of worlds that ended, the first observation of their next episode.
+        reward: float32 (N,), sum of `terms`.
+        terminated: bool (N,), success.
+        truncated: bool (N,), out of time, or diverged.
+        success: bool (N,).
+        terms: name → float32 (N,), weighted reward terms.
+        ended: int64 (n,), worlds whose episode ended, ascending.
+        final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
+        episode: int64 (N,), numbers of the episodes that this step belonged to.
+        errors: world → cause, for simulations that diverged; their final observation is the last healthy one, the very
+            tensors of the step before: what a caller has written into those shows here.
+    """
+
+    observation: dict[str, Tensor]
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    success: Tensor
+    terms: dict[str, Tensor]
+    ended: Tensor
+    final_observation: dict[str, Tensor]
+    episode: Tensor
+    errors: dict[int, str]
 
 
 class World:

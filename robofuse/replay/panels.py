@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from robofuse.envs.colours import depth_colours, depth_limits
+from robofuse.envs.rendering.picture import depth_colours, depth_limits
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.replay.canvas import (
     ACCENT,

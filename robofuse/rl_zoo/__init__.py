@@ -11,8 +11,8 @@ other one with a Dict observation. Nothing here imports the zoo (`pip install 'r
 from collections.abc import Mapping
 from typing import Any
 
-from robofuse.envs.registration import TASKS
 from robofuse.policies import FusionExtractor
+from robofuse.registration import TASKS
 
 HIDDEN = 0.3  # probability that a sensor is hidden while training
 

@@ -23,8 +23,8 @@ from robofuse.dropout import (
     Subsets,
 )
 from robofuse.envs import World
-from robofuse.envs.adapters_sb3 import SB3VecEnv
 from robofuse.envs.cameras import resolve
+from robofuse.envs.sb3 import SB3VecEnv
 from robofuse.errors import InputError
 from robofuse.evaluate.conditions import standard
 from robofuse.faults import Mix, Plan

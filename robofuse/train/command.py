@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from robofuse import __version__
-from robofuse.envs.cores import usable_cores
+from robofuse.checks import usable_cores
 from robofuse.errors import InputError
 from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions

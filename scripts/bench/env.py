@@ -118,7 +118,7 @@ def measure_worlds(
     import numpy as np
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    from robofuse.envs.adapters_sb3 import SB3VecEnv
+    from robofuse.envs.sb3 import SB3VecEnv
     from scripts.bench.rivals import Floor, Script, typical
 
     imported = _resident("VmRSS", os.getpid())
@@ -209,9 +209,9 @@ def _children() -> list[int]:
 
 def _check(config: EnvBench) -> None:
     """Refuse what would only fail in a process further on; ValueError, or RuntimeError where OpenGL is missing."""
-    from robofuse.envs.registration import RENDERERS
     from robofuse.envs.robot import resolve_robot
     from robofuse.envs.tasks import resolve_task
+    from robofuse.registration import RENDERERS
 
     resolve_task(config.task)
     resolve_robot(config.robot)
@@ -230,11 +230,11 @@ def _check(config: EnvBench) -> None:
 
 
 def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
-    from robofuse.envs.rendering.gl_context import choose_context
+    from robofuse.envs.rendering.gl import choose_opengl
 
     command = [sys.executable, "-m", "scripts.bench.measure", kind, json.dumps(job)]
     # an ordinary mujoco.Renderer does not look for what works, and fails where there is no screen
-    backend = choose_context().__module__.rpartition(".")[2]
+    backend = choose_opengl().backend
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ | {"MUJOCO_GL": backend})
     if done.returncode:
@@ -244,6 +244,6 @@ def _in_fresh_process(kind: str, job: dict[str, Any]) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What it was measured on."""
-    from robofuse.envs.cores import usable_cores
+    from robofuse.checks import usable_cores
 
     return {"platform": platform.platform(), "cores": usable_cores(), "python": platform.python_version()}

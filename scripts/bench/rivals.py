@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 from mujoco import batch
 
+from robofuse.checks import usable_cores
 from robofuse.envs.cameras import resolve
-from robofuse.envs.cores import usable_cores
 from robofuse.envs.rendering import MOVING, Poses, View, make_renderer
 from robofuse.envs.robot import ROBOT_PREFIX, resolve_robot
 from robofuse.envs.scene import build

@@ -125,7 +125,7 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
 
 def _options(config: TrainBench) -> tuple["Train", str]:
     """Options of `robofuse train` without `auto`, and what to tell people; refuses what would only fail later."""
-    from robofuse.envs.cores import usable_cores
+    from robofuse.checks import usable_cores
     from robofuse.train import Train
     from robofuse.train.build import settle
 

@@ -447,7 +447,7 @@ def test_curves_are_drawn(tmp_path):
 
 def test_a_broken_start_closes_the_worlds(tmp_path, monkeypatch):
     closed = []
-    monkeypatch.setattr("robofuse.envs.adapters_sb3.SB3VecEnv.close", lambda self: closed.append(True))
+    monkeypatch.setattr("robofuse.envs.sb3.SB3VecEnv.close", lambda self: closed.append(True))
     with pytest.raises(ValueError, match="unknown fusion"):
         Training(SMALL.replace(fusion="x", device="cpu", renderer="warp"), tmp_path / "run", {})
     assert closed

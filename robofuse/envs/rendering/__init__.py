@@ -1,104 +1,16 @@
 """Pictures of N worlds: colour and depth in one pass, by one of two renderers behind one interface."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
 
 import mujoco
-import numpy as np
 
-from robofuse.envs.cores import usable_cores
-from robofuse.envs.registration import RENDERERS
+from robofuse.checks import usable_cores, whole
+from robofuse.envs.rendering.base import FIXED, MOVING, Pictures, Poses, Renderer, View, check
+from robofuse.envs.rendering.threads import ThreadedRenderer
 from robofuse.errors import InputError
+from robofuse.registration import RENDERERS
 
 __all__ = ["FIXED", "MOVING", "RENDERERS", "Pictures", "Poses", "Renderer", "View", "make_renderer"]
-
-
-class Poses(NamedTuple):
-    """Where and what everything is: live arrays, float64 or float32, N worlds in front.
-
-    The physics backend refreshes them in place; a renderer reads them at each call and never writes them.
-
-    Attributes:
-        geom_xpos: (N, ngeom, 3) positions [m], world frame.
-        geom_xmat: (N, ngeom, 9) rotation matrices, row by row.
-        cam_xpos: (N, ncam, 3) positions [m], world frame.
-        cam_xmat: (N, ncam, 9) rotation matrices; a camera looks along its −z, y up.
-        light_xpos: (N, nlight, 3) positions [m], world frame.
-        light_xdir: (N, nlight, 3) unit directions the light shines in, world frame.
-        geom_size: (N, ngeom, 3) sizes [m], as in `MjModel.geom_size`.
-        geom_rgba: (N, ngeom, 4) colours from 0 to 1; alpha 0 hides a geom, any other is opaque.
-    """
-
-    geom_xpos: np.ndarray
-    geom_xmat: np.ndarray
-    cam_xpos: np.ndarray
-    cam_xmat: np.ndarray
-    light_xpos: np.ndarray
-    light_xdir: np.ndarray
-    geom_size: np.ndarray
-    geom_rgba: np.ndarray
-
-
-MOVING = Poses._fields[:6]
-"""Which of `Poses` MuJoCo computes."""
-FIXED = Poses._fields[6:]
-"""Which of `Poses` belong to the model."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What one camera of the model draws.
-
-    Attributes:
-        camera: its name in the model.
-        height: rows [pixels].
-        width: columns [pixels].
-    """
-
-    camera: str
-    height: int
-    width: int
-
-
-Pictures = list[tuple[np.ndarray, np.ndarray]]
-"""For each view, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W) [m]; see `Renderer.start`."""
-
-
-class Renderer(Protocol):
-    """Draws any of N worlds.
-
-    A picture depends on its own world alone: not on N, nor on which others are drawn, nor on the threads.
-
-    Attributes:
-        name: the key in `RENDERERS`.
-    """
-
-    name: str
-
-    def start(self, env_ids: np.ndarray | None = None) -> Callable[[], Pictures]:
-        """Begin to draw worlds as their poses are now, which must not change before the pictures are fetched.
-
-        Args:
-            env_ids: integers (n,), the worlds to draw, in this order; None draws all N.
-
-        Returns:
-            Call it to wait for the pictures. For each view in order, rgb uint8 (n, H, W, 3) and depth float32
-            (n, H, W): metres along the optical axis, 0 = no return. Top row first. The arrays are the caller's to keep.
-
-        Raises:
-            RuntimeError: after `close`.
-            IndexError: an id outside [0, N).
-        """
-        ...
-
-    def render(self, env_ids: np.ndarray | None = None) -> Pictures:
-        """`start`, and fetch at once."""
-        ...
-
-    def close(self) -> None:
-        """Release threads and contexts; may be called again. Nothing breaks if it is never called."""
-        ...
 
 
 def make_renderer(
@@ -127,35 +39,12 @@ def make_renderer(
     """
     if name not in RENDERERS:
         raise InputError(f"unknown renderer {name!r}; renderers: {', '.join(RENDERERS)}")
-    _check(model, views, poses)
+    check(model, views, poses)
     # what a renderer needs is imported when it is asked for: the other one must work without it
     if name == "warp":
         from robofuse.envs.rendering import ray as chosen
     else:
         from robofuse.envs.rendering import gl as chosen
-    from robofuse.envs.rendering.threaded import ThreadedRenderer
-
-    threads = usable_cores() if num_threads is None else num_threads
-    if threads < 1:
-        raise InputError(f"num_threads must be at least 1, got {threads}")
+    threads = usable_cores() if num_threads is None else whole(num_threads, "num_threads", 1)
     factory = chosen.painter_factory(model, tuple(views), poses, threads)
     return ThreadedRenderer(name, factory, chosen.guard, views, poses, threads)
-
-
-def _check(model: mujoco.MjModel, views: Sequence[View], poses: Poses) -> None:
-    if not views:
-        raise InputError("at least one view is needed")
-    cameras = [model.camera(i).name for i in range(model.ncam)]
-    for view in views:
-        if view.camera not in cameras:
-            raise InputError(f"the model has no camera {view.camera!r}; cameras: {', '.join(cameras) or 'none'}")
-        if view.height < 1 or view.width < 1:
-            raise InputError(f"height and width must be at least 1 pixel, got {view}")
-    worlds = len(poses.geom_xpos)
-    counts = {"geom": model.ngeom, "cam": model.ncam, "light": model.nlight}
-    widths = {"xpos": 3, "xmat": 9, "xdir": 3, "size": 3, "rgba": 4}
-    for name, array in zip(Poses._fields, poses, strict=True):
-        thing, what = name.split("_")
-        expected = (worlds, counts[thing], widths[what])
-        if worlds < 1 or array.shape != expected:
-            raise InputError(f"{name} must have shape {expected} with at least one world, got {array.shape}")

@@ -10,7 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering import Pictures, Poses, View
+from robofuse.envs.rendering.base import Pictures, Poses, View
 from robofuse.errors import StateError
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.

@@ -4,12 +4,11 @@ from typing import TypeVar
 
 import gymnasium as gym
 
+from robofuse import registration
 from robofuse.checks import check_name
-from robofuse.envs import registration
-from robofuse.envs.tasks.contract import check_task
 from robofuse.envs.tasks.grasp import Grasp
 from robofuse.envs.tasks.reach import Reach
-from robofuse.envs.tasks.task import Task
+from robofuse.envs.tasks.task import Task, check_task
 from robofuse.errors import InputError
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp)}

@@ -1,16 +1,28 @@
-"""What a task is: what stands on the table, what is rewarded, when it is done."""
+"""What a task is, and checks that one keeps its promises."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
 from robofuse.envs.backend import Backend
 from robofuse.envs.control import Robot
-from robofuse.errors import StateError
+from robofuse.errors import InputError, StateError
+
+_ATTRIBUTES = {
+    "name": "what it is called",
+    "horizon": "length of an episode [s]",
+    "weights": "reward term → weight",
+    "draws": "uniform numbers that place needs",
+    "privileged_names": "what each entry of privileged is",
+    "privileged_scale": "typical magnitude of each",
+}
 
 
 class Task(ABC):
@@ -104,3 +116,77 @@ def between(u: Tensor, low: float, high: float) -> Tensor:
 def lasting(counter: Tensor, condition: Tensor) -> Tensor:
     """How many control steps in a row a condition has held, given the count (N,) up to the step before."""
     return torch.where(condition, counter + 1, torch.zeros_like(counter))
+
+
+def check_task(task: Task | type[Task]) -> None:
+    """Whether a class, or a task made of it, has all that a task needs.
+
+    Raises:
+        ValueError: methods or attributes are missing, or have values that cannot be right; names them.
+    """
+    kind = task if isinstance(task, type) else type(task)
+    whose = f"task {getattr(task, 'name', kind.__name__)!r}"
+    methods = sorted(getattr(kind, "__abstractmethods__", ()))
+    if methods:
+        plural = "s" if len(methods) > 1 else ""
+        raise InputError(f"{whose} lacks the method{plural} {', '.join(methods)}; robofuse.envs.Task says what they do")
+    missing = [f"{name} ({what})" for name, what in _ATTRIBUTES.items() if not hasattr(task, name)]
+    if missing:
+        plural = "s" if len(missing) > 1 else ""
+        raise InputError(f"{whose} lacks the attribute{plural} {', '.join(missing)}")
+    if not _number(task.horizon) or not task.horizon > 0.0:
+        raise InputError(f"{whose}: horizon must be a positive number of seconds, got {task.horizon!r}")
+    whole(task.draws, f"{whose}: draws", 0)
+    if not isinstance(task.weights, Mapping) or not task.weights or not all(map(_number, task.weights.values())):
+        raise InputError(f"{whose}: weights must be {{reward term: finite number}}, got {task.weights!r}")
+    for name in ("privileged_names", "privileged_scale", "visible_names", "phases"):
+        if isinstance(getattr(task, name), str):
+            raise InputError(f"{whose}: {name} must be a tuple, got the text {getattr(task, name)!r}")
+    names, scale = task.privileged_names, task.privileged_scale
+    if len(names) != len(scale) or not all(_number(x) and x > 0.0 for x in scale):
+        raise InputError(
+            f"{whose}: privileged_scale must have a positive number for each of the {len(names)} privileged_names, "
+            f"got {scale!r}"
+        )
+    stray = [name for name in task.visible_names if name not in names]
+    if stray:
+        raise InputError(f"{whose}: visible_names has {stray[0]!r}, which is not one of {', '.join(names)}")
+    if task.phases and kind.phase is Task.phase:
+        raise InputError(f"{whose} has phases, so it needs the method phase")
+
+
+def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Success, bool (N,), and the unweighted reward terms, each (N,), of a control step.
+
+    Raises:
+        ValueError: one of them has another shape or type, or the terms are not those of `weights`.
+    """
+    success = task.success()
+    expect(task, "success()", success, (len(action),), torch.bool)
+    terms = task.terms(action)
+    if not isinstance(terms, Mapping) or terms.keys() != task.weights.keys():
+        given = ", ".join(terms) if isinstance(terms, Mapping) else type(terms).__name__
+        raise InputError(
+            f"task {task.name!r}: terms() must give exactly the terms of weights, {', '.join(task.weights)}; it gave "
+            f"{given or 'none'}"
+        )
+    for name, term in terms.items():
+        expect(task, f"the reward term {name!r}", term, (len(action),))
+    return success.clone(), dict(terms)
+
+
+def expect(task: Task, what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:  # noqa: ANN401
+    """ValueError, with the task's name, unless a tensor has this shape, and this type or else one of floats."""
+    wanted = f"a tensor {'of floats' if dtype is None else str(dtype).removeprefix('torch.')} {shape}"
+    if not isinstance(value, Tensor):
+        raise InputError(f"task {task.name!r}: {what} must be {wanted}, got {type(value).__name__}")
+    typed = value.is_floating_point() if dtype is None else value.dtype == dtype
+    if tuple(value.shape) != shape or not typed:
+        raise InputError(
+            f"task {task.name!r}: {what} must be {wanted} (one row per world), got "
+            f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        )
+
+
+def _number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

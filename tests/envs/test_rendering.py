@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robofuse.envs.rendering import RENDERERS, Poses, View, make_renderer
-from robofuse.envs.rendering.workers import Workers
+from robofuse.envs.rendering.threads import Workers
 
 ROOT = Path(__file__).parents[1]
 WORLDS = 7
@@ -226,11 +226,11 @@ def test_what_is_wrong_is_named():
 
 
 def test_no_opengl_says_what_to_do(monkeypatch):
-    from robofuse.envs.rendering import gl_context
+    from robofuse.envs.rendering import gl
 
-    monkeypatch.setattr(gl_context, "_LIBRARIES", {"egl": ("libnone.so",), "osmesa": ("libnone.so",)})
+    monkeypatch.setattr(gl, "_LIBRARIES", {"egl": ("libnone.so",), "osmesa": ("libnone.so",)})
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    search = gl_context.choose_context.__wrapped__
+    search = gl.choose_opengl.__wrapped__
     with pytest.raises(RuntimeError, match=r"osmesa: libnone.*apt-get install libosmesa6.*renderer=\"warp\""):
         search()
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
@@ -239,13 +239,13 @@ def test_no_opengl_says_what_to_do(monkeypatch):
 
 
 def test_glfw_without_a_screen_is_an_error_and_not_a_hang(monkeypatch):
-    from robofuse.envs.rendering import gl_context
+    from robofuse.envs.rendering import gl
 
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(screen, raising=False)
     with pytest.raises(RuntimeError, match="glfw: .*warp"):
-        gl_context.choose_context.__wrapped__()
+        gl.choose_opengl.__wrapped__()
 
 
 @pytest.mark.parametrize("name", RENDERERS)

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import robofuse  # noqa: F401  # registers the ids
 from robofuse.envs import SB3VecEnv, World
-from robofuse.envs.registration import TASKS
+from robofuse.registration import TASKS
 
 IDS = sorted(TASKS)
 TINY = {"image_size": 16}

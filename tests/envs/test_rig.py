@@ -7,7 +7,7 @@ from helpers import BLIND, rest
 
 from robofuse.envs import Camera, Noise, Timing, World
 from robofuse.envs.noise import NoiseSource
-from robofuse.envs.timing import Line
+from robofuse.envs.rig import Line
 
 RENDERERS = ["warp", "gl"]
 ABOVE = Camera("above", (0.0, 0.0, 0.9), (0.0, 0.0, 0.0), 30.0)

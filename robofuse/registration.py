@@ -37,7 +37,7 @@ def register_all() -> None:
         if id not in gym.registry:
             gym.register(
                 id,
-                entry_point="robofuse.envs.adapters:SingleEnv",
-                vector_entry_point="robofuse.envs.adapters:BatchedEnv",
+                entry_point="robofuse.envs.gym:SingleEnv",
+                vector_entry_point="robofuse.envs.gym:BatchedEnv",
                 kwargs={"task": task},
             )

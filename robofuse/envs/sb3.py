@@ -8,7 +8,7 @@ import numpy as np
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from robofuse.envs.adapters import Observation, arrays, check_render_mode, episode_option
+from robofuse.envs.gym import Observation, arrays, check_render_mode, episode_option
 from robofuse.envs.world import World
 from robofuse.errors import InputError, StateError
 from robofuse.rng import check_seed

@@ -6,8 +6,8 @@ import torch
 from helpers import BLIND, rest
 
 from robofuse.envs import TASKS, World
-from robofuse.envs.registration import CAMERAS, ROBOTS
-from robofuse.envs.registration import TASKS as IDS
+from robofuse.registration import CAMERAS, ROBOTS
+from robofuse.registration import TASKS as IDS
 
 ALL = sorted(TASKS)
 

@@ -1,6 +1,6 @@
 """Draws a tiny scene with one renderer and prints how long a frame takes.
 
-A program of its own, `python -m robofuse.envs.probe NAME`, because a graphics
+A program of its own, `python -m robofuse.envs.rendering.probe NAME`, because a graphics
 driver that does not suit the machine may abort or hang the process that tries it.
 """
 

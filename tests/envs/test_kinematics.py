@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robofuse.envs.kinematics import damped_step, jacobian, rotation_error
+from robofuse.envs.control import damped_step, jacobian, rotation_error
 from robofuse.envs.robot import ROBOTS
 
 ARM = ROBOTS["arm"]

@@ -8,9 +8,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from robofuse.envs.step import Step
-from robofuse.envs.viewer import Viewer
-from robofuse.envs.world import CONTROL_RATE, World
+from robofuse.envs.rendering.picture import Viewer
+from robofuse.envs.world import CONTROL_RATE, Step, World
 from robofuse.errors import InputError, StateError
 from robofuse.rng import check_seed
 
