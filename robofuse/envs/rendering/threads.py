@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Generic, Protocol, TypeVar
 
 import mujoco
@@ -306,7 +306,8 @@ class ProcessPainter:
     def close(self) -> None:
         """See `Painter.close`."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # what it did not live to read
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
@@ -317,11 +318,9 @@ class ProcessPainter:
     def _ask(self, request: bytes, answer: bytes, timeout: float) -> None:
         process = self._process
         assert process.stdin is not None and process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):  # it is gone: what follows says so
             process.stdin.write(request)
             process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it is gone: what follows says so
         poll = select.poll()
         poll.register(process.stdout, select.POLLIN)
         if not poll.poll(1000.0 * timeout):

@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import mujoco
+import numpy as np
 import pytest
 from helpers import rest
 
 from robofuse.envs import World
-from robofuse.envs.rendering.gl import choose_opengl
+from robofuse.envs.rendering import Poses, gl, threads
 
 
 def _children(pid="self"):
@@ -23,7 +25,7 @@ def _children(pid="self"):
 def drawing(needs_gl):
     """A World that two processes draw, and their ids."""
     needs_gl()
-    if not choose_opengl().software:
+    if not gl.choose_opengl().software:
         pytest.skip("only OpenGL in software draws in processes of its own; here it is not")
     before = _children()
     world = World("Reach", 4, renderer="gl", image_size=16, num_threads=2)
@@ -48,6 +50,28 @@ def test_a_process_that_dies_is_an_error_not_a_hang(drawing):
         world.step(rest(world))
 
 
+def test_a_process_that_is_stopped_is_an_error_not_a_hang(drawing, monkeypatch):
+    world, processes = drawing
+    world.reset(seed=0)
+    monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.5)
+    os.kill(processes[1], signal.SIGSTOP)
+    with pytest.raises(RuntimeError, match=f"the process that draws, {processes[1]}, has not answered for 1 s"):
+        world.step(rest(world))
+
+
+@pytest.mark.parametrize("rasteriser", ["llvmpipe (LLVM 15.0.6, 256 bits)", "softpipe"])
+def test_egl_without_a_gpu_draws_in_processes(rasteriser, monkeypatch):
+    """What counts is the rasteriser, not the library: both rasterisers serialise threads, behind EGL as well."""
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
+    found = {"llvmpipe": gl.OpenGL("egl", print, rasteriser), "gpu": gl.OpenGL("egl", print, "NVIDIA H100/PCIe/SSE2")}
+    poses = Poses(*(np.zeros((4, 1, 3)) for _ in Poses._fields))
+    makers = {}
+    for name, opengl in found.items():
+        monkeypatch.setattr(gl, "choose_opengl", lambda opengl=opengl: opengl)
+        makers[name] = gl.painter_factory(model, (), poses, 2).func
+    assert makers == {"llvmpipe": threads.ProcessPainter, "gpu": gl.GlPainter}
+
+
 def test_they_end_when_the_parent_is_killed(needs_gl):
     needs_gl()
     script = (
@@ -58,7 +82,7 @@ def test_they_end_when_the_parent_is_killed(needs_gl):
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert parent.stdout.readline() == b"up\n"
     children = _children(parent.pid)
-    if choose_opengl().software:
+    if gl.choose_opengl().software:
         assert len(children) == 2
     parent.kill()
     parent.wait()
