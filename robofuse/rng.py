@@ -64,11 +64,10 @@ def check_seed(seed: int, what: str = "seed") -> int:
     """The seed (or episode number) itself, if it is one: a non-negative integer below 2**63.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: negative or too large.
+        InputError: not an integer, negative or too large.
     """
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"{what} must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
+        raise InputError(f"{what} must be a non-negative integer, got {seed!r} of type {type(seed).__name__}")
     seed = seed.__index__()
     if not 0 <= seed < 1 << 63:
         raise InputError(f"{what} must lie in [0, 2**63), got {seed}")

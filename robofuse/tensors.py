@@ -37,9 +37,10 @@ def integers(values: Tensor | Sequence[int], what: str, stop: int) -> Tensor:
     if numbers.shape == (0,):  # an empty list has no type
         return numbers.long()
     real = numbers.dtype == torch.bool or numbers.is_floating_point() or numbers.is_complex()
-    if real or numbers.dim() != 1 or not ((numbers >= 0) & (numbers < stop)).all():
+    whole = numbers.long()  # torch cannot compare uint16 and its like; what is too large for int64 becomes negative
+    if real or numbers.dim() != 1 or not ((whole >= 0) & (whole < stop)).all():
         raise InputError(f"{what} must be a list of integers from 0 to {stop - 1}, got {values!r}")
-    return numbers.long()
+    return whole
 
 
 def span(ids: list[int]) -> slice | list[int]:

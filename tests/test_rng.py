@@ -62,7 +62,7 @@ def test_seed_out_of_range(seed):
 
 @pytest.mark.parametrize("seed", [1.0, "1", None, True, [1]])
 def test_seed_of_wrong_type(seed):
-    with pytest.raises(TypeError, match="seed must be a non-negative integer"):
+    with pytest.raises(ValueError, match="seed must be a non-negative integer"):
         check_seed(seed)
 
 

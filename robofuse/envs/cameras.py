@@ -82,6 +82,8 @@ def resolve(
     """
     if isinstance(cameras, str | Camera | Mapping):
         cameras = (cameras,)
+    if not isinstance(cameras, Sequence):
+        raise InputError(f"cameras must be names or robofuse.envs.Camera objects, got {cameras!r}")
     default = _size(image_size, "image_size")
     resolved = []
     for camera in cameras:

@@ -67,6 +67,8 @@ class Rig:
             raise InputError(f"sensors must be different names out of {names}; got {list(modalities)}")
         if {"rgb", "depth"} & set(modalities) and not cameras:
             raise InputError("rgb and depth need a camera; give cameras, or sensors without rgb and depth")
+        if not isinstance(timing, Mapping):
+            raise InputError(f"timing must be {{sensor key: robofuse.envs.Timing}}, got {timing!r}")
         for key, when in timing.items():
             if not isinstance(when, Timing):
                 raise InputError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")

@@ -32,6 +32,7 @@ from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
+_EPISODES = 1 << 62  # more than can be played, so that numbers of episodes never overflow
 
 
 class Step(NamedTuple):
@@ -144,8 +145,9 @@ class World:
             raise InputError(f"noise must be True, False or a robofuse.envs.Noise, got {noise!r}")
         if isinstance(sensors, str):
             sensors = (sensors,)
-        if not sensors:
-            raise InputError(f"sensors must be different names out of {', '.join((*MODALITIES, TRUTH))}; got none")
+        if not isinstance(sensors, Sequence) or not sensors:
+            names = ", ".join((*MODALITIES, TRUTH))
+            raise InputError(f"sensors must be different names out of {names}; got {sensors or 'none'}")
         shots = self.cameras = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
@@ -160,7 +162,7 @@ class World:
             [name for name in sensors if name != TRUTH],
             renderer,
             noise,
-            timing or {},
+            {} if timing is None else timing,
             force_window,
             1.0 / CONTROL_RATE,
             num_threads,
@@ -192,14 +194,15 @@ class World:
             Observation, key → (N, …).
 
         Raises:
-            TypeError, ValueError: not a seed.
+            ValueError: not a seed, or not the number of an episode.
         """
         self._check_open()
         if seed is not None:
             self._seed = check_seed(seed)
             self.episode = self._arange() - self.num_envs
         if episode is not None:
-            self.episode = self._arange() + check_seed(episode, "episode") - self.num_envs
+            first = whole(episode, "episode", 0, _EPISODES - 1)
+            self.episode = self._arange() + first - self.num_envs
         self._start(self._arange())
         self._observation = self._read()()
         return dict(self._observation)
@@ -230,11 +233,14 @@ class World:
         if not self._observation:
             raise StateError("call reset() before restart()")
         env_ids = integers(env_ids, "env_ids", self.num_envs)
-        episodes = integers(episodes, "episodes", 1 << 62)
+        episodes = integers(episodes, "episodes", _EPISODES)
         if len(env_ids) != len(episodes) or len(env_ids.unique()) < len(env_ids):
             raise InputError(f"as many episodes as different worlds, got {env_ids.tolist()} and {episodes.tolist()}")
-        if faults is not None and len(faults) != len(env_ids):
-            raise InputError(f"as many plans of faults as worlds, got {len(faults)} and {len(env_ids)}")
+        if faults is not None:
+            if not isinstance(faults, Sequence) or not all(isinstance(plan, Plan) for plan in faults):
+                raise InputError(f"faults must be a list of robofuse.faults.Plan, one for each world, got {faults!r}")
+            if len(faults) != len(env_ids):
+                raise InputError(f"as many plans of faults as worlds, got {len(faults)} and {len(env_ids)}")
         if not len(env_ids):
             return {key: value[:0] for key, value in self._observation.items()}
         env_ids, order = env_ids.sort()
@@ -333,13 +339,20 @@ class World:
 
     @one_torch_thread()
     def expert(self) -> Tensor:
-        """Actions (N, 5) of the task's scripted expert, which knows the truth; RuntimeError if the task has none."""
+        """Actions (N, 5) of the task's scripted expert, which knows the truth.
+
+        Raises:
+            RuntimeError: the task has no expert; or closed, or not reset yet.
+        """
         self._check_open()
+        if not self._observation:
+            raise StateError("call reset() before expert()")
         return self.task.expert()
 
     def picture(self, index: int = 0) -> np.ndarray:
         """One world as people would look at it: uint8 (480, 640, 3)."""
         self._check_open()
+        whole(index, "index", 0, self.num_envs - 1)
         if self._picture is None:
             self._picture = Picture(self.backend, self._renderer)
         return self._picture.take(index)

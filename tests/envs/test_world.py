@@ -390,7 +390,7 @@ def test_noise_of_ones_own():
 
 def test_a_seed_of_the_wrong_type_is_refused():
     world = World("Reach", 1, sensors=BLIND)
-    with pytest.raises(TypeError, match="seed must be a non-negative integer, got 'one' of type str"):
+    with pytest.raises(ValueError, match="seed must be a non-negative integer, got 'one' of type str"):
         world.reset(seed="one")
 
 
