@@ -4,14 +4,22 @@ python scripts/look.py --task Grasp --out grasp.png
 python scripts/look.py --faults --out faults.png    what each fault of a camera makes of one picture
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import cv2
 import numpy as np
+import torch
 import tyro
 
 from robofuse.envs import World
-from robofuse.envs.look import fault_sheet, sheet
+from robofuse.envs.rendering.picture import depth_colours, depth_limits
+from robofuse.errors import InputError, RobofuseError
+from robofuse.faults import FaultEvent, Plan, faults_for
+from robofuse.sensors import Kind, Sensor
+
+_TILE = 192
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,120 @@ class Look:
     out: str = "look.png"
 
 
+def sheet(world: World, episode: int = 0, moments: int = 6) -> np.ndarray:
+    """Play one episode and lay it out: a column per moment, the scene on top, a row per sensor below.
+
+    Args:
+        world: a World of one, without automatic reset.
+        episode: number of the episode.
+        moments: columns, spread evenly from the first to the last step.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: the World has several worlds or resets by itself.
+    """
+    if world.num_envs != 1 or world.auto_reset:
+        raise InputError("a sheet needs World(…, num_envs=1, auto_reset=False)")
+    columns, observation, over = [], world.reset(episode=episode), False
+    while not over:
+        columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
+        step = world.step(world.expert())
+        observation, over = step.observation, len(step.ended) > 0
+    columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
+    chosen = np.linspace(0, len(columns) - 1, moments).round().astype(int)
+    return np.hstack([columns[index] for index in chosen])
+
+
+def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.0), step: int = 12) -> np.ndarray:
+    """What each fault of a camera makes of one picture: a line per fault, a column per severity, the healthy one first.
+
+    Faults that only show in time, such as a late or frozen picture, are left out.
+
+    Args:
+        world: a World of one, without automatic reset, with a camera.
+        severities: of the columns.
+        step: control step of the scripted expert at which the picture is taken.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+
+    def seen(*events: FaultEvent) -> dict[str, torch.Tensor]:
+        observation = world.restart([0], [0], [Plan(events)])
+        for _ in range(step):
+            observation = world.step(world.expert()).observation
+        return observation
+
+    world.reset()
+    observation, lines = seen(), []
+    for sensor in (sensor for sensor in world.sensors if sensor.kind in ("rgb", "depth")):
+        for name, kind in faults_for(sensor.kind).items():
+            if set(kind.kinds) == set(get_args(Kind)):
+                continue  # those of any sensor
+            healthy = observation[sensor.key][0].numpy()
+            limits = depth_limits(healthy) if sensor.kind == "depth" else None
+            tiles = [_camera(healthy, sensor)]
+            tiles[0] = _caption(tiles[0], f"{sensor.key}: {name}")
+            for severity in severities:
+                broken = seen(FaultEvent(sensor.key, kind(severity)))
+                tiles.append(_caption(_camera(broken[sensor.key][0].numpy(), sensor, limits), f"{severity:g}"))
+            lines.append(np.hstack(tiles))
+    if not lines:
+        raise InputError("this world has no camera; give it rgb or depth")
+    half = (len(lines) + 1) // 2  # two blocks side by side
+    lines += [np.full_like(lines[0], 255)] * (2 * half - len(lines))
+    gap = np.full((half * _TILE, _TILE // 8, 3), 255, np.uint8)
+    return np.hstack([np.vstack(lines[:half]), gap, np.vstack(lines[half:])])
+
+
+def _camera(value: np.ndarray, sensor: Sensor, limits: tuple[float, float] | None = None) -> np.ndarray:
+    image = value if sensor.kind == "rgb" else depth_colours(value[..., 0], limits)
+    return cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+
+
+def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
+    height, width = 480, 640
+    side = (width - height) // 2
+    tiles = [_caption(cv2.resize(world.picture()[:, side:-side], (_TILE, _TILE), interpolation=cv2.INTER_AREA), "")]
+    for sensor in world.sensors:
+        value = observation[sensor.key]
+        if sensor.kind in ("rgb", "depth"):
+            tile = _camera(value, sensor)
+        else:
+            newest = value[-1] if sensor.kind == "window" else value
+            tile = _bars(newest, np.broadcast_to(sensor.scale, newest.shape))
+        tiles.append(_caption(tile, sensor.key))
+    return np.vstack(tiles)
+
+
+def _bars(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A bar per value, up or down from the middle, full height at twice its typical scale."""
+    tile = np.full((_TILE, _TILE, 3), 245, np.uint8)
+    edges = np.linspace(0, _TILE, len(values) + 1).astype(int)
+    heights = np.clip(values / scale / 2.0, -1.0, 1.0) * _TILE / 2
+    for left, right, height in zip(edges[:-1], edges[1:], heights.astype(int), strict=True):
+        top, bottom = sorted((_TILE // 2, _TILE // 2 - int(height)))
+        tile[top : bottom + 1, left + 1 : max(right - 1, left + 2)] = (40, 90, 160)
+    return tile
+
+
+def _caption(tile: np.ndarray, text: str) -> np.ndarray:
+    tile = np.ascontiguousarray(tile)
+    tile[:1], tile[:, :1] = 255, 255
+    if text:
+        tile[:22, : 12 + 9 * len(text)] //= 3
+        cv2.putText(tile, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
+
+
 if __name__ == "__main__":
     look = tyro.cli(Look)
     try:
         cameras = look.cameras[:1] if look.faults else look.cameras
         world = World(look.task, 1, robot=look.robot, cameras=cameras, renderer=look.renderer, auto_reset=False)
-    except (ValueError, RuntimeError) as error:
+    except RobofuseError as error:
         raise SystemExit(f"error: {error}") from None
     picture = fault_sheet(world) if look.faults else sheet(world, look.episode, look.moments)
     world.close()

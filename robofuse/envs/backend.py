@@ -1,4 +1,4 @@
-"""Where the physics runs: N simulations of one model, behind a protocol that a GPU can implement too."""
+"""The physics: N simulations of one model, behind a protocol that a GPU can implement too."""
 
 import warnings
 from collections.abc import Callable

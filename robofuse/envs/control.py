@@ -42,10 +42,10 @@ class Robot:
         self.model, self.backend = model, backend
         m, device, n = backend.model, backend.device, backend.num_envs
 
-        def env_ids(names: tuple[str, ...], lookup: str) -> list[int]:
+        def ids(names: tuple[str, ...], lookup: str) -> list[int]:
             return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
 
-        joints, fingers = env_ids(model.joints, "joint"), env_ids(model.fingers, "joint")
+        joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
         arrays = (m.actuator_trntype, m.actuator_gainprm, m.actuator_biasprm)
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu) if is_servo(*(array[a] for array in arrays))}
         self._joints, self._num_joints = span(joints), len(joints)
@@ -54,7 +54,7 @@ class Robot:
         self._joint_qpos, self._finger_qpos = span(qpos[: len(joints)]), span(qpos[len(joints) :])
         self._servos = span([servo[j] for j in joints + fingers])
         self._num_encoders = 2 * len(qpos)
-        self._grip, self._wrist = env_ids((model.grip_site, model.wrist_site), "site")
+        self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
         self._slide = torch.tensor(slide[: len(joints)], device=device)
         limited = torch.tensor(m.jnt_limited[joints], dtype=torch.bool)

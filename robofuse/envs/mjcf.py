@@ -1,4 +1,4 @@
-"""MJCF of the user's own: read, checked for the names that somebody needs, and added to a scene."""
+"""Reads MJCF files of users, checks that the names needed are there, and adds them to a scene."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def read_mjcf(mjcf: str | Path, whose: str) -> mujoco.MjSpec:
 
 
 def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
-    """Sees that a spec has everything that is needed.
+    """Checks that a spec has the parts that are needed.
 
     Args:
         spec: as read.

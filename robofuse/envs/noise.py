@@ -59,7 +59,7 @@ class NoiseSource:
     """Draws the noise of N worlds; every value depends on (seed, episode, step, sensor) alone.
 
     Hashing every pixel would cost more than rendering it. A bank of a million normal numbers stands ready instead, and
-    each reading takes the stretch of it that starts at a hashed place: white within a reading, and different from
+    each reading takes the stretch of it that starts at a hashed offset: white within a reading, and different from
     reading to reading.
     """
 
@@ -78,27 +78,27 @@ class NoiseSource:
         self._white = torch.tensor(white, dtype=torch.float64, device=device)
         self._bias = noise.bias * torch.tensor([1.0] * 3 + [0.02] * 3, dtype=torch.float64, device=device)
 
-    def places(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-        """Hashed places in the bank, sensor key → int64 (n,), for one moment of episodes int64 (n,).
+    def offsets(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
+        """Hashed offsets in the bank, sensor key → int64 (n,), for one moment of episodes int64 (n,).
 
-        A sensor's noise hangs on its name, so it stays the same whatever other sensors there are.
+        They depend on the sensor's name, so other sensors do not change them.
         """
         words = bits(seed, Stream.NOISE, episode, step, torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys]))
         return dict(zip(keys, shift(words, 2).unbind(dim=1), strict=True))
 
-    def rgb(self, images: np.ndarray, place: np.ndarray) -> None:
-        """Add noise to images uint8 (n, H, W, 3) in place, saturating; `place` int64 (n,)."""
+    def rgb(self, images: np.ndarray, offset: np.ndarray) -> None:
+        """Add noise to images uint8 (n, H, W, 3) in place, saturating; `offset` int64 (n,)."""
         if not self.noise.rgb:
             return
         brighter, darker = self._grain
-        flat, rows = _rows(images, place)
+        flat, rows = _rows(images, offset)
         # no more than there is room for: bytes would wrap around
         flat += np.minimum(self._windows(brighter, rows, flat.shape[1]), 255 - flat)
         flat -= np.minimum(self._windows(darker, rows, flat.shape[1]), flat)
 
-    def millimetres(self, metres: np.ndarray, place: np.ndarray) -> np.ndarray:
+    def millimetres(self, metres: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Depth float32 (n, H, W) [m] to uint16 (n, H, W) [mm] with noise; a miss stays 0, beyond 65.5 m is one."""
-        flat, rows = _rows(metres, place)
+        flat, rows = _rows(metres, offset)
         # the error grows with distance squared: 1000 (d + σ n d²) = (1000 + 1000 σ n d) d
         scaled = self._windows(self._bell, rows, flat.shape[1])
         scaled *= flat
@@ -110,54 +110,54 @@ class NoiseSource:
             scaled[scaled > DEPTH_LIMIT_MM] = 0.0
         return scaled.astype(np.uint16).reshape(metres.shape)
 
-    def encoders(self, count: int, place: Tensor) -> Tensor:
+    def encoders(self, count: int, offset: Tensor) -> Tensor:
         """Normal numbers float64 (n, count) times `Noise.encoder`."""
-        return self.noise.encoder * _stretch(self._bank, place, self._bank.new_empty(len(place), count)).double()
+        return self.noise.encoder * _stretch(self._bank, offset, self._bank.new_empty(len(offset), count)).double()
 
     def swing(self, seed: int, episode: Tensor) -> Tensor:
         """Two normal numbers per axis, float64 (n, 2, 6), that fix the slow bias of a whole episode."""
         return normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 2, 6)
 
-    def wrench(self, window: Tensor, place: Tensor, swing: Tensor, time: Tensor) -> Tensor:
+    def wrench(self, window: Tensor, offset: Tensor, swing: Tensor, time: Tensor) -> Tensor:
         """Add white noise and slow bias to fresh readings float64 (n, W, 8).
 
         Fingertip forces get the white noise of a force, no bias, and stay non-negative.
 
         Args:
             window: exact readings.
-            place: int64 (n,).
+            offset: int64 (n,).
             swing: (n, 2, 6) of the episodes.
             time: (n, W) of the readings in the episode [s].
         """
         if not (self.noise.force or self.noise.torque or self.noise.bias):
             return window
-        noisy = window + _stretch(self._bank, place, window) * self._white
+        noisy = window + _stretch(self._bank, offset, window) * self._white
         angle = (2.0 * math.pi / self.noise.bias_period) * time[..., None]
         noisy[..., :6] += self._bias * (swing[:, :1] * torch.cos(angle) + swing[:, 1:] * torch.sin(angle))
         noisy[..., 6:].clamp_(min=0.0)
         return noisy
 
-    def _windows(self, bank: np.ndarray, place: np.ndarray, length: int) -> np.ndarray:
+    def _windows(self, bank: np.ndarray, offset: np.ndarray, length: int) -> np.ndarray:
         """Fresh values of a NumPy bank, one stretch per row, (n, length)."""
         key = (id(bank), length)
         if key not in self._views:  # making the view takes longer than copying from it
             self._views[key] = np.lib.stride_tricks.sliding_window_view(bank, length)
-        return self._views[key][place % (_BANK - length)]
+        return self._views[key][offset % (_BANK - length)]
 
 
-def _stretch(bank: Tensor, place: Tensor, like: Tensor) -> Tensor:
+def _stretch(bank: Tensor, offset: Tensor, like: Tensor) -> Tensor:
     """Fresh values of the bank, one stretch per row, shaped like the readings (n, …)."""
     length = like[0].numel()
     starts = _BANK - length
     # overlapping rows cost no memory; index_select copies the chosen ones ten times faster than indexing would
-    return bank.as_strided((starts, length), (1, 1)).index_select(0, place % starts).reshape(like.shape)
+    return bank.as_strided((starts, length), (1, 1)).index_select(0, offset % starts).reshape(like.shape)
 
 
-def _rows(images: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, …) as rows short enough for the bank, and a place for each: whole images, or lines of large ones."""
+def _rows(images: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, …) as rows short enough for the bank, and an offset for each: whole images, or lines of large ones."""
     if images[:1].size <= _BANK // 8:
-        return images.reshape(len(images), -1), place
+        return images.reshape(len(images), -1), offset
     lines = images.shape[1]
     # an odd stride far from any fraction of the bank keeps the lines of one image apart
-    spread = place[:, None] + np.arange(lines) * 610_839_793
+    spread = offset[:, None] + np.arange(lines) * 610_839_793
     return images.reshape(len(images) * lines, -1), spread.ravel() & (2**62 - 1)

@@ -1,4 +1,4 @@
-"""What N worlds deliver: the rig's readings and the simulator's truth, without the sensors that are hidden."""
+"""The observations of N worlds: the sensors' readings after faults and masks, and the simulator's truth."""
 
 from collections.abc import Callable, Sequence
 
@@ -48,8 +48,8 @@ class Observer:
 
     Attributes:
         sensors: in the order of `available`.
-        masker: says which of them are hidden.
-        injector: breaks the others.
+        masker: draws which of them are masked.
+        injector: applies faults to the others.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Observer:
         control_dt: float,
         seed: int,
     ) -> None:
-        """Truth is a sensor if `sensed`, and told beside the sensors if `privileged`; the rest is as for `World`."""
+        """`sensed` makes truth a sensor, `privileged` adds it beside the sensors; the rest is as for `World`."""
         self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
         plan = _planned(faults, self.sensors)
@@ -85,7 +85,7 @@ class Observer:
     def expose(
         self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None
     ) -> Callable[[], dict[str, Tensor]]:
-        """As `Rig.expose`: the cameras begin to draw, and what is returned waits for them and gives the observation."""
+        """Begin to read all sensors, as `Rig.expose`; call what is returned for the observation."""
         for offset_camera in self.injector.camera_offsets(env_ids, self._phase(env_ids)):
             self._rig.offset_camera(*offset_camera)
         read = self._rig.expose(seed, episode, step, env_ids)
@@ -97,8 +97,8 @@ class Observer:
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth
             if not self.injector.idle:
-                readings, told = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
-                available = available & told
+                readings, delivering = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
+                available = available & delivering
             observation = mask_sensors(readings, available, self.masker.keys)
             if self._privileged and truth is not None:
                 observation[PRIVILEGED] = truth.clone() if self._sensed else truth

@@ -84,7 +84,7 @@ class Rig:
         stray = [key for key in timing if key not in self._keys]
         if stray:
             raise InputError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
-        self._lines = {key: Line(when, backend.num_envs) for key, when in timing.items() if when != Timing()}
+        self._lines = {key: DelayLine(when, backend.num_envs) for key, when in timing.items() if when != Timing()}
         self._renderer = None
         self._mount = Mount(backend, [camera.name for camera in self._cameras])
         if self._cameras:
@@ -100,7 +100,7 @@ class Rig:
             )
 
     def offset_camera(self, key: str, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
-        """Cameras are out of place, for the next `expose` of these worlds only.
+        """Move a camera for the next `expose` of these worlds only.
 
         Args:
             key: of one of the camera's sensors.
@@ -112,7 +112,7 @@ class Rig:
         self._mount.offset_camera(index, env_ids, shift, turn)
 
     def expose(self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None) -> Callable[[], Readings]:
-        """Begin to read all sensors: the cameras draw while the caller goes on, but the physics must wait.
+        """Begin to read all sensors. The cameras draw while the caller goes on; the physics must not move meanwhile.
 
         Args:
             seed: the world's seed.
@@ -127,22 +127,22 @@ class Rig:
         fetch = self._renderer.start(None if env_ids is None else env_ids.numpy()) if self._renderer else list
         rows = slice(None) if env_ids is None else env_ids
         episode, step = episode[rows], step[rows]
-        place = self._source.places(seed, episode, step, self._keys) if self._keys else {}
+        offsets = self._source.offsets(seed, episode, step, self._keys) if self._keys else {}
         readings: Readings = {}
-        if "proprio" in place:
-            drawn = self._source.encoders(self._robot.num_encoders, place["proprio"])
+        if "proprio" in offsets:
+            drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
             readings["proprio"] = self._robot.proprio(rows, drawn).float()
-        if "force" in place:
-            readings["force"] = self._force(seed, episode, step, rows, place["force"]).float()
+        if "force" in offsets:
+            readings["force"] = self._force(seed, episode, step, rows, offsets["force"]).float()
 
         def finish() -> Readings:
             for camera, (rgb, depth) in zip(self._cameras, fetch(), strict=True):
                 colour, distance = camera.key("rgb"), camera.key("depth")
-                if colour in place:
-                    self._source.rgb(rgb, place[colour].numpy())
+                if colour in offsets:
+                    self._source.rgb(rgb, offsets[colour].numpy())
                     readings[colour] = torch.from_numpy(rgb)
-                if distance in place:
-                    millimetres = self._source.millimetres(depth, place[distance].numpy())
+                if distance in offsets:
+                    millimetres = self._source.millimetres(depth, offsets[distance].numpy())
                     readings[distance] = torch.from_numpy(millimetres)[..., None]
             if self._lines:
                 rows = torch.arange(len(self._window), device=episode.device) if env_ids is None else env_ids
@@ -180,7 +180,7 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, latency, sample_rate))
         return sensors
 
-    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Rows, place: Tensor) -> Tensor:
+    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Rows, offset: Tensor) -> Tensor:
         fresh = self._robot.wrench(self._backend.readings)[rows]
         count = fresh.shape[1]
         starting = step == 0
@@ -190,7 +190,7 @@ class Rig:
             swing[starting] = self._source.swing(seed, episode[starting])
             self._swing[rows] = swing
         time = (step * self._control_dt)[:, None] - self._age
-        fresh = self._source.wrench(fresh, place, self._swing[rows], time)
+        fresh = self._source.wrench(fresh, offset, self._swing[rows], time)
         length = self._window.shape[1]
         window = fresh[:, -length:] if length <= count else torch.cat([self._window[rows, count:], fresh], dim=1)
         if begins:  # before the first step the sensor has only ever read one value
@@ -199,8 +199,8 @@ class Rig:
         return window
 
 
-class Line:
-    """What lies between one sensor of N worlds and its reader: a delay line and a held delivery."""
+class DelayLine:
+    """Delays the readings of one sensor in N worlds, and holds each between deliveries."""
 
     def __init__(self, timing: Timing, num_envs: int) -> None:
         """Starts empty; the first reading of an episode fills it."""
@@ -209,7 +209,7 @@ class Line:
         self._held: Tensor | None = None  # (N, …)
 
     def pass_on(self, reading: Tensor, step: Tensor, rows: Tensor) -> Tensor:
-        """Put readings in, take deliveries out.
+        """Take the present readings and return what is delivered now.
 
         Args:
             reading: (n, …) what the sensor reads now in worlds `rows`.
@@ -237,10 +237,10 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
 
 
 class Mount:
-    """Poses of all cameras, as renderers read them."""
+    """Poses of the cameras of N worlds, as renderers read them: those of the model, moved by faults."""
 
     def __init__(self, backend: Backend, cameras: Sequence[str]) -> None:
-        """`cameras` are names in the model, in the order of `knock`."""
+        """`cameras` are names in the model; `offset_camera` counts them in this order."""
         self._backend = backend
         self._ids = [mujoco.mj_name2id(backend.model, mujoco.mjtObj.mjOBJ_CAMERA, name) for name in cameras]
         self._live = {name: backend.field(name) for name in _POSE}
@@ -252,11 +252,11 @@ class Mount:
         return (self._placed[name] if name in _POSE else self._backend.field(name)).numpy()
 
     def offset_camera(self, camera: int, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
-        """As `Rig.knock`, of the camera with this number; several of one camera add up."""
+        """Move a camera, by number, until the next `place`, as `Rig.offset_camera` says; several moves add up."""
         self._camera_offsets.append((self._ids[camera], env_ids, shift.double(), turn.double()))
 
     def place(self, env_ids: Tensor | None) -> None:
-        """Put the cameras of worlds int64 (n,), or of all, where they are now; knocks are forgotten with that."""
+        """Update the poses of the cameras of worlds int64 (n,), or of all, and apply the offsets once."""
         rows = slice(None) if env_ids is None else env_ids
         for name, field in self._live.items():
             self._placed[name][rows] = field[rows]

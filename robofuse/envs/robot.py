@@ -1,4 +1,4 @@
-"""What a robot is: an MJCF file and the names of its parts. `control.py` moves it."""
+"""A robot: an MJCF file and the names of its parts. `control.py` moves it."""
 
 import math
 from dataclasses import dataclass
@@ -163,7 +163,7 @@ ROBOTS = {
 
 
 def register_robot(robot: RobotModel, summary: str = "") -> RobotModel:
-    """Makes a robot known by its name: to `World`, to commands, and to `robofuse list` with a line about it.
+    """Registers a robot under its name, for `World`, the commands and `robofuse list`.
 
     Args:
         robot: its MJCF and the names in it.

@@ -120,13 +120,13 @@ class World:
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
             force_window: readings of the force sensor (200 Hz) in one observation.
             privileged: add simulator truth under `privileged`.
-            dropout: sensors to hide while training: a `robofuse.dropout.Dropout`, or just a probability, to hide each
-                sensor for a whole episode. `available` tells, and what is hidden reads zero.
-            faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`; or a
-                `robofuse.faults.Mix`, of which every episode has another plan; or a function that makes one of the two
-                of the sensors. Announced ones show in `available`.
-            auto_reset: start the next episode of a world as soon as one has ended; without it, worlds that ended go
-                on being simulated until `reset` or `restart`, and what they report means nothing.
+            dropout: sensors to mask while training: a `robofuse.dropout.Dropout`, or a probability, which masks each
+                sensor for a whole episode. `available` is 0 for masked sensors, and they read zero.
+            faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`; a
+                `robofuse.faults.Mix`, which draws a plan per episode; or a function of the sensors that returns a Plan
+                or a Mix. Announced faults set `available` to 0.
+            auto_reset: start the next episode of a world as soon as one has ended; without it, ignore what a
+                world returns after its episode has ended, until `reset` or `restart`.
             seed: of all random streams.
             num_threads: threads for physics and rendering, default one per core.
 
@@ -180,7 +180,7 @@ class World:
         self.episode = self._arange() - self.num_envs  # the first reset makes it 0 … N − 1
         self.elapsed = torch.zeros_like(self.episode)
         self._observation: dict[str, Tensor] = {}
-        self._refused: dict[int, str] = {}  # scenes that could not be set up; told at their first step
+        self._refused: dict[int, str] = {}  # scenes that could not be set up; reported at their first step
 
     @one_torch_thread()
     def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
@@ -214,7 +214,7 @@ class World:
         episodes: Tensor | Sequence[int],
         faults: Sequence[Plan] | None = None,
     ) -> dict[str, Tensor]:
-        """Start the given episodes in the given worlds, whatever they are in; the others go on as if nothing had been.
+        """Start the given episodes in the given worlds; the other worlds go on undisturbed.
 
         Args:
             env_ids: int (n,), different ones of 0 … N − 1, in any order.
@@ -350,7 +350,7 @@ class World:
         return self.task.expert()
 
     def picture(self, index: int = 0) -> np.ndarray:
-        """One world as people would look at it: uint8 (480, 640, 3)."""
+        """Picture of one world for people: uint8 (480, 640, 3)."""
         self._check_open()
         whole(index, "index", 0, self.num_envs - 1)
         if self._picture is None:

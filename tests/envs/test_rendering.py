@@ -10,7 +10,7 @@ import pytest
 from robofuse.envs.rendering import RENDERERS, Poses, View, make_renderer
 from robofuse.envs.rendering.threads import Workers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORLDS = 7
 VIEWS = [View("side", 48, 64), View("above", 32, 32)]
 TOP = 0.2  # height of the fixed box's upper face; the camera above it hangs at 1 m
@@ -254,7 +254,7 @@ def test_the_interpreter_ends_quietly_when_nobody_closed(name):
     code = (
         "from test_rendering import *; r = make_renderer(sys.argv[1], *scene()[:1], VIEWS, scene()[1], 2); r.render()"
     )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent), str(ROOT / "tests")])}
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=60, env=env)
     # Warp's C++ says so itself where there is no CUDA driver; a busy machine makes us say that we compile
     expected = ("CUDA driver", "robofuse: compiling the ray tracer")

@@ -7,7 +7,7 @@ from helpers import BLIND, rest
 
 from robofuse.envs import Camera, Noise, Timing, World
 from robofuse.envs.noise import NoiseSource
-from robofuse.envs.rig import Line
+from robofuse.envs.rig import DelayLine
 
 RENDERERS = ["warp", "gl"]
 ABOVE = Camera("above", (0.0, 0.0, 0.9), (0.0, 0.0, 0.0), 30.0)
@@ -212,7 +212,7 @@ def test_force_readings_come_at_200_hz():
 
 
 def _deliveries(timing, readings):
-    line = Line(timing, 1)
+    line = DelayLine(timing, 1)
     return [int(line.pass_on(torch.tensor([[value]]), torch.tensor([k]), torch.tensor([0]))) for k, value in readings]
 
 

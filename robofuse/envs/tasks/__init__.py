@@ -19,10 +19,10 @@ T = TypeVar("T", bound=type[Task])
 
 
 def register_task(task: T) -> T:
-    """Makes a task of yours known by its name, as a decorator of its class.
+    """Registers a task under its name; a decorator of its class.
 
-    `World("Push")`, `gym.make("robofuse/Push-v0")`, the commands and `robofuse list` know it from then on; the list
-    shows the first sentence of its docstring.
+    `World("Push")`, `gym.make("robofuse/Push-v0")`, the commands and `robofuse list` find it; the list shows the first
+    sentence of its docstring.
 
     Raises:
         ValueError: it lacks methods or attributes, or another task has the name.

@@ -58,7 +58,6 @@ class Grasp(Task):
     )
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
-        """See `Task.add_objects`."""
         block = spec.worldbody.add_body(name="block", pos=workspace + [0.0, 0.0, 0.05])
         block.add_freejoint(name="block")
         # compiled at the largest size: the bounds that MuJoCo derives from it then hold for every world's block
@@ -90,7 +89,6 @@ class Grasp(Task):
             )
 
     def bind(self, backend: Backend, robot: Robot) -> None:
-        """See `Task.bind`."""
         super().bind(backend, robot)
         m = backend.model
         self._body, self._geom = m.body("block").id, m.geom("block").id
@@ -99,7 +97,6 @@ class Grasp(Task):
         self._held = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:
-        """See `Task.place`."""
         parameter, qpos = self.backend.parameter, self.backend.field("qpos")
         half = between(u[:, 0:3], *_HALF_SIZE)
         mass = between(u[:, 3], *_MASS)
@@ -120,16 +117,13 @@ class Grasp(Task):
         )
 
     def begin(self, env_ids: Tensor) -> None:
-        """See `Task.begin`."""
         self._held[env_ids] = 0
 
     def update(self) -> None:
-        """See `Task.update`."""
         left, right, table = self._touching()
         self._held = lasting(self._held, left & right & ~table & (self._lifted() >= _LIFT))
 
     def terms(self, action: Tensor) -> dict[str, Tensor]:
-        """See `Task.terms`."""
         left, right, _ = self._touching()
         both = (left & right).double()
         return {
@@ -142,17 +136,16 @@ class Grasp(Task):
         }
 
     def success(self) -> Tensor:
-        """See `Task.success`."""
         return self._held >= _HOLD
 
     def phase(self) -> Tensor:
-        """See `Task.phase`: contact with a fingertip touching, lift with the block off the table."""
+        """Contact: a fingertip touches the block; lift: and the block is off the table."""
         left, right, table = self._touching()
         touched = left | right
         return touched.long() + (touched & ~table).long()
 
     def privileged(self) -> Tensor:
-        """See `Task.privileged`; lengths in m, the block's x and y axes in the world frame, touches 0 or 1.
+        """Lengths in m, the block's x and y axes in the world frame, touches 0 or 1.
 
         `block_x`, `block_y` are in the workspace, `block_dx` to `block_dz` from the grip site. `turn` is the block's
         yaw relative to the hand's; four times it, since a box can be taken by either pair of sides.
@@ -183,7 +176,7 @@ class Grasp(Task):
         return torch.cat([column.double() for column in columns], dim=1)
 
     def expert(self) -> Tensor:
-        """See `Task.expert`: go above, turn, descend, close, lift, hold; the phase follows from where things are."""
+        """Go above, turn, descend, close, lift, hold; the phase follows from where things are."""
         offset, axes = self._offset(), self.backend.field("xmat")[:, self._body].reshape(-1, 3, 3)
         left, right, _ = self._touching()
         # a box can be taken by either pair of sides: turn by what is left of its yaw modulo 90 degrees

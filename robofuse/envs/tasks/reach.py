@@ -25,7 +25,6 @@ class Reach(Task):
     _TOLERANCE, _STAY = 0.02, 5
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
-        """See `Task.add_objects`."""
         ball = spec.worldbody.add_body(name="ball", mocap=True, pos=workspace + [0.0, 0.0, 0.15])
         ball.add_geom(
             name="ball",
@@ -37,26 +36,21 @@ class Reach(Task):
         )
 
     def bind(self, backend: Backend, robot: Robot) -> None:
-        """See `Task.bind`."""
         super().bind(backend, robot)
         self._stayed = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:
-        """See `Task.place`."""
         sideways, height = between(u[:, :2], -0.1, 0.1), between(u[:, 2:], 0.05, 0.25)
         offset = torch.cat([sideways, height], dim=1)
         self.backend.field("mocap_pos")[env_ids, 0] = self.robot.workspace + offset
 
     def begin(self, env_ids: Tensor) -> None:
-        """See `Task.begin`."""
         self._stayed[env_ids] = 0
 
     def update(self) -> None:
-        """See `Task.update`."""
         self._stayed = lasting(self._stayed, self._offset().norm(dim=1) < self._TOLERANCE)
 
     def terms(self, action: Tensor) -> dict[str, Tensor]:
-        """See `Task.terms`."""
         return {
             "reach": 1.0 - torch.tanh(5.0 * self._offset().norm(dim=1)),
             "success": self.success().double(),
@@ -64,15 +58,13 @@ class Reach(Task):
         }
 
     def success(self) -> Tensor:
-        """See `Task.success`."""
         return self._stayed >= self._STAY
 
     def privileged(self) -> Tensor:
-        """See `Task.privileged`."""
         return torch.cat([self._offset(), self._stayed[:, None] / self._STAY], dim=1)
 
     def expert(self) -> Tensor:
-        """See `Task.expert`: straight to the ball."""
+        """Straight to the ball."""
         move = (0.6 * self._offset() / self.robot.model.step).clamp(-1.0, 1.0)
         return torch.cat([move, torch.zeros_like(move[:, :1]), torch.ones_like(move[:, :1])], dim=1)
 

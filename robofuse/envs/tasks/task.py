@@ -119,7 +119,7 @@ def lasting(counter: Tensor, condition: Tensor) -> Tensor:
 
 
 def check_task(task: Task | type[Task]) -> None:
-    """Whether a class, or a task made of it, has all that a task needs.
+    """Checks that a task, or a class of tasks, has all that a task needs.
 
     Raises:
         ValueError: methods or attributes are missing, or have values that cannot be right; names them.
