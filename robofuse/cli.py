@@ -76,9 +76,10 @@ def _doctor(name: str, arguments: list[str]) -> int:
 
 
 def _train(name: str, arguments: list[str]) -> int:
-    from robofuse.train import Train, defaults_for, run_train
+    from robofuse.train import Train, run_train, split_defaults
 
-    return run_train(parse(Train, name, arguments, defaults_for(arguments)))
+    defaults, rest = split_defaults(arguments)
+    return run_train(parse(Train, name, rest, defaults))
 
 
 def _evaluate(name: str, arguments: list[str]) -> int:

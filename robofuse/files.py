@@ -49,6 +49,19 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     return path
 
 
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file; of what was being written when a process was killed, a part may be there.
+
+    Raises:
+        InputError: the disk is full, or the file cannot be written; names the cause.
+    """
+    try:
+        with path.open("a", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
 def draft_of(path: Path) -> Path:
     """Where a file is written before it takes its place; same ending, so that programs tell the format by it."""
     return path.with_name(f".{path.stem}.{os.getpid()}{_DRAFT}{path.suffix}")

@@ -18,7 +18,7 @@ from robofuse.evaluate.conditions import dead
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
 from robofuse.train.build import teacher_config
-from robofuse.train.command import CONFIG, recorded
+from robofuse.train.config import CONFIG, load_options
 
 VARIANTS = {
     "dropout": {},
@@ -55,12 +55,12 @@ class Baselines:
 def train(config: Train, folder: Path) -> None:
     """Begin or go on, to the end."""
     if (folder / CONFIG).exists():
-        before = dict(recorded(folder).items())
+        before = dict(load_options(folder).items())
         for name, value in config.items():
             if name in ("robot", "steps", "seed", "teacher_steps", "teacher", "sensors", "dropout", "masked_as"):
                 if before[name] != value:
                     raise ValueError(f"{folder} was trained with {name} {before[name]}, not {value}; another folder")
-        config = recorded(folder)
+        config = load_options(folder)
     status = run_train(config.replace(out=folder))
     if status:
         raise SystemExit(status)

@@ -20,11 +20,10 @@ from robofuse.demos import Record, run_record
 from robofuse.files import read_tensors as read
 from robofuse.files import write_atomic
 from robofuse.sensors import MODALITIES
-from robofuse.train import Train, recorded, run_train
-from robofuse.train.best import FINAL
-from robofuse.train.command import CONFIG
-from robofuse.train.options import preset
-from robofuse.train.tables import VALIDATION, read_rows
+from robofuse.train import Train, load_options, run_train
+from robofuse.train.checkpoint import FINAL
+from robofuse.train.config import CONFIG, preset
+from robofuse.train.display import VALIDATION, read_rows
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,14 @@ def train(asked: WarmStarts, seed: int, demos: str) -> Path:
         validation_episodes=asked.validation_episodes, threads=asked.threads, out=folder,
     )  # fmt: skip
     if (folder / CONFIG).exists():
-        config = same(recorded(folder), config)
+        config = same(load_options(folder), config)
     if status := run_train(config):
         raise SystemExit(status)
     return folder
 
 
 def same(before: Train, now: Train) -> Train:
-    """The recorded run, if it was asked for the same."""
+    """The run in the folder, if it was asked for the same."""
     old = dict(before.items())
     for name, value in now.items():
         if name not in ("out", "resume", "threads", "device", "renderer") and old[name] != value:

@@ -63,7 +63,7 @@ def test_it_trains():
     options = dict(robot="gripper", sensors=("proprio", "force"), num_envs=4, n_steps=8, batch_size=16, teacher="none")
     config = Train("Reach").replace(**options, masked_as="zeros", renderer="warp", device="cpu", threads=1)
     env = make_env(config)
-    model = make_model(config, env, config.out)
+    model = make_model(config, env)
     assert model.policy.features_extractor.masked_as == "zeros"
     before = model.policy.features_extractor.mask_tokens.clone()
     model.learn(64)

@@ -1,9 +1,9 @@
 """Training: `robofuse train TASK`.
 
-Start at `loop.py`; `command.py` is what the command runs, `options.py` what it can be told.
+`run.py` has the loop and what is around it, `config.py` every option, `build.py` makes worlds and learner of them.
 """
 
-from robofuse.train.command import defaults_for, recorded, run_train
-from robofuse.train.options import PRESETS, Train
+from robofuse.train.config import PRESETS, Train, load_options, split_defaults
+from robofuse.train.run import run_train
 
-__all__ = ["PRESETS", "Train", "defaults_for", "recorded", "run_train"]
+__all__ = ["PRESETS", "Train", "load_options", "run_train", "split_defaults"]

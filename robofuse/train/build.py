@@ -1,7 +1,6 @@
-"""From options to worlds and a learner."""
+"""From options to worlds, a learner and its teacher."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+from robofuse.checks import usable_cores
 from robofuse.dropout import (
     Constant,
     Cosine,
@@ -23,33 +23,55 @@ from robofuse.dropout import (
     Subsets,
 )
 from robofuse.envs import World
-from robofuse.envs.cameras import resolve
+from robofuse.envs.cameras import resolve as resolve_cameras
 from robofuse.envs.sb3 import SB3VecEnv
 from robofuse.errors import InputError
-from robofuse.evaluate.conditions import standard
 from robofuse.faults import Mix, Plan
 from robofuse.files import read_tensors
+from robofuse.machine import gl_problem
 from robofuse.memory import VecSensorStack, stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.files import check_device
 from robofuse.policies.teacher import Teacher, load_teacher
-from robofuse.train.best import BEST, FINAL
-from robofuse.train.groups import Hiding
-from robofuse.train.options import Train, preset
-from robofuse.train.warm_start import WarmStart
+from robofuse.sensors import Sensor
+from robofuse.train.checkpoint import BEST, FINAL
+from robofuse.train.config import Masking, Train, preset
 
 TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
-_VALIDATING = 64  # worlds at most
+_MOST_VALIDATION_ENVS = 64
+
+
+def resolve(config: Train) -> tuple[Train, str]:
+    """Puts in what this machine offers where the options say `auto` or nothing: renderer, device and threads.
+
+    Returns:
+        The options, and a note for the user, which may be empty.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    note, renderer, device = "", config.scenes.renderer, config.device
+    if renderer == "auto":
+        renderer = "warp"
+        if {"rgb", "depth"} & set(config.scenes.sensors):
+            problem = gl_problem()
+            renderer = "warp" if problem else "gl"
+            if problem:
+                note = f"the gl renderer does not work here ({problem}), so warp draws; robofuse doctor says more"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device)
+    return config.replace(renderer=renderer, device=device, threads=config.threads or usable_cores()), note
 
 
 def world_options(config: Train) -> dict[str, Any]:
-    """What a policy file says of the world it was trained in, in plain JSON.
+    """Options of `World` as they are saved with a policy, in plain JSON.
 
-    Of cameras it says all there is to say, so that a name that means another camera one day does no harm.
+    Cameras are described in full, so that the policy keeps them should a name mean another camera one day.
     """
     scenes = config.scenes
-    cameras = [asdict(camera) for camera in resolve(scenes.cameras, scenes.image_size)]
+    cameras = [asdict(camera) for camera in resolve_cameras(scenes.cameras, scenes.image_size)]
     return {
         "task": config.task,
         "robot": config.robot,
@@ -62,13 +84,17 @@ def world_options(config: Train) -> dict[str, Any]:
 
 
 def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
-    """The worlds to train in."""
-    hiding, network = config.hiding, config.network
+    """The worlds to train in.
+
+    Raises:
+        InputError: options that `World` refuses, a dropout law that does not fit them, or a plan that cannot be read.
+    """
+    failures, network = config.failures, config.network
     env = SB3VecEnv(
         num_envs=config.scenes.num_envs,
         privileged=True,
-        dropout=make_dropout(config.hiding),
-        faults=partial(Mix.parse, hiding.faults, hiding.fault_share) if hiding.faults else None,
+        dropout=make_dropout(config.masking),
+        faults=partial(Mix.parse, failures.faults, failures.fault_share) if failures.faults else None,
         seed=config.seed,
         num_threads=config.threads,
         **_world(config),
@@ -77,9 +103,9 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
 
 
 def make_validation_world(config: Train, episodes: int) -> World:
-    """The worlds to validate in; `episodes` of all conditions together."""
+    """The worlds to validate in, as many as are useful for this number of episodes."""
     return World(
-        num_envs=min(_VALIDATING, episodes),
+        num_envs=min(_MOST_VALIDATION_ENVS, episodes),
         auto_reset=False,
         seed=VALIDATION_SEED,
         num_threads=config.threads,
@@ -91,29 +117,12 @@ def _world(config: Train) -> dict[str, Any]:
     return world_options(config) | {"cameras": config.scenes.cameras}
 
 
-def try_out(config: Train) -> None:
-    """Whether worlds and a learner can be made of these options, apart from its teacher; ValueError if not."""
-    tiny = config.replace(num_envs=2, n_steps=2, batch_size=4, teacher="none")
-    env = make_env(tiny)
-    try:
-        make_model(tiny, env, Path())
-        find_demos(config, env.world)
-        standard([sensor.key for sensor in env.world.sensors])
-    finally:
-        env.close()
+def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
+    """The learner, with random weights and still without a teacher.
 
-
-def find_demos(config: Train, world: World) -> WarmStart | None:
-    """The demonstrations that the options ask for; ValueError if there are none or they are of something else."""
-    if config.imitation.demos == "none":
-        return None
-    if config.network.memory != "none":
-        raise InputError("--demos cannot be copied by a policy with --memory: demonstrations are read row by row")
-    return WarmStart(config, world, world_options(config), make_dropout(config.hiding))
-
-
-def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> FusionPPO:
-    """The learner, with random weights; its own teacher is in the run's folder."""
+    Raises:
+        InputError: options that the network or PPO refuse.
+    """
     network, learning = config.network, config.learning
     sensors = env.world.sensors
     return FusionPPO(
@@ -128,7 +137,6 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> 
         clip_range=partial(_ramp, learning.clip, learning.clip * learning.clip_final),
         ent_coef=partial(_ramp, learning.ent_coef, learning.ent_coef * learning.ent_final),
         aux_coef=learning.aux_coef,
-        teacher=find_teacher(config, folder, len(env.world.privileged_names)),
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,
         vf_coef=learning.vf_coef,
@@ -144,7 +152,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> 
                 "sensors": stacked_sensors(sensors, network.frames) if network.memory == "stack" else sensors,
                 "token_dim": network.token_dim,
                 "fusion": network.fusion,
-                "encoders": own_encoders(config),
+                "encoders": encoder_names(config),
                 "masked_as": network.masked_as,
                 "mixed_precision": network.mixed_precision,
             },
@@ -155,32 +163,40 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack, folder: Path) -> 
     )
 
 
-def find_teacher(config: Train, folder: Path, truth: int) -> Teacher | None:
-    """The teacher that the options ask for; ValueError if there is none or it is for something else."""
-    asked = config.learning.teacher
-    if not wants_teacher(config):
-        return None
-    path = str(folder / TEACHER) if asked == "auto" else asked
-    return load_teacher(path, truth, config.device, task=config.task, robot=config.robot)
+def needs_teacher(config: Train, folder: Path) -> bool:
+    """Whether a teacher has to be trained before a run in this folder can go on."""
+    return _has_teacher(config) and config.learning.teacher == "auto" and not (folder / TEACHER / FINAL).exists()
 
 
-def teacher_cost(config: Train, folder: Path) -> dict[str, Any] | None:
-    """What its training took, to the end, if that is known: steps and seconds."""
-    if not wants_teacher(config):
+def find_teacher(config: Train, folder: Path, truth_dim: int) -> tuple[Teacher, dict[str, Any]] | None:
+    """The teacher that the options name, and what its training took; None for a training without one.
+
+    Args:
+        config: options.
+        folder: of the run, with its own teacher in it.
+        truth_dim: length of the privileged vector of the run's worlds.
+
+    Returns:
+        The teacher, and the `steps`, `seconds` and `validation_seconds` of its whole training, None where unknown.
+
+    Raises:
+        InputError: there is no such policy, or it is for another task or robot.
+    """
+    if not _has_teacher(config):
         return None
     path = folder / TEACHER if config.learning.teacher == "auto" else Path(config.learning.teacher)
+    teacher = load_teacher(str(path), truth_dim, config.device, task=config.task, robot=config.robot)
     file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
     card = read_tensors(file)[1].get("card") or {}
-    return {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}
+    return teacher, {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}
 
 
-def wants_teacher(config: Train) -> bool:
-    """Whether anybody would listen to a teacher."""
+def _has_teacher(config: Train) -> bool:
     return config.learning.teacher != "none" and config.learning.teacher_coef > 0.0
 
 
 def teacher_config(config: Train, folder: Path) -> Train:
-    """How the teacher of a training is trained: same task, robot, worlds and seed."""
+    """Options of the training of a run's own teacher: same task, robot, worlds and seed."""
     same = {
         name: value
         for name, value in config.items()
@@ -190,7 +206,7 @@ def teacher_config(config: Train, folder: Path) -> Train:
 
 
 def learning_rate(config: Train) -> Callable[[float], float]:
-    """Learning rate by the share of the training that is left, from 1 to 0."""
+    """Learning rate as a function of the share of the training that is left, from 1 to 0."""
     first = config.learning.lr
     last = first * config.learning.lr_final if config.learning.lr_schedule == "linear" else first
     return partial(_ramp, first, last)
@@ -200,48 +216,56 @@ def _ramp(first: float, last: float, left: float) -> float:
     return last + (first - last) * left
 
 
-def make_dropout(hiding: Hiding) -> Dropout | None:
-    """What to hide."""
-    if hiding.dropout != "rates" and hiding.rates:
+def make_dropout(masking: Masking) -> Dropout | None:
+    """The sensor dropout that the options describe; None for none.
+
+    Raises:
+        InputError: options that contradict each other, or a probability out of range.
+    """
+    if masking.dropout != "rates" and masking.rates:
         raise InputError("--rates is for --dropout rates; the other laws take --p")
-    if hiding.dropout == "none":
+    if masking.dropout == "none":
         return None
-    ramp = {"warmup": hiding.warmup, "until": hiding.until}
+    ramp = {"warmup": masking.warmup, "until": masking.until}
     schedules: dict[str, Callable[[], Schedule]] = {
         "constant": Constant,
         "linear": lambda: Linear(**ramp),
         "cosine": lambda: Cosine(**ramp),
     }
     return Dropout(
-        law=_law(hiding),
-        every=hiding.every,
-        schedule=schedules[hiding.schedule](),
-        full=hiding.full,
-        outage_steps=hiding.outage_steps,
+        law=_law(masking),
+        every=masking.every,
+        schedule=schedules[masking.schedule](),
+        full=masking.full,
+        outage_steps=masking.outage_steps,
     )
 
 
-def _law(hiding: Hiding) -> Law:
-    if hiding.dropout == "rates":
-        return Rates(dict(_rate(text) for text in hiding.rates))
-    if hiding.dropout == "subsets":
+def _law(masking: Masking) -> Law:
+    if masking.dropout == "rates":
+        return Rates(dict(_rate(text) for text in masking.rates))
+    if masking.dropout == "subsets":
         return Subsets()
-    if hiding.dropout == "markov":
-        if not 0.0 <= hiding.p < 1.0 or not hiding.outage_steps >= 1.0:
-            raise InputError(f"markov needs p in [0, 1) and outages of at least 1 step, got {hiding}")
-        recover = 1.0 / hiding.outage_steps
-        fail = recover * hiding.p / (1.0 - hiding.p)
+    if masking.dropout == "markov":
+        if not 0.0 <= masking.p < 1.0 or not masking.outage_steps >= 1.0:
+            raise InputError(f"markov needs p in [0, 1) and outages of at least 1 step, got {masking}")
+        recover = 1.0 / masking.outage_steps
+        fail = recover * masking.p / (1.0 - masking.p)
         if fail > 1.0:
             raise InputError(
-                f"outages of {hiding.outage_steps:g} steps cannot fill {hiding.p:.0%} of the time; longer outages, or "
-                "a smaller p"
+                f"outages of {masking.outage_steps:g} steps cannot fill {masking.p:.0%} of the time; give longer "
+                "outages, or a smaller p"
             )
         return Markov(fail, recover)
-    return Groups(p=hiding.p) if hiding.dropout == "groups" else Independent(hiding.p)
+    return Groups(p=masking.p) if masking.dropout == "groups" else Independent(masking.p)
 
 
-def own_encoders(config: Train) -> dict[str, str]:
-    """Names of encoders by sensor or kind of sensor."""
+def encoder_names(config: Train) -> dict[str, str]:
+    """Sensor or kind of sensor → name of its encoder, where it is not the standard one.
+
+    Raises:
+        InputError: an entry that is not KEY=NAME.
+    """
     pairs = [text.partition("=") for text in config.network.encoders]
     for key, _, name in pairs:
         if not key or not name:
@@ -257,31 +281,7 @@ def _rate(text: str) -> tuple[str, float]:
         raise InputError(f"--rates takes entries such as rgb=0.1, got {text!r}") from None
 
 
-def settle(config: Train) -> tuple[Train, str]:
-    """The configuration without `auto` and with what files of plans say, and what to tell people of it.
-
-    Raises:
-        ValueError: no such device, or a plan that cannot be read.
-    """
-    note, renderer = "", config.scenes.renderer
-    if renderer == "auto":
-        renderer = "warp"
-        if {"rgb", "depth"} & set(config.scenes.sensors):
-            try:
-                World("Reach", 1, renderer="gl", image_size=32).close()
-                renderer = "gl"
-            except RuntimeError as error:
-                note = f"the gl renderer does not work here ({error}), so warp draws; robofuse doctor says more"
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(device)
-    config = config.replace(renderer=renderer, device=device)
-    return config.replace(faults=_spelled_out(config)) if config.hiding.faults else config, note
-
-
-def _spelled_out(config: Train) -> tuple[str, ...]:
-    """The plans to train on, without files, which the run and its policies may outlive."""
-    with closing(World(num_envs=1, **_world(config))) as world:
-        sensors = world.sensors
-    return tuple(text if text == "standard" else str(Plan.read(text, sensors)) for text in config.hiding.faults)
+def spell_out_faults(config: Train, sensors: Sequence[Sensor]) -> Train:
+    """Replaces names of files in `--faults` by the plans in them, which the run and its policies may outlive."""
+    texts = config.failures.faults
+    return config.replace(faults=tuple(x if x == "standard" else str(Plan.read(x, sensors)) for x in texts))

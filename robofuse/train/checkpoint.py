@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if nothing had happened, without any code."""
+"""Files of a run: checkpoints, which hold all that a training needs to go on, and its best policy."""
 
 import os
 from pathlib import Path
@@ -8,22 +8,24 @@ import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
-from robofuse.files import UnreadableHere, read_tensors, write_tensors
+from robofuse.files import UnreadableHere, read_tensors, write_atomic, write_tensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.packing import pack
 
-_KEPT = 2  # so that one is whole, whatever happens to the other
+BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"
+_KEPT = 2  # checkpoints, so that one is whole, whatever happens to the other
+_BEFORE = ".best-before.safetensors"  # the best as of the last checkpoint, while a better one is newer than that
 
 
-class Place(NamedTuple):
-    """Where a training is.
+class TrainState(NamedTuple):
+    """How far a training has come.
 
     Attributes:
         step: control steps done.
         updates: updates done.
         episode: the number of the episode that world 0 starts next; the others follow.
-        seconds: it has trained for, without validation.
-        validation_seconds: it has validated for.
+        seconds: time spent on training, without validation.
+        validation_seconds: time spent on validation.
     """
 
     step: int = 0
@@ -33,14 +35,17 @@ class Place(NamedTuple):
     validation_seconds: float = 0.0
 
 
-def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[str, Any]) -> Path:
+def write_checkpoint(folder: Path, model: FusionPPO, state: TrainState, about: dict[str, Any]) -> Path:
     """Write a checkpoint and delete old ones.
 
     Args:
         folder: of the run.
         model: between two updates.
-        place: where it is.
-        about: `world` and `card`, so that a checkpoint is a policy file too; the card tells all options.
+        state: how far it has come.
+        about: `world` and `card`, so that a checkpoint is a policy file too.
+
+    Raises:
+        InputError: it cannot be written, as on a full disk.
     """
     policy, meta = pack(model.policy)
     tensors: dict[str, Tensor] = {f"policy/{name}": x for name, x in policy.items()}
@@ -54,8 +59,8 @@ def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[s
         "episodes": [[float(one["r"]), int(one["l"])] for one in model.ep_info_buffer or ()],
         "successes": [bool(success) for success in model.ep_success_buffer or ()],
     }
-    training = {**place._asdict(), "sb3_updates": model._n_updates, "recent": recent}
-    path = folder / f"checkpoint-{place.step:010d}.safetensors"
+    training = {**state._asdict(), "sb3_updates": model._n_updates, "recent": recent}
+    path = folder / f"checkpoint-{state.step:010d}.safetensors"
     write_tensors(path, tensors, {**meta, **about, "kind": "checkpoint", "training": training})
     for old in _checkpoints(folder)[_KEPT:]:
         old.unlink()
@@ -63,9 +68,9 @@ def write_checkpoint(folder: Path, model: FusionPPO, place: Place, about: dict[s
 
 
 def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """The newest checkpoint that can be read, and what is wrong with newer ones; None if there is none at all.
+    """The tensors and meta data of the newest checkpoint that can be read, and what is wrong with newer ones.
 
-    Newer ones that are damaged are renamed, to `.broken` at the end.
+    None if there is no checkpoint at all. Newer ones that are damaged are renamed, to `.broken` at the end.
 
     Raises:
         ValueError: there are some, but none can be read; or the newest is of a newer robofuse, or the machine fails.
@@ -74,7 +79,7 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
     for path in _checkpoints(folder):
         try:
             tensors, meta = read_tensors(path)
-            Place(**{name: meta["training"][name] for name in Place._fields})
+            TrainState(**{name: meta["training"][name] for name in TrainState._fields})
         except UnreadableHere:
             raise  # it may be whole: going on from an older one would be a step back
         except ValueError as error:
@@ -95,17 +100,19 @@ def set_aside(path: Path) -> None:
     os.replace(path, path.with_name(f"{path.name}.broken"))
 
 
-def left_behind(folder: Path) -> str:
+def leftover(folder: Path) -> str:
     """The name of a file in a folder that only a training can have written; empty if there is none."""
-    names = ("checkpoint-*.safetensors*", "best.safetensors", "latest.safetensors", "final.safetensors")
-    tables = ("progress.csv", "validation.csv", "teacher/config.json")
-    return next((str(path.relative_to(folder)) for name in (*names, *tables) for path in folder.glob(name)), "")
+    names = ("checkpoint-*.safetensors*", BEST, LATEST, FINAL, "progress.csv", "validation.csv", "teacher/config.json")
+    return next((str(path.relative_to(folder)) for name in names for path in folder.glob(name)), "")
 
 
-def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Place:
-    """Put a checkpoint into a model that was made with the same options, and torch's random numbers where they were.
+def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) -> TrainState:
+    """Puts a checkpoint into a model that was made with the same options, and torch's random numbers where they were.
 
-    To be called last before the first rollout.
+    Nothing may draw random numbers between this and the first rollout.
+
+    Raises:
+        InputError: the checkpoint is of another network.
     """
     policy = {name.removeprefix("policy/"): x for name, x in tensors.items() if name.startswith("policy/")}
     expected, _ = pack(model.policy)
@@ -125,7 +132,52 @@ def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and model.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random/cuda"], model.device)
-    return Place(**{name: training[name] for name in Place._fields})
+    return TrainState(**{name: training[name] for name in TrainState._fields})
+
+
+def recover_best(folder: Path, until: int) -> int | None:
+    """Makes the file of the best policy agree with a run that goes on from a checkpoint: it is never ahead of it.
+
+    Args:
+        folder: of the run.
+        until: step of the checkpoint; policies of later steps are deleted, as they may not come again.
+
+    Returns:
+        The step that the best policy is of, None if there is none.
+    """
+    best, before = folder / BEST, folder / _BEFORE
+    step = _step_of(best)
+    if step is None or step > until:
+        best.unlink(missing_ok=True)
+        step = _step_of(before)
+        if step is None or step > until:
+            step = None
+        else:
+            write_atomic(best, before.read_bytes())
+    drop_previous_best(folder)
+    return step
+
+
+def keep_previous_best(folder: Path) -> None:
+    """Keep a copy of the best policy until the next checkpoint; a better one is about to replace it."""
+    write_atomic(folder / _BEFORE, (folder / BEST).read_bytes())
+
+
+def drop_previous_best(folder: Path) -> None:
+    """Delete that copy, now that there is a checkpoint of the step that the best policy is of, or of a later one."""
+    (folder / _BEFORE).unlink(missing_ok=True)
+
+
+def _step_of(path: Path) -> int | None:
+    if not path.exists():
+        return None
+    try:
+        return int(read_tensors(path)[1]["card"]["steps"])
+    except UnreadableHere:
+        raise
+    except (ValueError, KeyError, TypeError):
+        set_aside(path)
+        return None
 
 
 def _like(x: Tensor, parameter: torch.nn.Parameter) -> Tensor:

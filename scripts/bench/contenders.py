@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -47,7 +46,7 @@ def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], Non
     pictures cost, not what they would take alone.
 
     Args:
-        options: settled.
+        options: without `auto`.
         rollouts: rollouts with their updates in a turn.
         turns: turns of each.
         advance: called 3 × (turns + 1) times.
@@ -59,7 +58,7 @@ def compare(options: Train, rollouts: int, turns: int, advance: Callable[[], Non
         ours, theirs, blind = (
             stack.enter_context(closing(make_env(one))) for one in (options, options, options.replace(sensors=BLIND))
         )
-        fusion, wrapped = make_model(options, ours, Path()), ByteDepth(theirs)
+        fusion, wrapped = make_model(options, ours), ByteDepth(theirs)
         sb3 = PPO(
             "MultiInputPolicy",
             wrapped,
@@ -124,8 +123,8 @@ def live_rows(options: Train, p: float, turns: int, advance: Callable[[], None])
     that it should; every turn begins with the same weights.
 
     Args:
-        options: settled.
-        p: probability of hiding a sensor.
+        options: without `auto`.
+        p: probability of masking a sensor.
         turns: turns of each.
         advance: called 2 × turns times.
 
@@ -133,9 +132,9 @@ def live_rows(options: Train, p: float, turns: int, advance: Callable[[], None])
         `live` and `all`, seconds of `act` and `learn`; `speedup` of both together and of each; `share` of the readings
         that are live.
     """
-    hiding = options.replace(dropout="independent", p=p, full=0.0, every="step", schedule="constant")
-    with closing(make_env(hiding)) as env:
-        model = make_model(hiding, env, Path())
+    masked = options.replace(dropout="independent", p=p, full=0.0, every="step", schedule="constant")
+    with closing(make_env(masked)) as env:
+        model = make_model(masked, env)
         model.learn(model.n_steps * env.num_envs)  # the rollout, and a warm-up
     weights = copy.deepcopy(model.policy.state_dict()), copy.deepcopy(model.policy.optimizer.state_dict())
     spent: dict[str, dict[str, list[float]]] = {name: {"act": [], "learn": []} for name in ("live", "all")}

@@ -54,7 +54,7 @@ def train_tables(result: dict[str, Any]) -> list[Table]:
         f"epochs: {learning['epochs']}; {options['device']}, threads: {options['threads']}",
         ("learner, end to end", "samples/s", "weights", "ratio (turns)"),
         "FusionPPO as in `robofuse train`: all four sensors, dropout p = "
-        f"{options['hiding']['p']:g}, auxiliary loss on ({learning['aux_coef']:g}), no teacher.\n"
+        f"{options['masking']['p']:g}, auxiliary loss on ({learning['aux_coef']:g}), no teacher.\n"
         "SB3's PPO: MultiInputPolicy, CombinedExtractor, NatureCNN; depth as bytes; no auxiliary loss, no privileged "
         "critic.",
     )

@@ -36,7 +36,7 @@ class TrainBench:
         n_steps: Control steps of each world between updates; by default as `robofuse train`.
         batch_size: Rows of a minibatch; by default as `robofuse train`.
         epochs: Passes over a rollout; by default as `robofuse train`.
-        dropout: Probabilities of hiding a sensor at which encoding live rows only is compared with encoding all.
+        dropout: Probabilities of masking a sensor at which encoding live rows only is compared with encoding all.
         rollouts: Rollouts, each with its update, of one turn.
         turns: Turns of each contender; the median counts.
         device: Of the networks: auto, cpu or cuda.
@@ -67,7 +67,7 @@ def bench_train(config: TrainBench) -> dict[str, Any]:
         config: what to measure.
 
     Returns:
-        What is written as JSON: `machine`, `versions`, `config`, `options` (those of `robofuse train`, settled),
+        What is written as JSON: `machine`, `versions`, `config`, `options` (those of `robofuse train`, without `auto`),
         `training` (samples per second, end to end), `memory` (bytes per stored step), `phases` (seconds of FusionPPO
         per rollout) and `live_rows` (a row per probability of dropout).
 
@@ -127,7 +127,7 @@ def _options(config: TrainBench) -> tuple["Train", str]:
     """Options of `robofuse train` without `auto`, and what to tell people; refuses what would only fail later."""
     from robofuse.checks import usable_cores
     from robofuse.train import Train
-    from robofuse.train.build import settle
+    from robofuse.train.build import resolve
 
     own = ("n_steps", "batch_size", "epochs")
     given = {name: getattr(config, name) for name in own if getattr(config, name) is not None}
@@ -151,4 +151,4 @@ def _options(config: TrainBench) -> tuple["Train", str]:
         )
     if config.json is not None and not config.json.absolute().parent.is_dir():
         raise InputError(f"--json: there is no folder {config.json.absolute().parent}")
-    return settle(options)
+    return resolve(options)

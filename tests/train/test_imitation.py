@@ -9,14 +9,13 @@ import torch
 from helpers import BLIND
 
 from robofuse.demos import Record, Recorder, read, run_record
-from robofuse.dropout import Dropout, Independent, Markov
 from robofuse.files import read_tensors as tensors_of
 from robofuse.policies import load
 from robofuse.tensors import one_torch_thread
-from robofuse.train import Train, recorded, run_train
-from robofuse.train.build import find_demos, make_env, make_model, settle, world_options
-from robofuse.train.loop import Training
-from robofuse.train.warm_start import WarmStart, discounted
+from robofuse.train import Train, load_options, run_train
+from robofuse.train.build import make_env, make_model, resolve
+from robofuse.train.imitation import BehaviourCloning, discounted
+from robofuse.train.run import Training
 
 BASE = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=4, n_steps=10, batch_size=40, epochs=1, hidden=(16,), token_dim=8,
@@ -33,14 +32,14 @@ def demos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(demos):
-    return settle(BASE.replace(demos=str(demos)))[0]
+    return resolve(BASE.replace(demos=str(demos)))[0]
 
 
 def start(config, change=None):
     """A warm start, a policy for it, and what the policy was told while it copied."""
     env = make_env(config)
     try:
-        policy, warm, told = make_model(config, env, None).policy, find_demos(config, env.world), []
+        policy, warm, told = make_model(config, env).policy, BehaviourCloning(config, env.world), []
         if change:
             change(policy, warm)
         with one_torch_thread():
@@ -81,21 +80,22 @@ def test_neither_random_numbers_nor_the_clock_matter(config):
     assert not torch.equal(third["action_net.weight"], one["action_net.weight"])
 
 
-@pytest.mark.parametrize("law", [Dropout(Independent(0.4)), Dropout(Markov(0.2, 0.3)), None])
+@pytest.mark.parametrize("law", ["independent", "markov", "none"])
 def test_sensors_are_masked_as_in_the_training(config, law):
+    config = config.replace(dropout=law, full=0.0, outage_steps=4.0)
     env = make_env(config)
-    warm = WarmStart(config, env.world, world_options(config), law)
+    warm = BehaviourCloning(config, env.world)
     env.close()
     passes = torch.stack([warm._masks(epoch) for epoch in range(60)]).float()
     hidden = 1.0 - passes.mean(dim=(0, 1))
     assert passes.shape[1:] == (warm.demos.frames, 2) and (passes.sum(2) >= 1).all()
-    if law is None:
+    if law == "none":
         assert not hidden.any()
         return
     assert (hidden > 0.15).all() and not torch.equal(passes[0], passes[1])
     first = len(warm.demos.episodes[0])
     constant = (passes[:, :first] == passes[:, :1]).all()
-    assert bool(constant) == isinstance(law.law, Independent)  # of an episode, or in the course of it
+    assert bool(constant) == (law == "independent")  # of an episode, or in the course of it
 
 
 def test_what_a_hidden_sensor_held_is_not_copied(config):
@@ -135,7 +135,7 @@ def test_a_training_begins_with_it(config, tmp_path, capsys):
         last = tmp_path / name / "checkpoint-0000000080.safetensors"
         last.unlink()
         (tmp_path / name / "final.safetensors").rename(tmp_path / name / "kept.safetensors")
-        assert run_train(recorded(tmp_path / name)) == 0
+        assert run_train(load_options(tmp_path / name)) == 0
         one, other = (tensors_of(tmp_path / name / f"{file}.safetensors")[0] for file in ("kept", "final"))
         assert all(torch.equal(x, other[key]) for key, x in one.items())  # to the bit, and no copying again
     assert load(tmp_path / "run").card["demonstrations"]["episodes"] == 8
@@ -146,7 +146,7 @@ def test_asked_to_stop_while_copying_it_begins_again(config, tmp_path):
     training = Training(config.replace(out=tmp_path / "run"), tmp_path / "run", {})
     try:
         assert not training.run(lambda news: notes.append(news.note), lambda: len(notes) == 2)
-        assert len(notes) == 2 and training.place.step == 0
+        assert len(notes) == 2 and training.state.step == 0
     finally:
         training.close()
     assert not list((tmp_path / "run").glob("*.safetensors"))

@@ -23,15 +23,20 @@ from robofuse.files import read_tensors as read
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
-from robofuse.train import Train, defaults_for, recorded, run_train
-from robofuse.train.best import keep_before, recover_best
-from robofuse.train.build import VALIDATION_SEED, learning_rate, make_dropout, make_env, settle, world_options
-from robofuse.train.checkpoint import left_behind
-from robofuse.train.curve import draw_curve
-from robofuse.train.display import Display
-from robofuse.train.loop import Training
-from robofuse.train.tables import Table, read_rows
-from robofuse.train.validation import doubt, score
+from robofuse.train import Train, load_options, run_train, split_defaults
+from robofuse.train.build import (
+    VALIDATION_SEED,
+    learning_rate,
+    make_dropout,
+    make_env,
+    resolve,
+    spell_out_faults,
+    world_options,
+)
+from robofuse.train.checkpoint import keep_previous_best, leftover, recover_best
+from robofuse.train.display import CsvTable, Display, draw_curve, read_rows
+from robofuse.train.run import Training
+from robofuse.train.validate import score, score_error
 from robofuse.trained import Trained, load_trained, make_world
 
 SMALL = Train("Reach").replace(
@@ -49,7 +54,7 @@ def then_die(model, place, *rest):
     if place.step >= 1120:
         os.kill(os.getpid(), signal.SIGKILL)
 loop.log_update = then_die
-command.run_train(command.recorded(command.Path(sys.argv[1])).replace(resume=None, out=command.Path(sys.argv[2])))
+command.run_train(command.load_options(command.Path(sys.argv[1])).replace(resume=None, out=command.Path(sys.argv[2])))
 """
 
 
@@ -109,7 +114,7 @@ def test_the_policy_knows_its_world(whole):
     policy = load(whole)
     assert policy.world == world_options(SMALL.replace(renderer="warp"))
     assert policy.card["validation"].keys() == {"all", "no-force", "no-proprio"}
-    assert policy.card["options"]["hiding"]["every"] == "outage" and policy.card["versions"]["torch"]
+    assert policy.card["options"]["masking"]["every"] == "outage" and policy.card["versions"]["torch"]
     assert policy.card["seen_faults"] == []
     world = make_world(load_trained(str(whole)), 3, VALIDATION_SEED)
     policy.check(world.sensors, "warp")
@@ -139,7 +144,7 @@ def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
 
 def test_a_killed_run_goes_on_to_the_bit(whole, killed, tmp_path):
     folder = shutil.copytree(killed, tmp_path / "resumed")
-    assert run_train(recorded(folder)) == 0
+    assert run_train(load_options(folder)) == 0
     same_run(whole, folder)
     assert [start["step"] for start in json.loads((folder / "run.json").read_text())["starts"]] == [0, 960]
 
@@ -150,7 +155,7 @@ def test_a_cut_off_checkpoint_is_passed_over(whole, killed, tmp_path, capsys):
     newest.write_bytes(newest.read_bytes()[:5000])
     with (folder / "progress.csv").open("a") as file:
         file.write("1280,0.1,0.")  # killed while it wrote
-    assert run_train(recorded(folder)) == 0
+    assert run_train(load_options(folder)) == 0
     assert (folder / f"{newest.name}.broken").stat().st_size == 5000
     assert "is cut off or damaged" in (shown := capsys.readouterr().out) and "an older checkpoint serves" in shown
     same_run(whole, folder)
@@ -161,7 +166,7 @@ def test_a_run_without_a_checkpoint_starts_again(whole, killed, tmp_path, capsys
     folder = shutil.copytree(killed, tmp_path / "early")
     for path in folder.glob("checkpoint*"):
         path.unlink()
-    assert run_train(recorded(folder)) == 0
+    assert run_train(load_options(folder)) == 0
     same_run(whole, folder)
 
 
@@ -170,7 +175,7 @@ def test_nothing_readable_is_said(killed, tmp_path):
     for path in folder.glob("checkpoint*"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint in .*broken can be read"):
-        run_train(recorded(folder))
+        run_train(load_options(folder))
 
 
 def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypatch):
@@ -179,7 +184,7 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
     names = sorted(path.name for path in folder.iterdir())
     monkeypatch.setattr("robofuse.files.FORMAT", 0)
     with pytest.raises(ValueError, match="0000960.safetensors has format 1, this robofuse reads up to 0"):
-        run_train(recorded(folder))
+        run_train(load_options(folder))
     monkeypatch.undo()
 
     def fail(path):
@@ -187,7 +192,7 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
 
     monkeypatch.setattr("robofuse.files._head", fail)
     with pytest.raises(ValueError, match="0000960.safetensors cannot be read: Permission denied"):
-        run_train(recorded(folder))
+        run_train(load_options(folder))
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
@@ -196,12 +201,12 @@ def test_a_checkpoint_of_other_options_is_refused(killed, tmp_path, monkeypatch)
     plain = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(plain | {"seed": 6}))
     with pytest.raises(ValueError, match="training with other options: --seed was 5, now 6"):
-        run_train(recorded(folder))
+        run_train(load_options(folder))
     (folder / "config.json").write_text(json.dumps(plain))
     moved = replace(CAMERAS["scene"], fovy=32.0)
     monkeypatch.setitem(CAMERAS, "scene", moved)
     with pytest.raises(ValueError, match="saw through a camera .*31.0.* now .*32.0"):
-        run_train(recorded(folder))
+        run_train(load_options(folder))
 
 
 def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path):
@@ -211,7 +216,7 @@ def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path
         run_train(SMALL.replace(out=folder))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "notes.txt").touch()
-    assert not left_behind(tmp_path / "new") and not left_behind(tmp_path / "not there")
+    assert not leftover(tmp_path / "new") and not leftover(tmp_path / "not there")
 
 
 def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
@@ -222,7 +227,7 @@ def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
 
     put("best.safetensors", 800)
     assert recover_best(tmp_path, 960) == 800
-    keep_before(tmp_path)
+    keep_previous_best(tmp_path)
     put("best.safetensors", 1600)
     assert recover_best(tmp_path, 960) == 800 and load(tmp_path).card["steps"] == 800
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
@@ -278,7 +283,7 @@ def test_stopped_in_the_last_validation_it_is_made_up_for(whole, tmp_path, monke
         patch.setattr(Display, "show", then_stop)
         assert run_train(SMALL.replace(out=folder)) == 143
     assert not (folder / "final.safetensors").exists()
-    assert run_train(recorded(folder)) == 0
+    assert run_train(load_options(folder)) == 0
     same_run(whole, folder)
 
 
@@ -348,15 +353,15 @@ def test_mistakes_leave_no_folder(tmp_path, options, message):
 
 
 def test_explicit_options_win_over_presets(monkeypatch):
-    monkeypatch.setattr("robofuse.train.options.PRESETS", {"default": {}, "tuned": {"lr": 1e-3, "robot": "gripper"}})
-    assert defaults_for(["Reach", "--preset=tuned"]).learning.lr == 1e-3
+    monkeypatch.setattr("robofuse.train.config.PRESETS", {"default": {}, "tuned": {"lr": 1e-3, "robot": "gripper"}})
+    assert split_defaults(["Reach", "--preset=tuned"])[0].learning.lr == 1e-3
     seen = []
     monkeypatch.setattr("robofuse.train.run_train", lambda config: seen.append(config) or 0)
     assert cli.main(["train", "Reach", "--lr", "4e-4", "--preset", "tuned", "--sensors", "rgb", "force"]) == 0
     assert (seen[0].learning.lr, seen[0].robot, seen[0].task) == (4e-4, "gripper", "Reach")
     assert seen[0].scenes.sensors == ("rgb", "force") and seen[0].preset == "tuned"
     with pytest.raises(ValueError, match="unknown preset 'fast'"):
-        defaults_for(["--preset", "fast"])
+        split_defaults(["--preset", "fast"])
 
 
 def test_options_survive_json():
@@ -378,15 +383,17 @@ def test_faults_to_train_on_reach_the_observation():
 
 def test_plans_from_files_are_spelled_out(tmp_path):
     (tmp_path / "plan.yaml").write_text("- {sensor: force, fault: bias, severity: 0.5, step: 3}")
-    config, _ = settle(SMALL.replace(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp"))
-    assert config.hiding.faults == ("standard", "force:bias(0.5)@3")
+    config = SMALL.replace(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp")
+    env = make_env(config)
+    assert spell_out_faults(config, env.world.sensors).failures.faults == ("standard", "force:bias(0.5)@3")
+    env.close()
     with pytest.raises(ValueError, match=r"cannot read the plan .*gone.yaml"):
-        settle(SMALL.replace(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
+        make_env(SMALL.replace(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
 
 
 def test_dropout_from_options():
     def made(**options):
-        return make_dropout(Train().replace(**options).hiding)
+        return make_dropout(Train().replace(**options).masking)
 
     assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
     assert made(dropout="none") is None
@@ -409,7 +416,7 @@ def test_learning_rate():
 
 
 def test_auto_without_pictures_needs_no_renderer():
-    config, note = settle(SMALL.replace(device="cpu"))
+    config, note = resolve(SMALL.replace(device="cpu"))
     assert config.scenes.renderer == "warp" and not note
 
 
@@ -418,14 +425,14 @@ def test_score_weighs_losses_as_much_as_health():
     success = dict.fromkeys((c.name for c in conditions), 0.0) | {"all": 1.0, "no-rgb": 0.8, "no-force": 0.4}
     assert score(conditions, success) == pytest.approx(0.5 * (1.0 + 1.2 / 4))
     assert score(standard(["rgb"]), {"all": 0.7}) == 0.7
-    assert doubt(standard(["rgb"]), {"all": 0.7}, 98) == pytest.approx((0.696 * 0.304 / 98) ** 0.5, abs=1e-12)
+    assert score_error(standard(["rgb"]), {"all": 0.7}, 98) == pytest.approx((0.696 * 0.304 / 98) ** 0.5, abs=1e-12)
     smooth = {"all": 31 / 32, "no-rgb": 25 / 32, "no-force": 13 / 32, "no-depth": 1 / 32, "no-proprio": 1 / 32}
     spread = sum((0.5 if name == "all" else 0.125) ** 2 * p * (1 - p) for name, p in smooth.items())
-    assert doubt(conditions, success, 30) == pytest.approx((spread / 30) ** 0.5)
+    assert score_error(conditions, success, 30) == pytest.approx((spread / 30) ** 0.5)
 
 
 def test_tables_grow_and_are_cut_back(tmp_path):
-    table = Table(tmp_path / "t.csv", 0)
+    table = CsvTable(tmp_path / "t.csv", 0)
     table.add({"step": 1, "a": 0.5})
     table.add({"step": 2, "a": None, "b": "x,y"})
     table.add({"step": 3})
@@ -435,8 +442,8 @@ def test_tables_grow_and_are_cut_back(tmp_path):
         {"step": "2", "a": "", "b": "x,y"},
         {"step": "3", "a": "", "b": ""},
     ]
-    import_options = Table(tmp_path / "t.csv", 2)
-    import_options.add({"step": 5, "a": 1})
+    table = CsvTable(tmp_path / "t.csv", 2)
+    table.add({"step": 5, "a": 1})
     assert [row["step"] for row in read_rows(tmp_path / "t.csv")] == ["1", "2", "5"]
 
 
@@ -463,7 +470,7 @@ def test_pixels_resume_to_the_bit_too(tmp_path):
     code = KILLED.replace("1120", "960")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "whole"), str(tmp_path / "killed")])
     assert done.returncode == -signal.SIGKILL
-    assert run_train(recorded(tmp_path / "killed")) == 0
+    assert run_train(load_options(tmp_path / "killed")) == 0
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(x, b[name]) for name, x in a.items())
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "killed")
@@ -483,11 +490,3 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
     with lock(tmp_path / "nothing", "training"):
         pass
     assert not (tmp_path / "nothing").exists()
-
-
-def test_older_runs_go_on_as_they_began():
-    plain = json.loads(json.dumps(SMALL.to_dict()))
-    del plain["learning"]["ent_final"]
-    assert (
-        Train.from_dict(plain).learning.ent_final == 1.0 and Train.from_dict(SMALL.to_dict()).learning.ent_final == 0.1
-    )

@@ -9,9 +9,9 @@ from test_train_run import weights
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.teacher import load_teacher
-from robofuse.train import Train, recorded, run_train
-from robofuse.train.best import FINAL
+from robofuse.train import Train, load_options, run_train
 from robofuse.train.build import TEACHER, find_teacher, teacher_config
+from robofuse.train.checkpoint import FINAL
 from robofuse.train.display import Display
 
 STUDENT = Train("Reach").replace(
@@ -25,7 +25,7 @@ def taught(tmp_path_factory):
     """A short training with a teacher of its own, shortened too."""
     folder = tmp_path_factory.mktemp("runs") / "taught"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robofuse.train.command.teacher_config", short_teacher)
+        patch.setattr("robofuse.train.run.teacher_config", short_teacher)
         assert run_train(STUDENT.replace(out=folder)) == 0
     return folder
 
@@ -52,7 +52,7 @@ def test_a_run_trains_its_own_teacher_first(taught, capsys):
 
 @pytest.mark.slow
 def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
+    monkeypatch.setattr("robofuse.train.run.teacher_config", short_teacher)
     folder, show = tmp_path / "cut", Display.show
 
     def then_stop(display, news):
@@ -65,7 +65,7 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
         assert run_train(STUDENT.replace(out=folder)) == 143
     assert f"robofuse train --resume {folder}\n" in capsys.readouterr().out
     assert not (folder / TEACHER / FINAL).exists()
-    assert run_train(recorded(folder)) == 0
+    assert run_train(load_options(folder)) == 0
     for run in (folder / TEACHER, taught / TEACHER), (folder, taught):
         one, other = (weights(part) for part in run)
         assert all(torch.equal(x, other[name]) for name, x in one.items())
@@ -73,8 +73,8 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
 
 @pytest.mark.slow
 def test_asked_to_stop_when_the_teacher_is_done_the_student_does_not_begin(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("robofuse.train.command.teacher_config", short_teacher)
-    monkeypatch.setattr("robofuse.train.loop.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("robofuse.train.run.teacher_config", short_teacher)
+    monkeypatch.setattr("robofuse.train.run.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run_train(STUDENT.replace(out=tmp_path / "run")) == 143
     assert f"robofuse train --resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert (tmp_path / "run" / TEACHER / FINAL).exists() and not (tmp_path / "run" / "progress.csv").exists()
@@ -89,26 +89,23 @@ def test_a_teacher_of_another_task_or_robot_is_refused(taught, world):
 
 
 def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr("robofuse.train.command._train", lambda *_, **__: pytest.fail("it trains"))
+    monkeypatch.setattr("robofuse.train.run.teacher_config", lambda *_: pytest.fail("it trains the teacher"))
     with pytest.raises(ValueError, match="image_size must be"):  # of the worlds
         run_train(STUDENT.replace(out=tmp_path / "run", image_size=7))
 
-    def make_model(config, env, folder):
-        assert config.learning.teacher == "none" and env.num_envs == 2
+    def make_model(config, env):
         raise ValueError("of the learner")
 
-    monkeypatch.setattr("robofuse.train.build.make_model", make_model)
+    monkeypatch.setattr("robofuse.train.run.make_model", make_model)
     with pytest.raises(ValueError, match="of the learner"):
         run_train(STUDENT.replace(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("options", [{"teacher_coef": 0.0}, {"teacher": "none"}])
-def test_nobody_to_listen_no_teacher(tmp_path, monkeypatch, options):
-    trained = []
-    monkeypatch.setattr("robofuse.train.command._train", lambda config, folder, *_, **__: trained.append(folder) or 0)
-    config = STUDENT.replace(out=tmp_path / "run", **options)
-    assert run_train(config) == 0 and trained == [tmp_path / "run"]
+def test_without_a_weight_there_is_no_teacher(tmp_path, options):
+    config = STUDENT.replace(out=tmp_path / "run", steps=160, **options)
+    assert run_train(config) == 0 and not (tmp_path / "run" / TEACHER).exists()
     assert find_teacher(config, tmp_path / "run", 24) is None
 
 

@@ -65,7 +65,7 @@ def _facts(one: Evaluation) -> dict[str, Html]:
     if isinstance(card, Mapping):
         given = card.get("options")
         chosen = {f"option {k}": given[k] for k in _OPTIONS if k in given} if isinstance(given, Mapping) else {}
-        for part in ("hiding", "network"):
+        for part in ("masking", "failures", "network"):
             if isinstance(given, Mapping) and isinstance(given.get(part), Mapping):
                 chosen |= {f"{part}.{k}": v for k, v in given[part].items()}
         if isinstance(card.get("teacher"), Mapping):

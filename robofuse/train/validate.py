@@ -1,4 +1,4 @@
-"""Validation while training: fixed scenes, deterministic actions, every sensor lost once and alone once."""
+"""Validation while training: fixed scenes, deterministic actions, each sensor removed and each sensor alone."""
 
 import math
 import time
@@ -12,11 +12,11 @@ from robofuse.evaluate.rollout import rollout, schedule
 from robofuse.evaluate.traces import Result
 from robofuse.policies import FusionActorCriticPolicy, Policy
 from robofuse.train.build import make_validation_world
-from robofuse.train.options import Train
+from robofuse.train.config import Train
 
 
 class Interrupted(Exception):
-    """Somebody wants to stop."""
+    """The training was asked to stop during a validation."""
 
 
 class Validator:
@@ -79,19 +79,19 @@ def alone(conditions: Sequence[Condition]) -> list[str]:
 
 
 def score(conditions: Sequence[Condition], success: dict[str, float]) -> float:
-    """What the best policy is chosen by: the mean of success with all sensors, and of that with one missing."""
-    lost = removed(conditions)
+    """Mean of the success with all sensors and the success with one removed; the best policy has the highest."""
+    without = removed(conditions)
     full = success["all"]
-    return full if not lost else 0.5 * (full + sum(success[name] for name in lost) / len(lost))
+    return full if not without else 0.5 * (full + sum(success[name] for name in without) / len(without))
 
 
-def doubt(conditions: Sequence[Condition], success: dict[str, float], episodes: int) -> float:
+def score_error(conditions: Sequence[Condition], success: dict[str, float], episodes: int) -> float:
     """Standard error of `score`: of two policies that are as good as each other within it, the later one is taken.
 
     It has learned longer, and the highest of many noisy scores is mostly luck: of one run, the policy with the highest
     of nine scores, 98 %, then succeeded in 93 % of 500 scenes with all sensors, and the last, 97 %, in 97 %.
     """
-    lost = removed(conditions)
-    weights = {"all": 0.5} | {name: 0.5 / len(lost) for name in lost} if lost else {"all": 1.0}
+    without = removed(conditions)
+    weights = {"all": 0.5} | {name: 0.5 / len(without) for name in without} if without else {"all": 1.0}
     smooth = {name: (success[name] * episodes + 1.0) / (episodes + 2.0) for name in weights}
     return math.sqrt(sum(weights[name] ** 2 * p * (1.0 - p) / episodes for name, p in smooth.items()))

@@ -10,41 +10,44 @@ from torch import Tensor, nn
 from robofuse.demos.episode import Episode
 from robofuse.demos.fitting import check_fits
 from robofuse.demos.reader import read
-from robofuse.dropout import Dropout, Masker
+from robofuse.dropout import Masker
 from robofuse.envs import World
-from robofuse.errors import StateError
+from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
-from robofuse.train.options import Train
+from robofuse.train.build import make_dropout, world_options
+from robofuse.train.config import Train
 
-_LEAST = 0.05  # share of the learning rate that is left in the last batch
+_LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
 
 
-class WarmStart:
-    """Demonstrations that fit a training.
+class BehaviourCloning:
+    """Demonstrations to copy.
 
-    Sensors are hidden in them as in the training, by the same law at its full strength, drawn anew in every pass: what
-    is copied is to hold without sensors, too.
+    Sensors are masked in them as in the training, by the same law at its full strength, drawn anew in every pass, so
+    that the copy works without them, too.
 
     Attributes:
-        demos: what was read.
-        note: what people should know of it, or empty.
+        demos: the demonstrations.
+        note: for the user, or empty.
     """
 
-    def __init__(self, config: Train, world: World, options: dict[str, Any], dropout: Dropout | None) -> None:
-        """Reads the folder.
+    def __init__(self, config: Train, world: World) -> None:
+        """Reads the folder `config.imitation.demos`.
 
         Args:
             config: of the training.
             world: its worlds.
-            options: what a policy file would say of them.
-            dropout: what is hidden in them.
 
         Raises:
-            ValueError: no demonstrations, damaged ones, or of other sensors, another task, robot or camera.
+            InputError: no demonstrations, damaged ones, or of other sensors, another task, robot or camera; or the
+                policy has a memory.
         """
-        self._config, self._dropout = config, dropout
+        if config.network.memory != "none":
+            raise InputError("--demos cannot be copied by a policy with --memory: demonstrations are read row by row")
+        self._config, self._dropout = config, make_dropout(config.masking)
+        options = world_options(config)
         self.demos = read(config.imitation.demos)
         self._sensors, told = world.sensors, self.demos.about.get("world") or {}
         known = any(PRIVILEGED in episode.observation for episode in self.demos.episodes)
@@ -59,42 +62,42 @@ class WarmStart:
         self._returns = torch.cat([discounted(one.reward, config.learning.gamma) for one in self.demos.episodes])
 
     def run(
-        self, policy: FusionActorCriticPolicy, tell: Callable[[str], None], stop: Callable[[], bool]
+        self, policy: FusionActorCriticPolicy, show: Callable[[str], None], stop: Callable[[], bool]
     ) -> dict[str, Any] | None:
-        """Copy.
+        """Trains a policy to act as in the demonstrations.
 
         Neither torch's random numbers nor the optimizer of the training are touched, nor the deviation of the actions.
 
         Args:
             policy: to train.
-            tell: given a line after every pass.
+            show: given a line after every pass.
             stop: asked after every pass.
 
         Returns:
-            What the card of the policy says of it; None if it was stopped.
+            What was copied, for the card of the policy; None if it was stopped.
         """
         began, learning, epochs = time.perf_counter(), self._config.learning, self._config.imitation.demo_epochs
         generator = torch.Generator().manual_seed(self._config.seed)
         optimizer = torch.optim.Adam(policy.parameters(), lr=learning.lr, eps=1e-5)
         batches = max(1, len(self._actions) // learning.batch_size)
-        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LEAST, epochs * batches)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LR_FINAL, epochs * batches)
         policy.update_norms(self._returns.to(policy.device), self._truth(policy))
         policy.set_training_mode(True)
-        apart: list[float] = []
+        difference: list[float] = []
         for epoch in range(epochs):
             losses = []
             for batch, action, returns in self._batches(epoch, batches, generator):
-                total, difference = self._loss(policy, batch, action, returns)
+                total, squared = self._loss(policy, batch, action, returns)
                 optimizer.zero_grad()
                 total.backward()
                 nn.utils.clip_grad_norm_(policy.parameters(), learning.max_grad_norm)
                 optimizer.step()
                 decay.step()
-                losses.append(difference.detach())
-            apart.append(float(torch.stack(losses).mean()))
-            if not torch.tensor(apart[-1]).isfinite():
+                losses.append(squared.detach())
+            difference.append(float(torch.stack(losses).mean()))
+            if not torch.tensor(difference[-1]).isfinite():
                 raise StateError(f"copying {self.demos.folder} gave NaN or Inf; look at its readings, or lower --lr")
-            tell(f"demonstrations, pass {epoch + 1} of {epochs}: squared difference of actions {apart[-1]:.3f}")
+            show(f"demonstrations, pass {epoch + 1} of {epochs}: squared difference of actions {difference[-1]:.3f}")
             if stop():
                 return None
         optimizer.zero_grad()
@@ -105,18 +108,18 @@ class WarmStart:
             "episodes": len(self.demos.episodes),
             "steps": self.demos.frames,
             "passes": epochs,
-            "difference": [round(apart[0], 5), round(apart[-1], 5)],
+            "difference": [round(difference[0], 5), round(difference[-1], 5)],
             "seconds": round(time.perf_counter() - began, 1),
         }
 
     def _loss(
         self, policy: FusionActorCriticPolicy, batch: dict[str, Tensor], action: Tensor, returns: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What is minimised, and of that the squared difference of the actions."""
+        """The loss of a minibatch, and the part of it that is the squared difference of the actions."""
         fused = policy.features_extractor.fuse(batch)
         mean = policy.distribution(fused).mode()
-        apart = (torch.tanh(mean) - policy.squashed(action)).square().sum(1).mean()
-        total = apart
+        difference = (torch.tanh(mean) - policy.squashed(action)).square().sum(1).mean()
+        total = difference
         if PRIVILEGED in batch or not policy.truth_dim:
             target = ((returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
             value = (policy.normalised_values(fused, batch) - target).square().mean()
@@ -124,12 +127,12 @@ class WarmStart:
         if self._config.learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
             truth = policy.truth_norm(batch[PRIVILEGED].flatten(1))[:, policy.visible]
             total = total + self._config.learning.aux_coef * policy.truth_heads(fused, truth).sum()
-        return total, apart
+        return total, difference
 
     def _batches(
         self, epoch: int, count: int, generator: torch.Generator
     ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
-        """Observations, actions and returns, in random order; a pass."""
+        """Yields minibatches of observations, actions and returns, in random order; one pass."""
         shown, device = self._observation[AVAILABLE] & self._masks(epoch), self._config.device
         for rows in torch.randperm(len(self._actions), generator=generator).chunk(count):
             batch = {key: take(x, rows) for key, x in (self._observation | {AVAILABLE: shown}).items()}
@@ -137,11 +140,11 @@ class WarmStart:
             yield batch, self._actions[rows].to(device), self._returns[rows].to(device)
 
     def _masks(self, epoch: int) -> Tensor:
-        """What is hidden in this pass, int8 (n, M), 0 = hidden: every demonstration is an episode of the law."""
-        many = len(self._lengths)
-        masker = Masker(self._dropout, [sensor.key for sensor in self._sensors], many, self._config.seed)
+        """Availability in this pass, int8 (n, M), 0 = masked; every demonstration is an episode of the law."""
+        count = len(self._lengths)
+        masker = Masker(self._dropout, [sensor.key for sensor in self._sensors], count, self._config.seed)
         masker.progress = 1.0
-        masker.start(torch.arange(many), epoch * many + torch.arange(many))
+        masker.start(torch.arange(count), epoch * count + torch.arange(count))
         drawn = [masker.available.clone()]
         for _ in range(max(self._lengths) - 1):
             masker.step()
@@ -152,7 +155,7 @@ class WarmStart:
         return self._observation[PRIVILEGED].to(policy.device) if PRIVILEGED in self._observation else None
 
     def _observed(self, known: bool) -> dict[str, Tensor]:
-        """What the training's worlds would have observed, key → (n, …); with the truth if that is known."""
+        """The observations that the training's worlds would have given, key → (n, …); with the truth if it is known."""
         episodes, recorded = self.demos.episodes, [sensor.key for sensor in self.demos.sensors]
         keys = [sensor.key for sensor in self._sensors]
         found = {key: _joined(episodes, key) for key in recorded if key in keys}
@@ -165,7 +168,7 @@ class WarmStart:
 
 
 def discounted(rewards: Tensor, gamma: float) -> Tensor:
-    """Returns (T,) of an episode with rewards (T,); after its end there is nothing to be had."""
+    """Discounted returns (T,) of an episode with rewards (T,)."""
     found, ahead = torch.zeros_like(rewards), rewards.new_zeros(())
     for step in reversed(range(len(rewards))):
         ahead = rewards[step] + gamma * ahead

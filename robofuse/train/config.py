@@ -1,0 +1,481 @@
+"""What can be said of a training: its options, named sets of them, and what may change when it is resumed."""
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tyro
+from stable_baselines3 import PPO
+
+from robofuse.checks import whole
+from robofuse.errors import InputError
+from robofuse.policies import FusionActorCriticPolicy, FusionExtractor, FusionPPO
+from robofuse.sensors import MODALITIES, TRUTH
+
+CONFIG = "config.json"  # the options of a run, in its folder
+
+
+def _defaults(*functions: Callable[..., Any]) -> dict[str, Any]:
+    """Default values of arguments by name; those of later functions win."""
+    return {
+        name: parameter.default
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+_PPO, _POLICY, _EXTRACTOR = _defaults(PPO, FusionPPO), _defaults(FusionActorCriticPolicy), _defaults(FusionExtractor)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Worlds and what is sensed in them.
+
+    Attributes:
+        worlds: Simulations side by side.
+        renderer: Of the pictures: auto takes gl if it works here, else warp.
+        image_size: Pixels a side.
+        cameras: Cameras, as in `robofuse list`.
+        sensors: Out of rgb, depth, proprio and force; or truth, for a teacher.
+        force_window: Readings of the force sensor in one observation.
+    """
+
+    num_envs: int = 64
+    renderer: Literal["auto", "gl", "warp"] = "auto"
+    image_size: int = 64
+    cameras: tuple[str, ...] = ("scene",)
+    sensors: tuple[str, ...] = MODALITIES
+    force_window: int = 10
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Sensors masked on purpose, so that the policy learns to do without.
+
+    Attributes:
+        dropout: Law: independent, each sensor for itself; subsets, all sets of live sensors equally likely; groups, the
+            colour and depth of a camera together; rates, as given by --rates; markov, outages that begin and end.
+        p: Probability of masking a sensor (markov: share of the time in which one is masked).
+        rates: For rates: probability by sensor, such as rgb=0.1 depth=0.3.
+        full: Share of the episodes in which nothing is masked.
+        every: How long a draw lasts; by default an episode (markov: a step).
+        outage_steps: Mean length of an outage in control steps, for markov and --every outage.
+        schedule: Strength in the course of training: constant, or from 0 to full strength.
+        warmup: Share of the training after which the strength begins to rise.
+        until: Share of the training after which it is full.
+    """
+
+    dropout: Literal["independent", "subsets", "groups", "rates", "markov", "none"] = "independent"
+    p: float = 0.3
+    rates: tuple[str, ...] = ()
+    full: float = 0.3
+    every: Literal["episode", "outage", "step"] | None = None
+    outage_steps: float = 20.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = 0.0
+    until: float = 1.0
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Faults to train on, beside the masking.
+
+    Attributes:
+        faults: Plans such as rgb:freeze@15, or YAML files with plans, of which an episode has one; standard for most
+            faults of every sensor at four severities (held out: robofuse.faults.mix.HELD_OUT).
+        fault_share: Share of the episodes that have one.
+    """
+
+    faults: tuple[str, ...] = ()
+    fault_share: float = 0.3
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network.
+
+    Attributes:
+        fusion: How tokens become features: concat, sum, attention, gated, product_of_experts; or one of yours.
+        encoders: In place of the standard encoders, by sensor or kind of sensor, yours, such as rgb=thumbnail.
+        token_dim: Width of a sensor's token.
+        masked_as: What is read of a masked sensor: its learned token, or zeros, the usual baseline, in which nothing
+            tells that it is masked.
+        mixed_precision: Encode pictures in bfloat16, for GPUs.
+        memory: What helps when a sensor fails in the middle: none; stack, the last --frames readings that each sensor
+            delivered, however long ago; recurrent, a unit that learns what to remember.
+        frames: For stack: readings of each sensor; 1 holds the last one.
+        memory_size: For recurrent: numbers that it remembers.
+        hidden: Widths of the hidden layers of actor and critic.
+        log_std_init: Logarithm of the first standard deviation of actions.
+    """
+
+    fusion: str = _EXTRACTOR["fusion"]
+    encoders: tuple[str, ...] = ()
+    token_dim: int = _EXTRACTOR["token_dim"]
+    masked_as: Literal["token", "zeros"] = _EXTRACTOR["masked_as"]
+    mixed_precision: bool = _EXTRACTOR["mixed_precision"]
+    memory: Literal["none", "stack", "recurrent"] = "none"
+    frames: int = 2
+    memory_size: int = 128
+    hidden: tuple[int, ...] = _POLICY["net_arch"]
+    log_std_init: float = _POLICY["log_std_init"]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """PPO, its teacher and the auxiliary loss; FusionPPO's own numbers by default.
+
+    Attributes:
+        lr: Learning rate of Adam at the start.
+        lr_schedule: constant, or linear down to --lr-final.
+        lr_final: Share of the learning rate that is left at the end.
+        clip: PPO's clip range at the start.
+        clip_final: Share of it that is left at the end, falling linearly.
+        n_steps: Control steps of each world between updates.
+        batch_size: Rows of a minibatch.
+        epochs: Passes over a rollout.
+        gamma: Discount.
+        gae_lambda: λ of generalised advantage estimation.
+        ent_coef: Weight of the entropy at the start.
+        ent_final: Share of it that is left at the end, falling linearly.
+        aux_coef: Weight of the loss with which tokens learn to predict the simulator's truth.
+        teacher: A policy that knows the simulator's truth, whose actions ours is to copy: auto trains one first (into
+            the folder `teacher` of the run), none trains without, or a policy file or run folder.
+        teacher_steps: Control steps of the teacher's training.
+        teacher_coef: Weight of the squared difference to the teacher's action, at the start.
+        teacher_until: Share of the training after which that weight, falling linearly, is 0.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Gradients are clipped to this norm.
+        target_kl: Stop an update early beyond 1.5 of this divergence.
+    """
+
+    lr: float = _PPO["learning_rate"]
+    lr_schedule: Literal["constant", "linear"] = "linear"
+    lr_final: float = 0.05
+    clip: float = _PPO["clip_range"]
+    clip_final: float = 1.0
+    n_steps: int = _PPO["n_steps"]
+    batch_size: int = _PPO["batch_size"]
+    epochs: int = _PPO["n_epochs"]
+    gamma: float = _PPO["gamma"]
+    gae_lambda: float = _PPO["gae_lambda"]
+    ent_coef: float = _PPO["ent_coef"]
+    ent_final: float = 1.0
+    aux_coef: float = _PPO["aux_coef"]
+    teacher: str = "auto"
+    teacher_steps: int = 600_000
+    teacher_coef: float = _PPO["teacher_coef"]
+    teacher_until: float = _PPO["teacher_until"]
+    vf_coef: float = _PPO["vf_coef"]
+    max_grad_norm: float = _PPO["max_grad_norm"]
+    target_kl: float | None = _PPO["target_kl"]
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """Demonstrations to copy before PPO begins.
+
+    Attributes:
+        demos: Folder of demonstrations (`robofuse record`), copied with sensors masked as in the training; none begins
+            with random weights.
+        demo_epochs: Passes over the demonstrations.
+    """
+
+    demos: str = "none"
+    demo_epochs: int = 40
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is written while it trains.
+
+    Attributes:
+        validate_every: Steps between validations, on scenes that are never trained on; 0 for none. Changes nothing in
+            what is learned.
+        validation_episodes: Episodes of each condition: all sensors, each one removed, each one alone.
+        checkpoint_every: Steps between checkpoints. All worlds start a new episode there, so it is part of what
+            makes a run repeatable.
+    """
+
+    validate_every: int = 100_000
+    validation_episodes: int = 32
+    checkpoint_every: int = 100_000
+
+
+@dataclass(frozen=True)
+class Train:
+    """What to train, and how.
+
+    Attributes:
+        task: Task, as in `robofuse list`.
+        robot: Robot, as in `robofuse list`.
+        steps: Control steps of training, all worlds together.
+        seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
+        preset: A named set of options: default; long, of the policy grasp; quick, for a demonstration; alone,
+            without a teacher; teacher, to be one. Options given beside it win.
+        out: Folder of the run, by default runs/TASK-ROBOT-TIME.
+        resume: Folder of a run to go on with; its options are taken from there.
+        device: Of the network: auto, cpu or cuda.
+        threads: For network, physics and pictures; by default one per core.
+    """
+
+    task: Annotated[str, tyro.conf.Positional] = "Grasp"
+    robot: str = "arm"
+    steps: int = 1_400_000
+    seed: int = 0
+    preset: str = "default"
+    out: Path | None = None
+    resume: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    scenes: Scenes = field(default_factory=Scenes)
+    masking: Masking = field(default_factory=Masking)
+    failures: Failures = field(default_factory=Failures)
+    # a teacher shows what to do, so less needs to be tried out than by PPO alone, and less and less
+    network: Network = field(default_factory=lambda: Network(log_std_init=-1.2))
+    learning: Learning = field(default_factory=lambda: Learning(ent_coef=0.002, ent_final=0.1))
+    imitation: Imitation = field(default_factory=Imitation)
+    records: Records = field(default_factory=Records)
+
+    def __post_init__(self) -> None:
+        """Folders may be given as text."""
+        for name in ("out", "resume"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+
+    def replace(self, **options: Any) -> Self:  # noqa: ANN401
+        """A copy with other values; options of every group by their plain names, such as `lr`.
+
+        Raises:
+            InputError: there is no such option.
+        """
+        unknown = [name for name in options if name not in dict(self.items())]
+        if unknown:
+            raise InputError(f"unknown option {unknown[0]!r}; options: {', '.join(name for name, _ in self.items())}")
+        return _replaced(self, options)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """All options of all groups, (name, value)."""
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if is_dataclass(value):
+                yield from ((inner.name, getattr(value, inner.name)) for inner in fields(value))
+            else:
+                yield part.name, value
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options by group, as JSON can hold them."""
+        return {name: str(x) if isinstance(x, Path) else x for name, x in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Options from what `to_dict` gave and JSON made of it; those that are missing have their defaults."""
+        flat: dict[str, Any] = {}
+        for name, value in plain.items():
+            flat |= value if isinstance(value, Mapping) else {name: value}
+        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
+        paths = {name: Path(str(tuples[name])) for name in ("out", "resume") if tuples.get(name)}
+        return cls().replace(**tuples | paths)
+
+    def check(self) -> None:
+        """Checks all values for which no world is needed.
+
+        Raises:
+            InputError: a value out of range; names the option.
+        """
+        if self.preset not in PRESETS:
+            raise InputError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
+        whole(self.seed, "--seed", 0, 999)
+        for name in ("steps", "num_envs", "n_steps", "epochs", "checkpoint_every", "validation_episodes", "token_dim",
+                     "teacher_steps", "demo_epochs", "frames", "memory_size"):  # fmt: skip
+            whole(dict(self.items())[name], f"--{name.replace('_', '-')}", 1)
+        whole(self.learning.batch_size, "--batch-size", 2)
+        whole(self.scenes.num_envs * self.learning.n_steps, "--num-envs times --n-steps", 2)
+        whole(self.records.validate_every, "--validate-every", 0)
+        if self.threads is not None:
+            whole(self.threads, "--threads", 1)
+        for width in self.network.hidden:
+            whole(width, "--hidden", 1)
+        for name, value in self.items():
+            if name in _RANGES and value is not None:
+                low, high, bracket = _RANGES[name]
+                real = isinstance(value, int | float) and not isinstance(value, bool)
+                if not real or not (low <= value <= high and (value > low or bracket == "[")):  # false for NaN, too
+                    option = f"--{name.replace('_', '-')}"
+                    raise InputError(f"{option} must lie in {bracket}{low:g}, {high:g}], got {value}")
+
+
+_SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
+_RANGES = {
+    **dict.fromkeys(("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda"), _SHARE),
+    **dict.fromkeys(("p", "full", "warmup", "until", "fault_share"), _SHARE),
+    **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
+    "clip": (0.0, 10.0, "["),
+    "teacher_until": (0.0, 1.0, "("),
+    "target_kl": (0.0, 1e9, "("),
+    "outage_steps": (1.0, 1e9, "["),
+    "log_std_init": (-20.0, 2.0, "["),
+}
+_ALONE = {"teacher": "none", "log_std_init": _POLICY["log_std_init"], "ent_coef": _PPO["ent_coef"], "ent_final": 1.0}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "alone": _ALONE,
+    "teacher": {
+        **_ALONE,
+        "steps": 600_000,
+        "sensors": (TRUTH,),
+        "dropout": "none",
+        "lr": 1e-3,
+        "epochs": 6,
+        "ent_coef": 0.01,
+        "aux_coef": 0.0,
+    },
+    # of the policy that comes along; with a teacher that fades so early it needs that many steps
+    "long": {
+        "steps": 2_400_000,
+        "lr": 5e-4,
+        "ent_coef": 0.003,
+        "ent_final": 0.3,
+        "log_std_init": -1.0,
+        "teacher_until": 0.45,
+        "dropout": "rates",
+        "rates": ("rgb=0.4", "depth=0.3", "proprio=0.25", "force=0.25"),
+        "faults": ("standard",),
+        "fault_share": 0.5,
+        "validate_every": 200_000,
+    },
+    "quick": {
+        "robot": "gripper",
+        "steps": 300_000,
+        "teacher_steps": 200_000,
+        "validation_episodes": 16,
+        # less is masked than by default: there is no time to learn everything
+        "p": 0.2,
+        "full": 0.4,
+    },
+}
+"""Presets by name: the options in which each differs from the defaults."""
+
+
+def preset(name: str) -> Train:
+    """The options of a preset.
+
+    Raises:
+        InputError: there is no preset of this name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+    return Train(preset=name).replace(**PRESETS[name])
+
+
+def split_defaults(arguments: Sequence[str]) -> tuple[Train, list[str]]:
+    """Takes `--preset NAME` or `--resume FOLDER` out of the arguments of the command.
+
+    Returns:
+        The options that the preset or the run has, and the arguments that are left to change them.
+
+    Raises:
+        InputError: no such preset, or no such run.
+    """
+    parser = argparse.ArgumentParser("robofuse train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--resume", type=Path)
+    first, rest = parser.parse_known_args(arguments)
+    return preset(first.preset) if first.resume is None else load_options(first.resume), rest
+
+
+def load_options(folder: Path) -> Train:
+    """The options of a run, ready to resume it.
+
+    Raises:
+        InputError: the folder is not that of a run, or its options cannot be read.
+    """
+    try:
+        config = Train.from_dict(json.loads((folder / CONFIG).read_text()))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not the folder of a training: it has no {CONFIG}") from None
+    except (OSError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{folder / CONFIG} cannot be read: {error}") from None
+    return config.replace(resume=folder, out=folder)
+
+
+# What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
+_LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final aux_coef vf_coef max_grad_norm target_kl"
+TUNABLE = tuple(_LEARNING.split())
+FREE = ("device", "threads", "validate_every")
+_NOT_LEARNED = ("out", "resume", "preset")
+
+
+def check_changes(before: Train, now: Train) -> list[str]:
+    """Checks the options that were changed on resuming.
+
+    Returns:
+        A sentence for each.
+
+    Raises:
+        InputError: one of them may not change.
+    """
+    old, new = dict(before.items()), dict(now.items())
+    changed = [name for name in new if old[name] != new[name] and name not in _NOT_LEARNED]
+    if "steps" in changed:
+        raise InputError(
+            f"--steps may not change on resuming ({old['steps']:,} to {new['steps']:,}): learning rate and dropout "
+            "follow it from the first step on; start a new training"
+        )
+    fixed = _fixed(changed)
+    if fixed:
+        raise InputError(
+            f"a training cannot go on with these options changed: {_describe(fixed, old, new)}. Those that can: "
+            f"{', '.join('--' + name.replace('_', '-') for name in (*TUNABLE, *FREE))}"
+        )
+    return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]
+
+
+def check_origin(meta: Mapping[str, Any], now: Train, world: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint is of a training with these options, and of these cameras.
+
+    Args:
+        meta: of the checkpoint.
+        now: the options.
+        world: options of the world as they would be saved with a policy now.
+
+    Raises:
+        InputError: names what is different.
+    """
+    plain = (meta.get("card") or {}).get("options") or {}
+    old = {name: x for part in plain.values() if isinstance(part, Mapping) for name, x in part.items()}
+    old |= {name: x for name, x in plain.items() if not isinstance(x, Mapping)}
+    new = {name: list(x) if isinstance(x, tuple) else x for name, x in now.items()}
+    fixed = _fixed([name for name in new if name in old and old[name] != new[name] and name not in _NOT_LEARNED])
+    if fixed:
+        raise InputError(f"the checkpoint there is of a training with other options: {_describe(fixed, old, new)}")
+    before = (meta.get("world") or {}).get("cameras") or ()
+    for camera, today in zip(before, world["cameras"], strict=False):
+        if isinstance(camera, Mapping) and camera != today:
+            raise InputError(
+                f"the training saw through a camera {dict(camera)}, which is now {today}; go on with the robofuse "
+                "that began it, or start a new training"
+            )
+
+
+def _fixed(changed: list[str]) -> list[str]:
+    return [name for name in changed if name not in (*TUNABLE, *FREE)]
+
+
+def _describe(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    return "; ".join(f"--{name.replace('_', '-')} was {old[name]}, now {new[name]}" for name in names)
+
+
+def _replaced(part: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    changes = {}
+    for inner in fields(part):
+        value = getattr(part, inner.name)
+        if is_dataclass(value):
+            changes[inner.name] = _replaced(value, options)
+        elif inner.name in options:
+            changes[inner.name] = options[inner.name]
+    return replace(part, **changes)

@@ -1,0 +1,470 @@
+"""`robofuse train`: the training loop (rollout, update, and what is due between two updates) and the run around it."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from robofuse import __version__
+from robofuse.errors import INTERRUPTED, InputError, StateError
+from robofuse.faults import seen_faults
+from robofuse.files import lock, write_atomic
+from robofuse.machine import describe_machine, package_versions
+from robofuse.plugins import import_options
+from robofuse.policies import FusionPPO
+from robofuse.policies.files import save
+from robofuse.policies.registry import find_encoder, find_fusion
+from robofuse.train.build import (
+    TEACHER,
+    encoder_names,
+    find_teacher,
+    make_dropout,
+    make_env,
+    make_model,
+    needs_teacher,
+    resolve,
+    spell_out_faults,
+    teacher_config,
+    world_options,
+)
+from robofuse.train.checkpoint import (
+    BEST,
+    FINAL,
+    LATEST,
+    TrainState,
+    drop_previous_best,
+    find_checkpoint,
+    keep_previous_best,
+    leftover,
+    recover_best,
+    restore,
+    write_checkpoint,
+)
+from robofuse.train.config import CONFIG, Train, check_changes, check_origin, load_options
+from robofuse.train.display import (
+    CURVE,
+    VALIDATION,
+    CsvTable,
+    Display,
+    ProgressLog,
+    Status,
+    StopRequest,
+    draw_curve,
+    log_update,
+    recent_success,
+    validation_table,
+)
+from robofuse.train.imitation import BehaviourCloning
+from robofuse.train.validate import Interrupted, Validator, score, score_error
+
+RUN = "run.json"  # a record of the starts of a run, for people
+
+
+def run_train(config: Train) -> int:
+    """Trains a policy, after its teacher if it is to have one of its own.
+
+    Args:
+        config: what to do; `load_options(folder)` to resume.
+
+    Returns:
+        Exit status: 0, 130 after Ctrl-C, 143 after SIGTERM; of an interrupted run, a checkpoint is then in the folder.
+
+    Raises:
+        InputError: options, a folder or files with which it cannot train; says what would be right.
+        StateError: it cannot go on, such as with a loss that became NaN.
+    """
+    console = Console(highlight=False, markup=False)
+    config.check()
+    make_dropout(config.masking)
+    find_fusion(config.network.fusion)
+    for encoder in encoder_names(config).values():
+        find_encoder(encoder)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = config.resume or config.out or Path("runs", f"{config.task}-{config.robot}-{stamp}")
+    _check_folder(config, folder)
+    if config.resume is not None and (folder / FINAL).exists():
+        console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
+        _print_next_commands(console, folder)
+        return 0
+    with lock(folder, "training"), StopRequest() as stop:
+        notes = _check_folder(config, folder)  # again: another training may have been at work until now
+        config, note = resolve(config.replace(out=folder, resume=None))
+        with _torch_settings(config.threads or 1):
+            try:
+                status = _train(config, folder, [*notes, *([note] if note else [])], console, stop)
+            except KeyboardInterrupt:  # the second one
+                last = f"stopped at once; what the last checkpoint holds: {_resume_command(folder)}"
+                console.print(last, soft_wrap=True)
+                return INTERRUPTED
+            except OSError as error:  # of a library that writes by itself, such as TensorBoard
+                raise InputError(f"cannot write to {folder}: {error.strerror or error}") from None
+        if not status:
+            _print_next_commands(console, folder)
+        return status
+
+
+def _check_folder(config: Train, folder: Path) -> list[str]:
+    """Checks that a training may begin in a folder, or go on; returns what is to be said of options that changed."""
+    if config.resume is not None:
+        return check_changes(load_options(folder), config)
+    if (folder / CONFIG).exists():
+        raise InputError(f"{folder} already holds a training; --resume {folder} to go on, or another --out")
+    if left := leftover(folder):
+        raise InputError(f"{folder} has {left} but no {CONFIG}, so it cannot be gone on with; give another --out")
+    return []
+
+
+def _train(
+    config: Train, folder: Path, notes: list[str], console: Console, stop: StopRequest, run: Path | None = None
+) -> int:
+    """Trains into a folder, which is locked; `run` is the one to resume, if it is another. Returns the exit status."""
+    machine = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine()
+        | ({"gpu": torch.cuda.get_device_name(config.device)} if config.device != "cpu" else {}),
+        "versions": {"robofuse": __version__, **package_versions()},
+    }
+    to_go_on = f"to go on:\n  {_resume_command(run or folder)}"
+    with closing(Training(config, folder, machine)) as training:
+        config = training.config
+        write_atomic(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
+        if needs_teacher(config, folder):
+            console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
+            with lock(folder / TEACHER, "training"), _kept_random_state():
+                status = _train(teacher_config(config, folder), folder / TEACHER, [], console, stop, run=folder)
+            if status:
+                return status
+            if stop():
+                console.print(f"stopped; {to_go_on}", soft_wrap=True)
+                return stop.status
+        training.ask_teacher()
+        record = _start_record(folder, config, machine, training.state.step)
+        for note in [*notes, *training.notes]:
+            console.print(f"note: {note}", style="yellow", soft_wrap=True)
+        console.print(_headline(config, training, folder), soft_wrap=True)
+        with Display(console, config.steps, training.state.step, training.validator.conditions) as display:
+            finished = training.run(display.show, stop)
+        state = training.state
+        record["starts"][-1] |= {"ended_at_step": state.step, "finished": finished}
+        write_atomic(folder / RUN, json.dumps(record, indent=1) + "\n")
+        if not finished:
+            kept = ", a checkpoint is written" if state.step else ""
+            done = f"stopped after {state.step:,} of {config.steps:,} steps"
+            console.print(f"{done}{kept}; {to_go_on}", soft_wrap=True)
+            return stop.status
+        last, best = training.last_validation(), training.best_validation()
+        if last and best[1]:
+            console.print(validation_table(training.validator.conditions, best, (state.step, last)))
+        console.print(
+            f"trained {state.step:,} steps in {state.seconds:,.0f} s ({state.step / max(state.seconds, 1e-9):,.0f} "
+            f"steps/s), validated for {state.validation_seconds:,.0f} s; curve: {folder / CURVE}",
+            soft_wrap=True,
+        )
+    return 0
+
+
+class Training:
+    """One training in its folder; from the newest checkpoint if there is one.
+
+    Attributes:
+        config: its options, with the plans of `--faults` spelled out.
+        state: how far it has come.
+        notes: for the user, about the start.
+        env: the worlds.
+        model: the learner.
+    """
+
+    def __init__(self, config: Train, folder: Path, record: dict[str, Any]) -> None:
+        """Makes worlds and learner.
+
+        Args:
+            config: options without `auto`, see `resolve`.
+            folder: of the run.
+            record: versions and hardware, for policy files.
+
+        Raises:
+            InputError: options that do not fit together, or files in the folder that cannot be gone on with.
+        """
+        self.folder, self._record, self._world = folder, record, world_options(config)
+        self.notes, self.state, self._teacher = list[str](), TrainState(), None
+        self.env = make_env(config)
+        try:
+            self.config = config = spell_out_faults(config, self.env.world.sensors)
+            found = find_checkpoint(folder)
+            if found:
+                check_origin(found[1], config, self._world)
+            self.model: FusionPPO = make_model(config, self.env)
+            self._shown = (found[1].get("card") or {}).get("demonstrations") if found else None
+            self._demos = None
+            if not found and config.imitation.demos != "none":
+                self._demos = BehaviourCloning(config, self.env.world)
+                self.notes += [self._demos.note] if self._demos.note else []
+            self.validator = Validator(config, [sensor.key for sensor in self.env.world.sensors])
+            until = int(found[1]["training"]["step"]) if found else 0
+            folder.mkdir(parents=True, exist_ok=True)
+            self._progress = ProgressLog(folder, until)
+            self.model.set_logger(Logger(str(folder), [self._progress]))
+            self._validations = CsvTable(folder / VALIDATION, until)
+            self._best, self._kept = recover_best(folder, until), until  # steps of the best policy and of a checkpoint
+            if found:
+                self.env.set_progress(min(until / config.steps, 1.0))
+                self.env.set_options({"episode": int(found[1]["training"]["episode"])})
+            _, self._callback = self.model._setup_learn(config.steps, _NoCallback())  # resets the worlds
+            if found:
+                self.notes += [f"{problem}; an older checkpoint serves" for problem in found[2]]
+                self.state = restore(self.model, found[0], found[1])
+        except BaseException:
+            self.env.close()
+            raise
+        self._began, self._from = self.state.seconds, self.state.step
+        self._parts = dict(self.model.seconds)
+
+    def ask_teacher(self) -> None:
+        """Gives the learner its teacher, if the options name one; to be called before `run`."""
+        with _kept_random_state():
+            found = find_teacher(self.config, self.folder, len(self.env.world.privileged_names))
+        self.model.teacher, self._teacher = found or (None, None)
+
+    def run(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> bool:
+        """Trains to the end, or until `stop` has become true and a checkpoint is written.
+
+        Args:
+            show: called after every update and validation.
+            stop: asked after every update.
+
+        Returns:
+            Whether it came to the end.
+
+        Raises:
+            RuntimeError: the loss became NaN or Inf.
+        """
+        steps, records = self.config.steps, self.config.records
+        if self._demos is not None:
+            self._shown = self._demos.run(
+                self.model.policy, lambda note: show(self._status()._replace(note=note)), stop
+            )
+            if self._shown is None:
+                return False  # it begins again
+            self._demos = None  # and its pictures
+        while self.state.step < steps:
+            before = self.state.step
+            self._update()
+            show(self._status())
+            ends, asked = self.state.step >= steps, stop()
+            if records.validate_every and self._validation_due() and not (ends or asked):
+                self._validate(show, stop)
+            asked = stop()
+            if ends or asked or _crossed(before, self.state.step, records.checkpoint_every):
+                self._checkpoint()
+            if asked and not ends:
+                return False
+        if records.validate_every and self._validated() < self.state.step:
+            self._validate(show, stop)
+            if self._validated() < self.state.step:
+                return False  # interrupted; the checkpoint is there
+        self._save(FINAL)
+        draw_curve(self.folder, self.validator.conditions)
+        return True
+
+    def close(self) -> None:
+        """Free worlds and files; may be called twice."""
+        self.env.close()
+        self.validator.close()
+        self.model.logger.close()
+
+    def last_validation(self) -> dict[str, float]:
+        """Success by condition; empty if there was no validation."""
+        return self._success(self._validations.rows[-1]) if self._validations.rows else {}
+
+    def best_validation(self) -> tuple[int, dict[str, float]]:
+        """Step and success by condition of the best policy."""
+        row = self._best_row()
+        return (int(row["step"]), self._success(row)) if row else (0, {})
+
+    def _update(self) -> None:
+        began, model, steps = time.perf_counter(), self.model, self.config.steps
+        try:
+            model.collect_rollouts(self.env, self._callback, model.rollout_buffer, model.n_steps)
+            model._update_current_progress_remaining(min(model.num_timesteps, steps), steps)
+            model.train()
+        except RuntimeError as error:
+            if "NaN or Inf" not in str(error):
+                raise
+            raise StateError(_not_finite(str(error), self.config, self.state, self.folder)) from None
+        self.env.set_progress(min(model.num_timesteps / steps, 1.0))
+        seconds = time.perf_counter() - began
+        taken = model.num_timesteps - self.state.step
+        self.state = self.state._replace(
+            step=model.num_timesteps, updates=self.state.updates + 1, seconds=self.state.seconds + seconds
+        )
+        log_update(model, self.state, taken / seconds, self._parts)
+        self._parts = dict(model.seconds)
+
+    def _validation_due(self) -> bool:
+        # since the last one, not since the update before: an interrupted validation is made up for
+        return _crossed(self._validated(), self.state.step, self.config.records.validate_every)
+
+    def _validated(self) -> int:
+        return int(self._validations.rows[-1]["step"]) if self._validations.rows else 0
+
+    def _validate(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> None:
+        conditions = self.validator.conditions
+        try:
+            success = self.validator.run(self.model.policy, stop)
+        except Interrupted:
+            return
+        finally:
+            spent = self.state.validation_seconds + self.validator.seconds
+            self.state = self.state._replace(validation_seconds=spent)
+        total = score(conditions, success)
+        highest = max((float(row["score"]) for row in self._validations.rows), default=0.0)
+        best = self._best_row() is None or total >= highest - score_error(conditions, success, self.validator.episodes)
+        if best:  # first: what the table tells has been done
+            if self._best is not None and self._best <= self._kept < self.state.step:
+                keep_previous_best(self.folder)
+            self._save(BEST, success)
+            self._best = self.state.step
+        self._validations.add({"step": self.state.step, "score": total, **success})
+        self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.state.step)
+        draw_curve(self.folder, conditions)
+        show(self._status()._replace(validation=success, best=best))
+
+    def _checkpoint(self) -> None:
+        """Worlds start anew, so that nothing of the simulation needs to be kept."""
+        worlds = self.env.num_envs
+        episode = (int(self.env.world.episode.max()) // worlds + 1) * worlds
+        self.state = self.state._replace(episode=episode)
+        write_checkpoint(self.folder, self.model, self.state, {"world": self._world, "card": self._card()})
+        drop_previous_best(self.folder)
+        self._kept = self.state.step
+        self._save(LATEST)
+        self.env.set_options({"episode": episode})
+        self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
+        self.model._last_episode_starts = np.ones(worlds, dtype=bool)
+
+    def _save(self, name: str, validation: dict[str, float] | None = None) -> None:
+        save(self.model.policy, self.folder / name, self._world, self._card(validation))
+
+    def _card(self, validation: dict[str, float] | None = None) -> dict[str, Any]:
+        """`validation` is that of the present policy, if it is not in the table yet."""
+        return {
+            **self._record,
+            "steps": self.state.step,
+            "updates": self.state.updates,
+            "seconds": round(self.state.seconds, 1),
+            "validation_seconds": round(self.state.validation_seconds, 1),
+            "validation": validation or self.last_validation(),
+            "validation_step": self.state.step if validation else self._validated() or None,
+            "validation_episodes": self.config.records.validation_episodes,
+            "teacher": self._teacher,
+            "demonstrations": self._shown,
+            "seen_faults": seen_faults(self.env.world.faults),
+            "options": self.config.to_dict(),
+        }
+
+    def _status(self) -> Status:
+        trained = self.state.seconds - self._began
+        speed = (self.state.step - self._from) / trained if trained else 0.0
+        success = recent_success(self.model)
+        return Status(self.state.step, float("nan") if success is None else success, speed)
+
+    def _best_row(self) -> dict[str, Any] | None:
+        return next((row for row in self._validations.rows if int(row["step"]) == self._best), None)
+
+    def _success(self, row: dict[str, Any]) -> dict[str, float]:
+        return {condition.name: float(row[condition.name]) for condition in self.validator.conditions}
+
+
+class _NoCallback(BaseCallback):
+    """SB3 wants a callback."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def _crossed(before: int, now: int, every: int) -> bool:
+    return now // every > before // every
+
+
+def _not_finite(problem: str, config: Train, state: TrainState, folder: Path) -> str:
+    """Says what went wrong in an update, and how to go on."""
+    found = sorted(folder.glob("checkpoint-*.safetensors"))
+    where = f"stopped in the update after step {state.step:,}: {problem}."
+    if not found:
+        return f"{where} There is no checkpoint yet; start again with such a change"
+    after = ""
+    if (folder.parent / CONFIG).exists():  # it is the teacher of that run
+        after = f", and then robofuse train --resume {shlex.quote(str(folder.parent))}"
+    step, lr = int(found[-1].stem.partition("-")[2]), config.learning.lr / 2
+    return (
+        f"{where} The last checkpoint is of step {step:,}; unchanged, it would end here again. More carefully: "
+        f"robofuse train --resume {shlex.quote(str(folder))} --lr {lr:g} --target-kl 0.02{after}"
+    )
+
+
+@contextmanager
+def _torch_settings(threads: int) -> Iterator[None]:
+    """Sets torch's number of threads; it and torch's random numbers are as before in the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with _kept_random_state():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _kept_random_state() -> AbstractContextManager[None]:
+    """Whatever draws random numbers within, torch's are as before in the end."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+
+
+def _resume_command(folder: Path) -> str:
+    return f"robofuse train --resume {shlex.quote(str(folder))}{import_options()}"
+
+
+def _headline(config: Train, training: Training, folder: Path) -> str:
+    scenes, sensors = config.scenes, training.env.world.sensors
+    size = f" at {scenes.image_size}² pixels from {scenes.renderer}" if len(sensors) else ""
+    pictures = any(sensor.kind in ("rgb", "depth") for sensor in sensors)
+    weights = sum(x.numel() for x in training.model.policy.parameters())
+    since = f" from step {training.state.step:,} on" if training.state.step else ""
+    return (
+        f"{config.task} with the {config.robot}{since}: {config.steps:,} steps in {scenes.num_envs} worlds, "
+        f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
+        f"dropout {config.masking.dropout}; {weights:,} weights on {config.device}, "
+        f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"
+    )
+
+
+def _print_next_commands(console: Console, folder: Path) -> None:
+    file = folder / (BEST if (folder / BEST).exists() else FINAL)
+    commands = (
+        f"  robofuse {command} {shlex.quote(str(file))}{import_options()}" for command in ("evaluate", "replay")
+    )
+    console.print(f"best policy: {file}", *commands, sep="\n", soft_wrap=True)
+
+
+def _start_record(folder: Path, config: Train, machine: dict[str, Any], step: int) -> dict[str, Any]:
+    """`run.json` with one more start."""
+    run: dict[str, Any] = {"format": 1, "seed": config.seed, "starts": []}
+    if (folder / RUN).exists():
+        try:
+            run |= json.loads((folder / RUN).read_text())
+        except (ValueError, TypeError):
+            pass  # it only tells people what was
+    command = shlex.join(["robofuse", *sys.argv[1:]]) if "train" in sys.argv[1:] else ""
+    run["starts"].append({**machine, "command": command, "step": step, "options": config.to_dict()})
+    write_atomic(folder / RUN, json.dumps(run, indent=1) + "\n")
+    return run
