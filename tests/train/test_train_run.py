@@ -46,15 +46,15 @@ SMALL = Train("Reach").replace(
 )  # fmt: skip
 KILLED = """
 import os, signal, sys
-from robofuse.train import command, loop
+from robofuse.train import load_options, run
 
-log = loop.log_update
-def then_die(model, place, *rest):
-    log(model, place, *rest)
-    if place.step >= 1120:
+log = run.log_update
+def then_die(model, state, *rest):
+    log(model, state, *rest)
+    if state.step >= 1120:
         os.kill(os.getpid(), signal.SIGKILL)
-loop.log_update = then_die
-command.run_train(command.load_options(command.Path(sys.argv[1])).replace(resume=None, out=command.Path(sys.argv[2])))
+run.log_update = then_die
+run.run_train(load_options(run.Path(sys.argv[1])).replace(resume=None, out=run.Path(sys.argv[2])))
 """
 
 
