@@ -9,13 +9,9 @@ import pytest
 @functools.cache
 def _gl_problem():
     """Why the gl renderer does not work on this machine, or an empty string."""
-    from robofuse.envs import World
+    from robofuse.machine import gl_problem
 
-    try:
-        World("Reach", 1, renderer="gl", image_size=16).close()
-    except RuntimeError as error:
-        return str(error)
-    return ""
+    return gl_problem()
 
 
 @pytest.fixture

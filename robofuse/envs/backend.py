@@ -100,7 +100,7 @@ class CpuBackend:
         new = name not in self._fields
         tensor = self._tensor(name, self._batch.bind)
         if new:  # MuJoCo fills a field at the calls after it was bound
-            with suppress(batch.SimulationError):  # told when the scene is set up
+            with suppress(batch.SimulationError):  # reported when the scene is set up
                 self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
         return tensor
 
@@ -130,7 +130,7 @@ class CpuBackend:
         )
 
     def _errors(self, *calls: Callable[[], object]) -> dict[int, str]:
-        """Make calls; {world: cause} of all that went wrong in them, each world told once."""
+        """Make calls; returns {world: cause} of all errors in them, one cause for each world."""
         errors: dict[int, str] = {}
         for call in calls:
             try:

@@ -74,7 +74,7 @@ def resolve(
     """Cameras with their sizes filled in.
 
     Args:
-        cameras: names from `CAMERAS`, or `Camera` objects, also in the plain form in which policy files tell them.
+        cameras: names from `CAMERAS`, or `Camera` objects, also as the dictionaries that policy files store.
         image_size: pixels, one number for square images or (height, width), for cameras without a size of their own.
 
     Raises:

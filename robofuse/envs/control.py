@@ -145,7 +145,7 @@ class Robot:
         return self._num_encoders
 
     def proprio(self, rows: Rows, noise: Tensor) -> Tensor:
-        """Own joints and what forward kinematics makes of them, float64 (n, P), entries `proprio_names`.
+        """Joint readings and the hand's pose from forward kinematics, float64 (n, P), entries `proprio_names`.
 
         Args:
             rows: worlds to read.
@@ -166,7 +166,7 @@ class Robot:
         return torch.cat([joints, speeds, position, heading, velocity], dim=1)
 
     def wrench(self, readings: Tensor) -> Tensor:
-        """What the force sensors say, with the hand's own weight taken off (tared).
+        """Readings of the force sensors, less the hand's own weight (tared).
 
         Args:
             readings: (N, W, nsensordata) of the backend.

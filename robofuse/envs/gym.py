@@ -1,4 +1,4 @@
-"""A World as Gymnasium sees it: one environment, or a vector of them. No copies, no subprocesses."""
+"""A World as Gymnasium environments: a single one, and a vector of N, without copies or subprocesses."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         return _row(observation), {"episode_number": int(self.world.episode[0])}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """See `World.step`; raises RuntimeError after the end of an episode."""
+        """Advance by one control step, as `World.step`; RuntimeError after the end of an episode."""
         if self._ended:
             raise StateError("the episode has ended; call reset() before step()")
         action = np.asarray(action)
@@ -102,7 +102,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         return None
 
     def set_progress(self, progress: float) -> None:
-        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        """Set the training progress in [0, 1], which the schedule of `dropout` follows."""
         self.world.dropout_progress = progress
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         return arrays(observation), {"episode_number": self.world.episode.numpy().copy()}
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """See `World.step`; what the ended episodes last saw is in `infos["final_obs"]`."""
+        """Advance by one control step, as `World.step`; `infos["final_obs"]` has the last of an episode."""
         step = self.world.step(actions)
         every = np.ones(self.num_envs, bool)
         infos: dict[str, Any] = {
@@ -179,7 +179,7 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         return tuple(self.world.picture(index) for index in range(self.num_envs))
 
     def set_progress(self, progress: float) -> None:
-        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        """Set the training progress in [0, 1], which the schedule of `dropout` follows."""
         self.world.dropout_progress = progress
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401

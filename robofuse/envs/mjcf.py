@@ -64,7 +64,7 @@ def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
 
 
 def compiled(spec: mujoco.MjSpec, whose: str) -> mujoco.MjModel:
-    """The model of a spec; ValueError with MuJoCo's reason if it cannot be made."""
+    """Compile a spec; ValueError with MuJoCo's reason if that fails."""
     try:
         return spec.compile()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Nominal sensor noise: what a healthy sensor's readings look like. Faults are another matter.
+"""Nominal noise of healthy sensors; faults are in `robofuse.faults`.
 
 Sizes are typical of the class of device: a depth camera's error grows with distance squared (stereo; Khoshelham and
 Elberink 2012), a strain-gauge wrist sensor has white noise and a bias that wanders over minutes.

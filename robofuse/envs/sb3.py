@@ -1,4 +1,4 @@
-"""A World as Stable-Baselines3 sees it: a `VecEnv` without copies and without subprocesses."""
+"""A World as a `VecEnv` of Stable-Baselines3, without copies or subprocesses."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -100,7 +100,7 @@ class SB3VecEnv(VecEnv):
         return [self.world.picture(index) for index in range(self.num_envs)]
 
     def set_progress(self, progress: float) -> None:
-        """Tell the schedule of `dropout` the training progress in [0, 1]."""
+        """Set the training progress in [0, 1], which the schedule of `dropout` follows."""
         self.world.dropout_progress = progress
 
     def close(self) -> None:

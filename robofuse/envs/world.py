@@ -112,8 +112,8 @@ class World:
             robot: a name of `robofuse.envs.ROBOTS`, or a `RobotModel`.
             sensors: which of rgb, depth, proprio and force to deliver; and `truth`, the privileged vector, which no
                 robot has, for teachers and upper bounds.
-            cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects, also in the plain form of policy files; each
-                gives its own rgb and depth.
+            cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects, or dictionaries as policy files store them;
+                each gives its own rgb and depth.
             image_size: pixels, one number or (height, width).
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
             noise: nominal sensor noise: the default `Noise()`, none (False), or your own.

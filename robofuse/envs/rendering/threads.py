@@ -1,4 +1,4 @@
-"""Who draws what: a renderer's worlds shared out among threads, each with a painter of its own.
+"""A renderer shares its worlds out among threads, each with a painter of its own.
 
 A painter may have a process of its own too (`ProcessPainter`). Mesa, which is OpenGL in software, has one rasteriser a
 process and a lock around it: two threads that draw small pictures are hardly faster than one. Two processes are.
