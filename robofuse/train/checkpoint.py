@@ -1,6 +1,7 @@
 """Files of a run: checkpoints, which hold all that a training needs to go on, and its best policy."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from robofuse.errors import InputError
 from robofuse.files import UnreadableHere, read_tensors, write_atomic, write_tensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.packing import pack
+from robofuse.train.config import NOT_LEARNED, Train, describe_changes, fixed_options
 
 BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"
 _KEPT = 2  # checkpoints, so that one is whole, whatever happens to the other
@@ -93,6 +95,35 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
     if broken:
         raise InputError(f"no checkpoint in {folder} can be read: {'; '.join(broken)}")
     return None
+
+
+def check_origin(meta: Mapping[str, Any], now: Train, world: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint is of a training with these options, and of these cameras.
+
+    Args:
+        meta: of the checkpoint.
+        now: the options.
+        world: options of the world as they would be saved with a policy now.
+
+    Raises:
+        InputError: names what is different.
+    """
+    plain = (meta.get("card") or {}).get("options") or {}
+    old = {name: x for part in plain.values() if isinstance(part, Mapping) for name, x in part.items()}
+    old |= {name: x for name, x in plain.items() if not isinstance(x, Mapping)}
+    new = {name: list(x) if isinstance(x, tuple) else x for name, x in now.items()}
+    fixed = fixed_options([name for name in new if name in old and old[name] != new[name] and name not in NOT_LEARNED])
+    if fixed:
+        raise InputError(
+            f"the checkpoint there is of a training with other options: {describe_changes(fixed, old, new)}"
+        )
+    before = (meta.get("world") or {}).get("cameras") or ()
+    for camera, today in zip(before, world["cameras"], strict=False):
+        if isinstance(camera, Mapping) and camera != today:
+            raise InputError(
+                f"the training saw through a camera {dict(camera)}, which is now {today}; go on with the robofuse "
+                "that began it, or start a new training"
+            )
 
 
 def set_aside(path: Path) -> None:

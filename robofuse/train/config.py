@@ -5,8 +5,10 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from stable_baselines3 import PPO
@@ -285,8 +287,13 @@ class Train:
         """Checks all values for which no world is needed.
 
         Raises:
-            InputError: a value out of range; names the option.
+            InputError: a value of another type or out of range; names the option.
         """
+        for part in (self, *(getattr(self, group.name) for group in fields(self))):
+            for name, hint in get_type_hints(type(part)).items() if is_dataclass(part) else ():
+                if not _has_type(getattr(part, name), hint):
+                    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+                    raise InputError(f"--{name.replace('_', '-')} must be {wanted}, got {getattr(part, name)!r}")
         if self.preset not in PRESETS:
             raise InputError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
@@ -303,8 +310,7 @@ class Train:
         for name, value in self.items():
             if name in _RANGES and value is not None:
                 low, high, bracket = _RANGES[name]
-                real = isinstance(value, int | float) and not isinstance(value, bool)
-                if not real or not (low <= value <= high and (value > low or bracket == "[")):  # false for NaN, too
+                if not (low <= value <= high and (value > low or bracket == "[")):  # false for NaN, too
                     option = f"--{name.replace('_', '-')}"
                     raise InputError(f"{option} must lie in {bracket}{low:g}, {high:g}], got {value}")
 
@@ -407,7 +413,7 @@ def load_options(folder: Path) -> Train:
 _LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final aux_coef vf_coef max_grad_norm target_kl"
 TUNABLE = tuple(_LEARNING.split())
 FREE = ("device", "threads", "validate_every")
-_NOT_LEARNED = ("out", "resume", "preset")
+NOT_LEARNED = ("out", "resume", "preset")
 
 
 def check_changes(before: Train, now: Train) -> list[str]:
@@ -420,54 +426,42 @@ def check_changes(before: Train, now: Train) -> list[str]:
         InputError: one of them may not change.
     """
     old, new = dict(before.items()), dict(now.items())
-    changed = [name for name in new if old[name] != new[name] and name not in _NOT_LEARNED]
+    changed = [name for name in new if old[name] != new[name] and name not in NOT_LEARNED]
     if "steps" in changed:
         raise InputError(
             f"--steps may not change on resuming ({old['steps']:,} to {new['steps']:,}): learning rate and dropout "
             "follow it from the first step on; start a new training"
         )
-    fixed = _fixed(changed)
+    fixed = fixed_options(changed)
     if fixed:
         raise InputError(
-            f"a training cannot go on with these options changed: {_describe(fixed, old, new)}. Those that can: "
+            f"a training cannot go on with these options changed: {describe_changes(fixed, old, new)}. Those that can: "
             f"{', '.join('--' + name.replace('_', '-') for name in (*TUNABLE, *FREE))}"
         )
     return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]
 
 
-def check_origin(meta: Mapping[str, Any], now: Train, world: Mapping[str, Any]) -> None:
-    """Checks that a checkpoint is of a training with these options, and of these cameras.
-
-    Args:
-        meta: of the checkpoint.
-        now: the options.
-        world: options of the world as they would be saved with a policy now.
-
-    Raises:
-        InputError: names what is different.
-    """
-    plain = (meta.get("card") or {}).get("options") or {}
-    old = {name: x for part in plain.values() if isinstance(part, Mapping) for name, x in part.items()}
-    old |= {name: x for name, x in plain.items() if not isinstance(x, Mapping)}
-    new = {name: list(x) if isinstance(x, tuple) else x for name, x in now.items()}
-    fixed = _fixed([name for name in new if name in old and old[name] != new[name] and name not in _NOT_LEARNED])
-    if fixed:
-        raise InputError(f"the checkpoint there is of a training with other options: {_describe(fixed, old, new)}")
-    before = (meta.get("world") or {}).get("cameras") or ()
-    for camera, today in zip(before, world["cameras"], strict=False):
-        if isinstance(camera, Mapping) and camera != today:
-            raise InputError(
-                f"the training saw through a camera {dict(camera)}, which is now {today}; go on with the robofuse "
-                "that began it, or start a new training"
-            )
-
-
-def _fixed(changed: list[str]) -> list[str]:
+def fixed_options(changed: list[str]) -> list[str]:
+    """Those of the changed options that may not change when a run goes on."""
     return [name for name in changed if name not in (*TUNABLE, *FREE)]
 
 
-def _describe(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def describe_changes(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The old and the new values of options, for a message."""
     return "; ".join(f"--{name.replace('_', '-')} was {old[name]}, now {new[name]}" for name in names)
+
+
+def _has_type(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in inner
+    if kind is tuple:
+        return isinstance(value, tuple | list) and all(_has_type(x, inner[0]) for x in value)
+    if kind in (Union, UnionType):
+        return any(_has_type(value, one) for one in inner)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def _replaced(part: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401

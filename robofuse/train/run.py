@@ -43,6 +43,7 @@ from robofuse.train.checkpoint import (
     FINAL,
     LATEST,
     TrainState,
+    check_origin,
     drop_previous_best,
     find_checkpoint,
     keep_previous_best,
@@ -51,7 +52,7 @@ from robofuse.train.checkpoint import (
     restore,
     write_checkpoint,
 )
-from robofuse.train.config import CONFIG, Train, check_changes, check_origin, load_options
+from robofuse.train.config import CONFIG, Train, check_changes, load_options
 from robofuse.train.display import (
     CURVE,
     VALIDATION,

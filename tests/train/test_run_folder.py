@@ -1,0 +1,99 @@
+"""The folder of a run: one training at a time, nothing written by a refused one, and trouble with files in one line."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+from helpers import BLIND
+
+from robofuse import cli
+from robofuse.errors import InputError
+from robofuse.files import lock
+from robofuse.train import Train, load_options, run_train
+
+TINY = Train("Reach").replace(
+    robot="gripper", sensors=BLIND, num_envs=4, n_steps=10, batch_size=20, epochs=1, hidden=(8,), token_dim=8, steps=80,
+    checkpoint_every=40, validate_every=80, validation_episodes=1, threads=1, teacher_steps=80,
+)  # fmt: skip
+ALONE = TINY.replace(teacher="none")
+
+
+def run(config, limit=None):
+    """Trains in a process of its own that may not write files of more than `limit` bytes; (exit status, stderr)."""
+    code = f"""
+import sys
+from robofuse import cli
+from robofuse.train import Train, run_train
+cli.COMMANDS["list"] = cli.Command("Train.", lambda *_: run_train(Train.from_dict({config.to_dict()!r})))
+sys.exit(cli.main(["list"]))
+"""
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=None if limit is None else full)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("config", [TINY, ALONE], ids=["with a teacher", "alone"])
+def test_a_refused_training_writes_nothing(tmp_path, config):
+    folder = tmp_path / "run"
+    with lock(folder, "training"):  # another one, which has just begun
+        before = sorted(path.name for path in folder.rglob("*"))
+        with pytest.raises(InputError, match="another training is at work"):
+            run_train(config.replace(out=folder, seed=7))
+        assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_options_of_a_refused_resumption_are_not_kept(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TINY.to_dict()))  # its teacher is being trained
+    text = (folder / "config.json").read_text()
+    with lock(folder, "training"), pytest.raises(InputError, match="another training is at work"):
+        run_train(load_options(folder).replace(lr=0.5))
+    assert (folder / "config.json").read_text() == text
+    (folder / "checkpoint-0000000040.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="no checkpoint in .* can be read"):
+        run_train(load_options(folder).replace(lr=0.5))
+    assert (folder / "config.json").read_text() == text
+
+
+def test_a_folder_that_cannot_be_one_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert cli.main(["train", "Reach", "--teacher", "none", "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: cannot write to ") and told.count("\n") == 1 and "give another --out" in told
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("limit", [0, 2_000, 20_000])
+def test_a_full_disk_is_one_line(tmp_path, limit):
+    status, told = run(ALONE.replace(out=tmp_path / "run"), limit)
+    assert status == 2 and sum(line.startswith("error: cannot write") for line in told.splitlines()) == 1, told
+    assert "robofuse/train" not in told  # TensorBoard's thread may print a traceback of its own
+
+
+def test_square_brackets_in_a_folders_name_are_letters(tmp_path, capsys):
+    folder = tmp_path / "a[/b]" / "[red]c"
+    assert run_train(ALONE.replace(out=folder, validate_every=0)) == 0
+    assert f"into {folder}" in capsys.readouterr().out
+    assert run_train(load_options(folder)) == 0
+    assert f"{folder} is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "5", "[" * 10_000, '{"steps": null}', '{"learning": {"lr": "fast"}}', '{"network": {"hidden": 5}}'),
+        *('{"scenes": {"sensors": [1]}}', '{"scenes": {"renderer": "x"}}'),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError):
+        run_train(load_options(tmp_path))
