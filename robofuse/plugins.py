@@ -1,4 +1,4 @@
-"""Python of the user's own that the command line imports first: tasks, robots, encoders, fusions, faults."""
+"""Files and modules of users that `--import` loads before a command: tasks, robots, encoders, fusions, faults."""
 
 import importlib
 import importlib.util
@@ -32,7 +32,7 @@ def import_plugin(what: str) -> ModuleType:
 
 
 def import_options() -> str:
-    """What a `robofuse` command that is told to people must end with, to know what this one knows; mostly empty."""
+    """The `--import` options of this process, to put behind a `robofuse` command that is printed; may be empty."""
     return "".join(f" {IMPORT} {shlex.quote(what)}" for what in _imported)
 
 

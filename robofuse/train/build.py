@@ -19,7 +19,6 @@ from robofuse.dropout import (
     Linear,
     Markov,
     Rates,
-    Schedule,
     Subsets,
 )
 from robofuse.envs import World
@@ -55,10 +54,10 @@ def resolve(config: Train) -> tuple[Train, str]:
     if renderer == "auto":
         renderer = "warp"
         if {"rgb", "depth"} & set(config.scenes.sensors):
-            problem = gl_problem()
-            renderer = "warp" if problem else "gl"
-            if problem:
+            if problem := gl_problem():
                 note = f"the gl renderer does not work here ({problem}), so warp draws; robofuse doctor says more"
+            else:
+                renderer = "gl"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device(device)
@@ -97,7 +96,7 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
         faults=partial(Mix.parse, failures.faults, failures.fault_share) if failures.faults else None,
         seed=config.seed,
         num_threads=config.threads,
-        **_world(config),
+        **world_options(config),
     )
     return VecSensorStack(env, network.frames) if network.memory == "stack" else env
 
@@ -109,12 +108,8 @@ def make_validation_world(config: Train, episodes: int) -> World:
         auto_reset=False,
         seed=VALIDATION_SEED,
         num_threads=config.threads,
-        **_world(config),
+        **world_options(config),
     )
-
-
-def _world(config: Train) -> dict[str, Any]:
-    return world_options(config) | {"cameras": config.scenes.cameras}
 
 
 def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
@@ -128,14 +123,14 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
     return FusionPPO(
         "FusionPolicy",
         env,
-        learning_rate=learning_rate(config),
+        learning_rate=ramp(learning.lr, learning.lr * (learning.lr_final if learning.lr_schedule == "linear" else 1.0)),
         n_steps=learning.n_steps,
         batch_size=learning.batch_size,
         n_epochs=learning.epochs,
         gamma=learning.gamma,
         gae_lambda=learning.gae_lambda,
-        clip_range=partial(_ramp, learning.clip, learning.clip * learning.clip_final),
-        ent_coef=partial(_ramp, learning.ent_coef, learning.ent_coef * learning.ent_final),
+        clip_range=ramp(learning.clip, learning.clip * learning.clip_final),
+        ent_coef=ramp(learning.ent_coef, learning.ent_coef * learning.ent_final),
         aux_coef=learning.aux_coef,
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,
@@ -197,18 +192,13 @@ def _has_teacher(config: Train) -> bool:
 
 def teacher_config(config: Train, folder: Path) -> Train:
     """Options of the training of a run's own teacher: same task, robot, worlds and seed."""
-    same = {
-        name: value
-        for name, value in config.items()
-        if name in ("task", "robot", "seed", "num_envs", "device", "threads")
-    }
+    shared = ("task", "robot", "seed", "num_envs", "device", "threads")
+    same = {name: value for name, value in config.items() if name in shared}
     return preset("teacher").replace(**same, steps=config.learning.teacher_steps, renderer="warp", out=folder / TEACHER)
 
 
-def learning_rate(config: Train) -> Callable[[float], float]:
-    """Learning rate as a function of the share of the training that is left, from 1 to 0."""
-    first = config.learning.lr
-    last = first * config.learning.lr_final if config.learning.lr_schedule == "linear" else first
+def ramp(first: float, last: float) -> Callable[[float], float]:
+    """A value that goes from first to last, as a function of the share of the training that is left, from 1 to 0."""
     return partial(_ramp, first, last)
 
 
@@ -226,16 +216,12 @@ def make_dropout(masking: Masking) -> Dropout | None:
         raise InputError("--rates is for --dropout rates; the other laws take --p")
     if masking.dropout == "none":
         return None
-    ramp = {"warmup": masking.warmup, "until": masking.until}
-    schedules: dict[str, Callable[[], Schedule]] = {
-        "constant": Constant,
-        "linear": lambda: Linear(**ramp),
-        "cosine": lambda: Cosine(**ramp),
-    }
+    rise = {"warmup": masking.warmup, "until": masking.until}
+    schedule = {"constant": Constant, "linear": partial(Linear, **rise), "cosine": partial(Cosine, **rise)}
     return Dropout(
         law=_law(masking),
         every=masking.every,
-        schedule=schedules[masking.schedule](),
+        schedule=schedule[masking.schedule](),
         full=masking.full,
         outage_steps=masking.outage_steps,
     )
@@ -243,7 +229,12 @@ def make_dropout(masking: Masking) -> Dropout | None:
 
 def _law(masking: Masking) -> Law:
     if masking.dropout == "rates":
-        return Rates(dict(_rate(text) for text in masking.rates))
+        try:
+            return Rates({key: float(rate) for key, rate in _pairs("--rates", "rgb=0.1", masking.rates).items()})
+        except InputError:
+            raise
+        except ValueError:
+            raise InputError(f"--rates takes entries such as rgb=0.1, got {' '.join(masking.rates)!r}") from None
     if masking.dropout == "subsets":
         return Subsets()
     if masking.dropout == "markov":
@@ -266,19 +257,15 @@ def encoder_names(config: Train) -> dict[str, str]:
     Raises:
         InputError: an entry that is not KEY=NAME.
     """
-    pairs = [text.partition("=") for text in config.network.encoders]
-    for key, _, name in pairs:
-        if not key or not name:
-            raise InputError(f"--encoders takes entries such as rgb=NAME, got {'='.join(filter(None, (key, name)))!r}")
-    return {key: name for key, _, name in pairs}
+    return _pairs("--encoders", "rgb=NAME", config.network.encoders)
 
 
-def _rate(text: str) -> tuple[str, float]:
-    key, _, value = text.partition("=")
-    try:
-        return key, float(value)
-    except ValueError:
-        raise InputError(f"--rates takes entries such as rgb=0.1, got {text!r}") from None
+def _pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise InputError(f"{option} takes entries such as {example}, got {text!r}")
+    return {key: value for key, _, value in pairs}
 
 
 def spell_out_faults(config: Train, sensors: Sequence[Sensor]) -> Train:

@@ -79,7 +79,9 @@ def run_train(config: Train) -> int:
         config: what to do; `load_options(folder)` to resume.
 
     Returns:
-        Exit status: 0, 130 after Ctrl-C, 143 after SIGTERM; of an interrupted run, a checkpoint is then in the folder.
+        Exit status: 0, 130 after Ctrl-C, 143 after SIGTERM. Both let it write a checkpoint first, at which all worlds
+        begin new episodes: what is learned after resuming is as good, but not the same to the bit. It is the same
+        after the process was killed.
 
     Raises:
         InputError: options, a folder or files with which it cannot train; says what would be right.

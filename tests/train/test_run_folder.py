@@ -74,8 +74,8 @@ def test_a_folder_that_cannot_be_one_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize("limit", [0, 2_000, 20_000])
 def test_a_full_disk_is_one_line(tmp_path, limit):
     status, told = run(ALONE.replace(out=tmp_path / "run"), limit)
-    assert status == 2 and sum(line.startswith("error: cannot write") for line in told.splitlines()) == 1, told
-    assert "robofuse/train" not in told  # TensorBoard's thread may print a traceback of its own
+    lines = [line for line in told.splitlines() if line.startswith("error: ")]  # TensorBoard's thread may print, too
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("error: cannot write"), told
 
 
 def test_square_brackets_in_a_folders_name_are_letters(tmp_path, capsys):

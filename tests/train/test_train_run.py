@@ -26,9 +26,9 @@ from robofuse.sensors import MODALITIES
 from robofuse.train import Train, load_options, run_train, split_defaults
 from robofuse.train.build import (
     VALIDATION_SEED,
-    learning_rate,
     make_dropout,
     make_env,
+    ramp,
     resolve,
     spell_out_faults,
     world_options,
@@ -409,10 +409,10 @@ def test_dropout_from_options():
         made(dropout="markov", p=0.8, outage_steps=1.0)
 
 
-def test_learning_rate():
-    ramp = learning_rate(Train().replace(lr=1e-3, lr_final=0.1))
-    assert (ramp(1.0), ramp(0.0)) == pytest.approx((1e-3, 1e-4))
-    assert learning_rate(Train().replace(lr=1e-3, lr_schedule="constant"))(0.3) == 1e-3
+def test_ramps():
+    rate = ramp(1e-3, 1e-4)
+    assert (rate(1.0), rate(0.0)) == pytest.approx((1e-3, 1e-4))
+    assert ramp(1e-3, 1e-3)(0.3) == 1e-3
 
 
 def test_auto_without_pictures_needs_no_renderer():
