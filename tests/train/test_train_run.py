@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 import shutil
@@ -6,38 +5,27 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from helpers import BLIND
 
 from robofuse import cli
-from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
 from robofuse.envs.cameras import CAMERAS
-from robofuse.evaluate.conditions import standard
 from robofuse.files import lock
 from robofuse.files import read_tensors as read
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
-from robofuse.train import Train, load_options, run_train, split_defaults
+from robofuse.train import Train, load_options, run_train
 from robofuse.train.build import (
     VALIDATION_SEED,
-    make_dropout,
-    make_env,
-    ramp,
-    resolve,
-    spell_out_faults,
     world_options,
 )
 from robofuse.train.checkpoint import keep_previous_best, leftover, recover_best
-from robofuse.train.display import CsvTable, Display, draw_curve, read_rows
+from robofuse.train.display import Display, read_rows
 from robofuse.train.run import Training
-from robofuse.train.validate import score, score_error
-from robofuse.trained import Trained, load_trained, make_world
+from robofuse.trained import load_trained, make_world
 
 SMALL = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
@@ -126,22 +114,6 @@ def test_the_policy_knows_its_world(whole):
     )
 
 
-def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
-    options = world_options(Train("Reach").replace(robot="gripper", sensors=("depth",), image_size=24, renderer="warp"))
-    assert json.loads(json.dumps(options)) == options
-    fake = SimpleNamespace(check=lambda sensors: None)
-
-    def seen(cameras):
-        world = make_world(Trained(fake, {**options, "cameras": cameras, "noise": False}), 1, 1)
-        picture = world.reset()["depth"]
-        world.close()
-        return picture
-
-    by_name = seen(["scene"])
-    monkeypatch.setitem(CAMERAS, "scene", replace(CAMERAS["scene"], position=(0.3, 0.3, 0.5)))
-    assert torch.equal(seen(options["cameras"]), by_name) and not torch.equal(seen(["scene"]), by_name)
-
-
 def test_a_killed_run_goes_on_to_the_bit(whole, killed, tmp_path):
     folder = shutil.copytree(killed, tmp_path / "resumed")
     assert run_train(load_options(folder)) == 0
@@ -217,25 +189,6 @@ def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "notes.txt").touch()
     assert not leftover(tmp_path / "new") and not leftover(tmp_path / "not there")
-
-
-def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
-    policy = load(whole / "final.safetensors").network
-
-    def put(name, steps):
-        save(policy, tmp_path / name, {}, {"steps": steps})
-
-    put("best.safetensors", 800)
-    assert recover_best(tmp_path, 960) == 800
-    keep_previous_best(tmp_path)
-    put("best.safetensors", 1600)
-    assert recover_best(tmp_path, 960) == 800 and load(tmp_path).card["steps"] == 800
-    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
-    put("best.safetensors", 1600)
-    assert recover_best(tmp_path, 960) is None and not list(tmp_path.iterdir())
-    (tmp_path / "best.safetensors").write_bytes(b"x")
-    assert recover_best(tmp_path, 960) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors.broken"]
 
 
 @pytest.mark.slow
@@ -352,106 +305,6 @@ def test_mistakes_leave_no_folder(tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_explicit_options_win_over_presets(monkeypatch):
-    monkeypatch.setattr("robofuse.train.config.PRESETS", {"default": {}, "tuned": {"lr": 1e-3, "robot": "gripper"}})
-    assert split_defaults(["Reach", "--preset=tuned"])[0].learning.lr == 1e-3
-    seen = []
-    monkeypatch.setattr("robofuse.train.run_train", lambda config: seen.append(config) or 0)
-    assert cli.main(["train", "Reach", "--lr", "4e-4", "--preset", "tuned", "--sensors", "rgb", "force"]) == 0
-    assert (seen[0].learning.lr, seen[0].robot, seen[0].task) == (4e-4, "gripper", "Reach")
-    assert seen[0].scenes.sensors == ("rgb", "force") and seen[0].preset == "tuned"
-    with pytest.raises(ValueError, match="unknown preset 'fast'"):
-        split_defaults(["--preset", "fast"])
-
-
-def test_options_survive_json():
-    config = SMALL.replace(out=Path("a"), rates=("rgb=0.1",), target_kl=0.02)
-    assert Train.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(ValueError, match="unknown option 'learning_rate'"):
-        config.replace(learning_rate=1)
-
-
-def test_faults_to_train_on_reach_the_observation():
-    env = make_env(SMALL.replace(faults=("force:bias",), fault_share=1.0, dropout="none", renderer="warp"))
-    healthy = make_env(SMALL.replace(dropout="none", renderer="warp"))
-    first, expected = env.reset(), healthy.reset()
-    assert not np.isclose(first["force"], expected["force"]).any()
-    assert all(np.array_equal(first[key], expected[key]) for key in expected if key != "force")
-    env.close()
-    healthy.close()
-
-
-def test_plans_from_files_are_spelled_out(tmp_path):
-    (tmp_path / "plan.yaml").write_text("- {sensor: force, fault: bias, severity: 0.5, step: 3}")
-    config = SMALL.replace(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp")
-    env = make_env(config)
-    assert spell_out_faults(config, env.world.sensors).failures.faults == ("standard", "force:bias(0.5)@3")
-    env.close()
-    with pytest.raises(ValueError, match=r"cannot read the plan .*gone.yaml"):
-        make_env(SMALL.replace(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
-
-
-def test_dropout_from_options():
-    def made(**options):
-        return make_dropout(Train().replace(**options).masking)
-
-    assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
-    assert made(dropout="none") is None
-    assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
-    assert made(dropout="groups", p=0.2, schedule="cosine", warmup=0.1, until=0.5, full=0.0) == Dropout(
-        Groups(p=0.2), schedule=Cosine(warmup=0.1, until=0.5)
-    )
-    assert made(dropout="rates", rates=("rgb=0.1", "force=0.4")).law == Rates({"rgb": 0.1, "force": 0.4})
-    markov = made(dropout="markov", p=0.25, outage_steps=10.0, schedule="linear")
-    assert isinstance(markov.law, Markov) and markov.every == "step" and isinstance(markov.schedule, Linear)
-    assert markov.law.bind(MODALITIES).rates == pytest.approx((0.25,) * 4)
-    with pytest.raises(ValueError, match="cannot fill 80% of the time"):
-        made(dropout="markov", p=0.8, outage_steps=1.0)
-
-
-def test_ramps():
-    rate = ramp(1e-3, 1e-4)
-    assert (rate(1.0), rate(0.0)) == pytest.approx((1e-3, 1e-4))
-    assert ramp(1e-3, 1e-3)(0.3) == 1e-3
-
-
-def test_auto_without_pictures_needs_no_renderer():
-    config, note = resolve(SMALL.replace(device="cpu"))
-    assert config.scenes.renderer == "warp" and not note
-
-
-def test_score_weighs_losses_as_much_as_health():
-    conditions = standard(MODALITIES)
-    success = dict.fromkeys((c.name for c in conditions), 0.0) | {"all": 1.0, "no-rgb": 0.8, "no-force": 0.4}
-    assert score(conditions, success) == pytest.approx(0.5 * (1.0 + 1.2 / 4))
-    assert score(standard(["rgb"]), {"all": 0.7}) == 0.7
-    assert score_error(standard(["rgb"]), {"all": 0.7}, 98) == pytest.approx((0.696 * 0.304 / 98) ** 0.5, abs=1e-12)
-    smooth = {"all": 31 / 32, "no-rgb": 25 / 32, "no-force": 13 / 32, "no-depth": 1 / 32, "no-proprio": 1 / 32}
-    spread = sum((0.5 if name == "all" else 0.125) ** 2 * p * (1 - p) for name, p in smooth.items())
-    assert score_error(conditions, success, 30) == pytest.approx((spread / 30) ** 0.5)
-
-
-def test_tables_grow_and_are_cut_back(tmp_path):
-    table = CsvTable(tmp_path / "t.csv", 0)
-    table.add({"step": 1, "a": 0.5})
-    table.add({"step": 2, "a": None, "b": "x,y"})
-    table.add({"step": 3})
-    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
-    assert rows == [
-        {"step": "1", "a": "0.5", "b": ""},
-        {"step": "2", "a": "", "b": "x,y"},
-        {"step": "3", "a": "", "b": ""},
-    ]
-    table = CsvTable(tmp_path / "t.csv", 2)
-    table.add({"step": 5, "a": 1})
-    assert [row["step"] for row in read_rows(tmp_path / "t.csv")] == ["1", "2", "5"]
-
-
-def test_curves_are_drawn(tmp_path):
-    assert draw_curve(tmp_path, standard(MODALITIES)).stat().st_size > 1000  # nothing to show yet
-    assert draw_curve(tmp_path, standard(["rgb"])).read_bytes()[:4] == b"\x89PNG"
-
-
 def test_a_broken_start_closes_the_worlds(tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr("robofuse.envs.sb3.SB3VecEnv.close", lambda self: closed.append(True))
@@ -490,3 +343,22 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
     with lock(tmp_path / "nothing", "training"):
         pass
     assert not (tmp_path / "nothing").exists()
+
+
+def test_the_best_policy_is_never_ahead_of_its_run(whole, tmp_path):
+    policy = load(whole / "final.safetensors").network
+
+    def put(name, steps):
+        save(policy, tmp_path / name, {}, {"steps": steps})
+
+    put("best.safetensors", 800)
+    assert recover_best(tmp_path, 960) == 800
+    keep_previous_best(tmp_path)
+    put("best.safetensors", 1600)
+    assert recover_best(tmp_path, 960) == 800 and load(tmp_path).card["steps"] == 800
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
+    put("best.safetensors", 1600)
+    assert recover_best(tmp_path, 960) is None and not list(tmp_path.iterdir())
+    (tmp_path / "best.safetensors").write_bytes(b"x")
+    assert recover_best(tmp_path, 960) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors.broken"]

@@ -1,0 +1,87 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_train_run import SMALL
+
+from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
+from robofuse.envs.cameras import CAMERAS
+from robofuse.sensors import MODALITIES
+from robofuse.train import Train
+from robofuse.train.build import (
+    make_dropout,
+    make_env,
+    ramp,
+    resolve,
+    spell_out_faults,
+    world_options,
+)
+from robofuse.trained import Trained, make_world
+
+
+def test_faults_to_train_on_reach_the_observation():
+    env = make_env(SMALL.replace(faults=("force:bias",), fault_share=1.0, dropout="none", renderer="warp"))
+    healthy = make_env(SMALL.replace(dropout="none", renderer="warp"))
+    first, expected = env.reset(), healthy.reset()
+    assert not np.isclose(first["force"], expected["force"]).any()
+    assert all(np.array_equal(first[key], expected[key]) for key in expected if key != "force")
+    env.close()
+    healthy.close()
+
+
+def test_plans_from_files_are_spelled_out(tmp_path):
+    (tmp_path / "plan.yaml").write_text("- {sensor: force, fault: bias, severity: 0.5, step: 3}")
+    config = SMALL.replace(faults=("standard", str(tmp_path / "plan.yaml")), renderer="warp")
+    env = make_env(config)
+    assert spell_out_faults(config, env.world.sensors).failures.faults == ("standard", "force:bias(0.5)@3")
+    env.close()
+    with pytest.raises(ValueError, match=r"cannot read the plan .*gone.yaml"):
+        make_env(SMALL.replace(faults=(str(tmp_path / "gone.yaml"),), renderer="warp"))
+
+
+def test_dropout_from_options():
+    def made(**options):
+        return make_dropout(Train().replace(**options).masking)
+
+    assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
+    assert made(dropout="none") is None
+    assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
+    assert made(dropout="groups", p=0.2, schedule="cosine", warmup=0.1, until=0.5, full=0.0) == Dropout(
+        Groups(p=0.2), schedule=Cosine(warmup=0.1, until=0.5)
+    )
+    assert made(dropout="rates", rates=("rgb=0.1", "force=0.4")).law == Rates({"rgb": 0.1, "force": 0.4})
+    markov = made(dropout="markov", p=0.25, outage_steps=10.0, schedule="linear")
+    assert isinstance(markov.law, Markov) and markov.every == "step" and isinstance(markov.schedule, Linear)
+    assert markov.law.bind(MODALITIES).rates == pytest.approx((0.25,) * 4)
+    with pytest.raises(ValueError, match="cannot fill 80% of the time"):
+        made(dropout="markov", p=0.8, outage_steps=1.0)
+
+
+def test_ramps():
+    rate = ramp(1e-3, 1e-4)
+    assert (rate(1.0), rate(0.0)) == pytest.approx((1e-3, 1e-4))
+    assert ramp(1e-3, 1e-3)(0.3) == 1e-3
+
+
+def test_auto_without_pictures_needs_no_renderer():
+    config, note = resolve(SMALL.replace(device="cpu"))
+    assert config.scenes.renderer == "warp" and not note
+
+
+def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
+    options = world_options(Train("Reach").replace(robot="gripper", sensors=("depth",), image_size=24, renderer="warp"))
+    assert json.loads(json.dumps(options)) == options
+    fake = SimpleNamespace(check=lambda sensors: None)
+
+    def seen(cameras):
+        world = make_world(Trained(fake, {**options, "cameras": cameras, "noise": False}), 1, 1)
+        picture = world.reset()["depth"]
+        world.close()
+        return picture
+
+    by_name = seen(["scene"])
+    monkeypatch.setitem(CAMERAS, "scene", replace(CAMERAS["scene"], position=(0.3, 0.3, 0.5)))
+    assert torch.equal(seen(options["cameras"]), by_name) and not torch.equal(seen(["scene"]), by_name)
