@@ -10,10 +10,10 @@ from typing import Any
 
 import tyro
 
-from robofuse.evaluate.watching import BESIDE, MONITOR
+from robofuse.evaluate.run import BESIDE, MONITOR
 from robofuse.monitor import Monitor
+from robofuse.play import fingerprint
 from robofuse.policies.files import ZOO, load, save
-from robofuse.trained import fingerprint
 
 _TABLE = "| condition | success | 95 % interval | episodes |\n|---|---|---|---|\n"
 

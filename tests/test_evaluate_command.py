@@ -10,13 +10,13 @@ import pytest
 import torch
 from lab import Fake
 
-from robofuse import cli, policies, trained
+from robofuse import cli, play, policies
 from robofuse.envs import World
 from robofuse.envs.cameras import resolve
-from robofuse.evaluate import Evaluate, command, run_evaluate
+from robofuse.evaluate import Evaluate, run, run_evaluate
+from robofuse.play import Trained, fingerprint, load_trained, make_world
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.files import save
-from robofuse.trained import Trained, fingerprint, load_trained, make_world
 
 FEW = ("all", "no-force", "no-proprio@1")
 
@@ -31,7 +31,7 @@ def fake(monkeypatch):
         policy.place = make_world(*arguments, **options)
         return policy.place
 
-    monkeypatch.setattr(command, "make_world", make)
+    monkeypatch.setattr(run, "make_world", make)
     return policy
 
 
@@ -109,7 +109,7 @@ def test_an_interruption_before_anything_is_finished(fake, tmp_path, capsys):
 
 
 def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(run, "_SAVE_EVERY", 0.0)
     seen = []
     fake.on_call = {40: lambda: seen.append(len(episodes(tmp_path)))}
     run_evaluate(ask(tmp_path))
@@ -221,7 +221,7 @@ def test_a_world_such_as_the_file_describes():
         num_envs=9,
     )
     fake.keys = ("rgb_low",)
-    policies_world = {key: value for key, value in fake.world.items() if key not in trained._OWN}
+    policies_world = {key: value for key, value in fake.world.items() if key not in play._OWN}
     world = make_world(Trained(fake, policies_world), 2, 1)
     assert world.num_envs == 2 and world.reset()["rgb_low"].shape == (2, 8, 10, 3) and not world.auto_reset
     world.close()
@@ -290,7 +290,7 @@ def test_where_gl_does_not_work_warp_draws_and_it_is_told(monkeypatch):
         raise RuntimeError("no library")
 
     assert load_trained("grasp").options["renderer"] == "gl"
-    monkeypatch.setattr("robofuse.trained.World", no_gl)
+    monkeypatch.setattr("robofuse.play.World", no_gl)
     trained = load_trained("grasp")
     assert trained.options["renderer"] == "warp" and "does not work here (no library)" in trained.note
 

@@ -11,13 +11,12 @@ from lab import KEYS, WORLD, Fake
 
 from robofuse import cli, policies
 from robofuse.envs import World
-from robofuse.evaluate import Evaluate, broken, command, grid, parse_faults, rollout, run_evaluate, schedule
+from robofuse.evaluate import Evaluate, Job, broken, grid, parse_faults, rollout, run, run_evaluate, schedule
 from robofuse.evaluate.compare import compare
 from robofuse.evaluate.conditions import dead
-from robofuse.evaluate.traces import Job, Traces
 from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
-from robofuse.trained import make_world
+from robofuse.play import make_world
 
 
 def world(num, **options):
@@ -222,18 +221,26 @@ def test_an_action_that_is_not_finite_without_a_cause_is_a_mistake():
 # what is noted
 
 
+class Accelerating:
+    """Actions 0, 0.1, 0.4, 0.9 along x, and 0.5 along y at the last of them."""
+
+    table = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.4, 0.0], [0.9, 0.5]])
+
+    def __init__(self, world):
+        self.world = world
+
+    def act(self, observation):
+        action = torch.zeros(self.world.num_envs, 5)
+        action[:, :2] = self.table[self.world.elapsed.clamp(max=3)]
+        return action
+
+
 def test_jerk_is_the_second_difference_of_actions_at_the_onset():
-    traces, place = Traces(2, KEYS, reference=3), world(1)
-    bias = condition("force:bias@2", place)
-    traces.start(torch.tensor([0, 1]), [bias, dead(KEYS, [])])
-    actions = torch.tensor([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0], [9.0, 5.0]])
-    for step, action in enumerate(actions):
-        affected = torch.tensor([[step >= 2, False], [False, False]])
-        traces.acted(action[None].expand(2, -1), torch.tensor([step, step]), affected)
-    first = traces.result(Job(bias, 0), 0, 4, False, "")
-    second = traces.result(Job(dead(KEYS, []), 0), 1, 4, False, "")
-    assert first.jerk == pytest.approx(2.0)  # 4 − 2·1 + 0
-    assert second.jerk == pytest.approx((2.0**2 + 5.0**2) ** 0.5)  # (9 − 8 + 1, 5)
+    place = world(2)
+    jobs = [Job(condition("force:bias@2", place), 0), Job(dead(KEYS, []), 0)]
+    first, second = rollout(Accelerating(place), place, jobs, reference=3)
+    assert first.jerk == pytest.approx(0.2)  # 0.4 − 2·0.1 + 0
+    assert second.jerk == pytest.approx((0.2**2 + 0.5**2) ** 0.5)  # (0.9 − 0.8 + 0.1, 0.5)
 
 
 class Suspicious:
@@ -295,7 +302,7 @@ def fake(monkeypatch):
             policy.place = place
         return place
 
-    monkeypatch.setattr(command, "make_world", make)
+    monkeypatch.setattr(run, "make_world", make)
     return made
 
 

@@ -16,10 +16,10 @@ from robofuse.evaluate.conditions import parse, parse_faults
 from robofuse.evaluate.rollout import rollout, schedule
 from robofuse.export import export
 from robofuse.export.played import Played
+from robofuse.play import load_trained, make_world
 from robofuse.policies import Policy, load
 from robofuse.policies.files import save
 from robofuse.sensors import observation_space
-from robofuse.trained import load_trained, make_world
 
 PLACE = {"task": "Reach", "robot": "gripper", "sensors": list(BLIND)}
 

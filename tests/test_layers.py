@@ -17,6 +17,7 @@ LAYERS = [
         "errors",
         "files",
         "guessing",
+        "interrupts",
         "plugins",
         "registration",
         "rng",
@@ -26,6 +27,7 @@ LAYERS = [
     },
     {"dropout", "faults", "memory"},
     {"envs", "policies"},
+    {"export", "play"},
     {
         "train",
         "evaluate",
@@ -34,14 +36,12 @@ LAYERS = [
         "replay",
         "report",
         "rl_zoo",
-        "export",
         "machine",
-        "trained",
     },  # fmt: skip
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-COMMANDS = LAYERS[3] | LAYERS[4]
+COMMANDS = LAYERS[3] | LAYERS[4] | LAYERS[5]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py

@@ -390,7 +390,7 @@ def test_mistakes_are_named(monitor):
 
 @pytest.mark.slow
 def test_the_policy_that_comes_along_is_looked_after(needs_gl):
-    from robofuse.trained import load_trained, make_world
+    from robofuse.play import load_trained, make_world
 
     needs_gl()
     trained = load_trained("grasp", device="cpu")

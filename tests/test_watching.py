@@ -5,11 +5,11 @@ import json
 import pytest
 
 from robofuse.evaluate import Evaluate, run_evaluate
-from robofuse.evaluate.watching import MONITOR, find_monitor
+from robofuse.evaluate.run import MONITOR, find_monitor
 from robofuse.monitor import Monitor
+from robofuse.play import fingerprint, load_trained
 from robofuse.policies.files import ZOO
 from robofuse.replay.command import Replay, run_replay
-from robofuse.trained import fingerprint, load_trained
 
 
 @pytest.fixture(scope="module")

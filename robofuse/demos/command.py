@@ -18,13 +18,13 @@ from robofuse.envs import World
 from robofuse.envs.control import ACTION
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError
-from robofuse.evaluate.config import TRAINING_SEEDS
+from robofuse.evaluate.run import TRAINING_SEEDS
 from robofuse.evaluate.screen import episode_bar
 from robofuse.machine import package_versions
 from robofuse.memory.stateful import stateful
+from robofuse.play import fingerprint, gl_problem, load_trained, make_world
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.stage import title
-from robofuse.trained import fingerprint, gl_trouble, load_trained, make_world
 
 INTERRUPTED = 130  # exit status, as of a program that Ctrl-C ended
 _PATIENCE, _TRIES = 100, 10  # give up when this many episodes, and this many for each that is wanted, were not enough
@@ -145,7 +145,7 @@ def _open(config: Record) -> _Stage:
         return _Stage(world, act, by["name"] or "", about, trained.note)
     note = ""
     if given.get("renderer", "auto") == "auto":
-        problem = gl_trouble()
+        problem = gl_problem()
         given["renderer"] = "warp" if problem else "gl"
         note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
     world = World(num_envs=worlds, seed=config.seed, auto_reset=True, privileged=True, **given)

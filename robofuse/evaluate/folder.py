@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robofuse.errors import InputError
+from robofuse.evaluate.rollout import Job, Result
 from robofuse.evaluate.summary import Row
-from robofuse.evaluate.traces import Job, Result
 from robofuse.files import write_atomic
 
 RECORD, EPISODES, CONDITIONS, HEATMAP = "evaluation.json", "episodes.csv", "conditions.csv", "heatmap.png"

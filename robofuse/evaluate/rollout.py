@@ -1,58 +1,62 @@
-"""Episodes of any number of conditions through one queue: every world is busy until the queue is empty."""
+"""Episodes under conditions, and what is noted of each: success, length, reward, jerk, what a monitor found."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.dropout import mask_sensors
 from robofuse.envs import World
 from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition, standard
-from robofuse.evaluate.traces import Job, Result, Traces
-from robofuse.memory.stateful import stateful
-from robofuse.sensors import AVAILABLE
-from robofuse.tensors import one_torch_thread, put, take
+from robofuse.play import NOT_FINITE, Actor, Ended, Monitor, PlayStep, play
+from robofuse.stats import second_difference
 
 _BLOCK = 16  # episodes
-_NOT_FINITE = "the policy's action was not finite"
+_NEVER = torch.iinfo(torch.int64).max
 
 
-class Actor(Protocol):
-    """Anything that acts. One that may remember has `stateful` (see `robofuse.policies.Policy`), and acts there."""
-
-    def act(self, observation: dict[str, Tensor], /) -> Tensor:
-        """Actions (N, 5) in [−1, 1], a function of the observation alone."""
-        ...
-
-
-class Watch(Protocol):
-    """A health monitor at work in N worlds."""
-
-    def start(self, rows: Tensor, /) -> None:
-        """New episodes begin in worlds int64 (n,)."""
-        ...
-
-    def step(self, observation: Mapping[str, Tensor], rows: Tensor, /) -> Tensor:
-        """int8 (n, M), 1 for what is to be trusted; called once per control step with (n, …) of worlds int64 (n,)."""
-        ...
-
-
-class Monitor(Protocol):
-    """What `robofuse.monitor` calibrates.
+class Job(NamedTuple):
+    """One episode to play.
 
     Attributes:
-        card: how, as plain JSON.
+        condition: what fails.
+        episode: its number: it has the same scene under every condition.
     """
 
-    @property
-    def card(self) -> dict[str, Any]: ...  # noqa: D102
+    condition: Condition
+    episode: int
 
-    def stateful(self, num_envs: int, /) -> Watch:
-        """A fresh watch over N worlds."""
-        ...
+
+class Result(NamedTuple):
+    """How one episode went.
+
+    Attributes:
+        condition: its name.
+        episode: its number.
+        success: whether the task was done; never if it broke off.
+        steps: control steps it lasted.
+        reward: sum over the episode.
+        error: why it broke off, such as a simulation that diverged; or nothing.
+        jerk: ‖a[t] − 2a[t−1] + a[t−2]‖ of the actions, t the first step of a fault, or the reference step where nothing
+            fails; None if it did not come to that, or t is not at least 2.
+        detected: control steps from the first step of the condition's only fault until a monitor no longer trusted the
+            sensor; None if it did not, or has nothing to find.
+        alarms: how often a monitor stopped trusting a sensor that was healthy.
+        watched: control steps in which a monitor looked on.
+    """
+
+    condition: str
+    episode: int
+    success: bool
+    steps: int
+    reward: float
+    error: str = ""
+    jerk: float | None = None
+    detected: int | None = None
+    alarms: int = 0
+    watched: int = 0
 
 
 def schedule(conditions: Sequence[Condition], episodes: Iterable[int]) -> list[Job]:
@@ -80,27 +84,23 @@ def rollout(
     monitor: Monitor | None = None,
     reference: int = 15,
 ) -> list[Result]:
-    """Play episodes, as many at a time as the world has room for.
-
-    An episode's scene and noise depend on (the world's seed, its number) alone. Its result depends on neither N nor
-    the other jobs, as far as the policy's arithmetic does not: matrix products may round differently for another N.
+    """Play episodes under their conditions, see `robofuse.play.play`.
 
     Args:
         policy: what acts.
-        world: made with `auto_reset=False`; reset by this call, and left wherever the last episodes ended.
+        world: made with `auto_reset=False`.
         jobs: what to play.
         progress: called with every result, in the order in which episodes end.
-        monitor: hides the sensors that it does not trust.
+        monitor: masks the sensors that it does not trust.
         reference: the control step at which jerk is measured where nothing fails.
 
     Returns:
         One result per job, in the order of the jobs.
 
     Raises:
-        ValueError: the world resets by itself, a condition is of other sensors, or the policy gives no finite actions.
+        InputError: the world resets by itself, a condition is of other sensors, or the policy gives actions that are
+            not finite although all readings were.
     """
-    if world.auto_reset:
-        raise InputError("a rollout needs a World(auto_reset=False): it says itself which episode comes next")
     keys = tuple(sensor.key for sensor in world.sensors)
     for job in jobs:
         if job.condition.keys != keys:
@@ -109,10 +109,15 @@ def rollout(
                 f"this world has {', '.join(keys)}"
             )
     results: dict[int, Result] = {}
-    for index, result in _play(policy, world, jobs, monitor, reference):
-        results[index] = result
-        if progress is not None:
-            progress(result)
+    notes = Notes(world.num_envs, keys, reference, watched=monitor is not None)
+    for step in play(policy, world, [(job.episode, job.condition.plan) for job in jobs], monitor=monitor):
+        notes.add(step, [jobs[step.jobs[env_id]].condition for env_id in step.began])
+        for end in step.ended:
+            if end.error == NOT_FINITE:
+                _blame(jobs[end.job], step, end.env_id, keys)
+            result = results[end.job] = notes.result(jobs[end.job], end)
+            if progress is not None:
+                progress(result)
     return [results[index] for index in range(len(jobs))]
 
 
@@ -131,7 +136,7 @@ def validate(
         Name of the condition → success rate.
 
     Raises:
-        ValueError: as `rollout`, or fewer than one episode.
+        InputError: as `rollout`, or fewer than one episode.
     """
     whole(episodes, "episodes", 1)
     if conditions is None:
@@ -142,81 +147,86 @@ def validate(
     return {name: count / episodes for name, count in won.items()}
 
 
-def _play(
-    policy: Actor, world: World, jobs: Sequence[Job], monitor: Monitor | None, reference: int
-) -> Iterator[tuple[int, Result]]:
-    """(number of the job, result) as episodes end."""
-    if not jobs:
-        return
-    device, keys = world.backend.device, tuple(sensor.key for sensor in world.sensors)
-    traces = Traces(world.num_envs, keys, reference)
-    watch = None if monitor is None else monitor.stateful(world.num_envs)
-    actor = stateful(policy, world.num_envs)
-    waiting = iter(enumerate(jobs))
-    playing: dict[int, int] = {}  # world → number of its job
-    idle = torch.ones(world.num_envs, dtype=torch.bool, device=device)
-
-    def start(free: Iterable[int], observation: dict[str, Tensor]) -> None:
-        """Give waiting jobs to free worlds, and put their first observations where they belong."""
-        new = {env_id: index for env_id, (index, _) in zip(free, waiting, strict=False)}
-        if not new:
-            return
-        env_ids = torch.tensor(list(new), device=device)
-        played = [jobs[index] for index in new.values()]
-        first = world.restart(env_ids, [job.episode for job in played], [job.condition.plan for job in played])
-        for key, value in first.items():
-            put(observation[key], env_ids, value)
-        traces.start(env_ids, [job.condition for job in played])
-        for memory in (watch, actor):
-            if memory is not None:
-                memory.start(env_ids)
-        idle[env_ids] = False
-        playing.update(new)
-
-    observation = world.reset()
-    start(range(world.num_envs), observation)
-    while playing:
-        delivered, affected = observation, world.affected
-        if watch is not None:
-            env_ids = torch.tensor(sorted(playing), device=device)
-            available = observation[AVAILABLE]
-            trusted = torch.ones_like(available)
-            trusted[env_ids] = watch.step({key: take(value, env_ids) for key, value in observation.items()}, env_ids)
-            shown = available.bool()
-            traces.watched(shown & ~affected, shown & affected, trusted.bool(), env_ids, world.elapsed)
-            delivered = mask_sensors(observation, available & trusted, keys)
-        # one thread: small batches gain little from more, and nothing depends on the number of cores
-        with torch.no_grad(), one_torch_thread():
-            action = actor.act(delivered).to(device)
-        action = torch.where(idle[:, None], 0.0, action)  # nobody looks at those worlds
-        ended = []
-        for env_id in (~action.isfinite()).any(dim=1).nonzero()[:, 0].tolist():
-            index = playing.pop(env_id)
-            _check(jobs[index], delivered, env_id, keys)
-            ended.append(env_id)
-            action[env_id] = 0.0
-            yield index, traces.result(jobs[index], env_id, int(world.elapsed[env_id]), False, _NOT_FINITE)
-        traces.acted(action, world.elapsed, affected)
-        step = world.step(action)
-        traces.reward += step.reward
-        observation = dict(step.observation)
-        for env_id in step.ended.tolist():
-            if env_id in playing:
-                index = playing.pop(env_id)
-                ended.append(env_id)
-                error = step.errors.get(env_id, "")
-                success = bool(step.success[env_id]) and not error
-                yield index, traces.result(jobs[index], env_id, int(world.elapsed[env_id]), success, error)
-        idle[ended] = True
-        start(ended, observation)
-
-
-def _check(job: Job, delivered: Mapping[str, Tensor], env_id: int, keys: Sequence[str]) -> None:
-    """An action that is not finite is the policy's failure if a reading was not; otherwise somebody's mistake."""
+def _blame(job: Job, step: PlayStep, env_id: int, keys: Sequence[str]) -> None:
+    """An action that is not finite is the policy's failure if a reading was not; otherwise it is a mistake: raise."""
     for key in keys:
-        if delivered[key].is_floating_point() and not bool(delivered[key][env_id].isfinite().all()):
+        reading = step.observation[key][env_id]
+        if reading.is_floating_point() and not bool(reading.isfinite().all()):
             return
     raise InputError(
         f"the policy's action is not finite in episode {job.episode} under {job.condition.name}; "
         "what a hidden sensor holds must not reach the action, and no set of sensors may break the network"
     )
+
+
+class Notes:
+    """What is noted of the episodes that are being played in N worlds."""
+
+    def __init__(self, num_envs: int, keys: Sequence[str], reference: int, watched: bool = False) -> None:
+        """`keys` are the M sensors, `reference` the step at which jerk is noted where nothing fails."""
+        self._keys, self._reference, self._monitored = list(keys), reference, watched
+        self._reward = torch.zeros(num_envs, dtype=torch.float64)
+        self._before: list[Tensor] = []  # the last two actions of all worlds
+        self._jerk = torch.full((num_envs,), torch.nan)
+        self._onset = torch.full((num_envs,), _NEVER)
+        self._detected = torch.full((num_envs,), _NEVER)
+        self._quiet = torch.ones(num_envs, dtype=torch.bool)  # worlds in which nothing is to fail
+        self._target = torch.full((num_envs,), -1, dtype=torch.int64)  # the sensor that a monitor should find
+        self._trusted = torch.ones(num_envs, len(self._keys), dtype=torch.bool)
+        self._alarms, self._watched = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
+
+    def add(self, step: PlayStep, conditions: Sequence[Condition]) -> None:
+        """Take in a control step; `conditions` are of the episodes that began with it, as in `step.began`."""
+        for env_id, condition in zip(step.began, conditions, strict=True):
+            self._begin(env_id, condition)
+        if self._monitored:
+            self._judge(step)
+        begins = (self._onset == _NEVER) & torch.where(
+            self._quiet, step.elapsed == self._reference, step.affected.any(1)
+        )
+        self._onset = torch.where(begins, step.elapsed, self._onset)
+        if len(self._before) == 2:
+            older, old = self._before
+            jerk = second_difference(step.action, old, older).norm(dim=1)
+            self._jerk = torch.where(begins & (step.elapsed >= 2), jerk, self._jerk)
+        self._before = [*self._before[-1:], step.action]
+        self._reward += torch.where(step.action.isfinite().all(1), step.step.reward, 0.0)
+
+    def result(self, job: Job, end: Ended) -> Result:
+        """Of an episode that ended with the last step."""
+        env_id = end.env_id
+        jerk, found = float(self._jerk[env_id]), int(self._detected[env_id])
+        return Result(
+            job.condition.name,
+            job.episode,
+            end.success,
+            end.steps,
+            float(self._reward[env_id]),
+            end.error,
+            None if jerk != jerk else jerk,
+            None if found == _NEVER else found - int(self._onset[env_id]),
+            int(self._alarms[env_id]),
+            int(self._watched[env_id]),
+        )
+
+    def _begin(self, env_id: int, condition: Condition) -> None:
+        self._reward[env_id], self._jerk[env_id] = 0.0, torch.nan
+        self._onset[env_id] = self._detected[env_id] = _NEVER
+        self._trusted[env_id] = True
+        self._alarms[env_id] = self._watched[env_id] = 0
+        only = condition.only
+        self._quiet[env_id] = not len(condition.plan)
+        self._target[env_id] = -1 if only is None or only.is_announced else self._keys.index(only.sensor)
+
+    def _judge(self, step: PlayStep) -> None:
+        """Compare what the monitor says with what is so."""
+        shown, trusted = step.available.bool(), step.trusted
+        looked = torch.zeros_like(self._quiet)
+        looked[list(step.jobs)] = True
+        self._alarms += (shown & ~step.affected & self._trusted & ~trusted).sum(1) * looked
+        self._watched += looked
+        self._trusted = trusted
+        found = looked & (self._target >= 0) & (self._detected == _NEVER)
+        target = self._target.clamp(min=0)[:, None]
+        found &= (shown & step.affected & ~trusted).gather(1, target)[:, 0]
+        self._detected = torch.where(found, step.elapsed, self._detected)

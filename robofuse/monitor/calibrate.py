@@ -14,9 +14,9 @@ from robofuse.monitor.monitor import CHECKS, MOST, RARE, Monitor, Tails
 from robofuse.monitor.peers import Peers
 from robofuse.monitor.recording import FOLDS, Recording, env_id_of, moments, record
 from robofuse.monitor.watch import FADE
+from robofuse.play import Policy, fingerprint
 from robofuse.sensors import Sensor
 from robofuse.tensors import one_torch_thread
-from robofuse.trained import Policy, fingerprint
 
 SEED = 2_000_000  # neither trained on nor evaluated on
 _MARGIN = 0.5  # of the false alarms that are allowed

@@ -12,8 +12,8 @@ from robofuse.envs import World
 from robofuse.errors import InputError
 from robofuse.memory.stateful import stateful
 from robofuse.monitor.features import Measured, filled_after, measure
+from robofuse.play import Policy
 from robofuse.tensors import one_torch_thread
-from robofuse.trained import Policy
 
 FOLDS = 8  # episodes are dealt out to so many; two of them are kept to check the monitor on
 

@@ -15,8 +15,8 @@ from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
-from robofuse.evaluate import Monitor
 from robofuse.faults import Plan, parse_disable
+from robofuse.play import Monitor
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.moments import Actor, Moment, play

@@ -11,9 +11,9 @@ from torch import Tensor
 from robofuse.dropout import mask_sensors
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.evaluate import Monitor
 from robofuse.faults import Plan
 from robofuse.memory.stateful import stateful
+from robofuse.play import Monitor
 from robofuse.sensors import AVAILABLE
 
 _NOT_FINITE = "the policy's action is not finite"

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from robofuse.envs import World
 from robofuse.errors import InputError
-from robofuse.evaluate import Monitor
-from robofuse.evaluate.watching import find_monitor
+from robofuse.evaluate.run import find_monitor
+from robofuse.play import Monitor, load_trained, make_world
 from robofuse.replay.moments import Actor
-from robofuse.trained import load_trained, make_world
 
 SCRIPTS = {
     "expert": "the task's scripted solution, which sees the simulator's truth and no sensor",

@@ -27,8 +27,8 @@ def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
         ValueError: there is no such policy, or it is another one than was evaluated.
         RuntimeError: this machine cannot draw or encode it.
     """
+    from robofuse.play import fingerprint, load_trained
     from robofuse.replay.command import Replay, run_replay
-    from robofuse.trained import fingerprint, load_trained
 
     if fingerprint(load_trained(policy, device="cpu").policy) != evaluation.record["policy"].get("weights"):
         raise InputError(

@@ -8,8 +8,7 @@ import torch
 
 from robofuse.envs import World
 from robofuse.evaluate.conditions import Condition, standard
-from robofuse.evaluate.rollout import rollout, schedule
-from robofuse.evaluate.traces import Result
+from robofuse.evaluate.rollout import Result, rollout, schedule
 from robofuse.policies import FusionActorCriticPolicy, Policy
 from robofuse.train.build import make_validation_world
 from robofuse.train.config import Train

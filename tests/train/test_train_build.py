@@ -19,7 +19,7 @@ from robofuse.train.build import (
     spell_out_faults,
     world_options,
 )
-from robofuse.trained import Trained, make_world
+from robofuse.play import Trained, make_world
 
 
 def test_faults_to_train_on_reach_the_observation():

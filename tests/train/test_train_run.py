@@ -14,6 +14,7 @@ from robofuse import cli
 from robofuse.envs.cameras import CAMERAS
 from robofuse.files import lock
 from robofuse.files import read_tensors as read
+from robofuse.play import load_trained, make_world
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.files import save
 from robofuse.sensors import MODALITIES
@@ -25,7 +26,6 @@ from robofuse.train.build import (
 from robofuse.train.checkpoint import keep_previous_best, leftover, recover_best
 from robofuse.train.display import Display, read_rows
 from robofuse.train.run import Training
-from robofuse.trained import load_trained, make_world
 
 SMALL = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,

@@ -1,0 +1,363 @@
+"""`robofuse evaluate`: a policy under every failure, on the same scenes."""
+
+import shlex
+import time
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from robofuse import __version__
+from robofuse.checks import whole
+from robofuse.envs import World
+from robofuse.errors import INTERRUPTED, InputError
+from robofuse.evaluate.compare import COMPARISON, compare, read_successes
+from robofuse.evaluate.conditions import Condition, parse, parse_faults
+from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all
+from robofuse.evaluate.heatmap import draw_heatmap
+from robofuse.evaluate.rollout import Job, Result, rollout, schedule
+from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
+from robofuse.evaluate.summary import finished_scenes, summarise
+from robofuse.files import lock, write_atomic
+from robofuse.machine import describe_machine, package_versions
+from robofuse.play import Monitor, Trained, fingerprint, load_trained, make_world
+from robofuse.rng import check_seed
+
+if TYPE_CHECKING:
+    from robofuse import monitor as monitors
+
+SEED = 1_000_000
+TRAINING_SEEDS = 1000  # seeds below are for training
+MONITOR = "monitor.safetensors"
+BESIDE = ".monitor"  # the end of a monitor's name, beside the file of its policy
+_MONITOR_SEED = 3_000_000  # of the scenes that monitors are calibrated on, apart from trainings and evaluations
+_MONITOR_EPISODES = 768
+_SAVE_EVERY = 10.0  # seconds
+_FEWEST = 4  # worlds; matrix products of fewer rows round differently, and so may end a long episode differently
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """What to evaluate, and how.
+
+    Attributes:
+        policy: Name of a policy that comes with robofuse, or the path of one.
+        episodes: Episodes of each condition; they have the same scenes under every condition.
+        conditions: Groups (everything, subsets, standard, midway) or single conditions such as all, no-rgb, only-force,
+            no-depth+rgb, no-rgb@20 (from control step 20 on).
+        faults: What else breaks: plans such as rgb:freeze@15 or depth:noise(0.5)+force:drift, or YAML files with such,
+            each a condition of its own; standard for every fault of every sensor at four severities. `robofuse list`
+            shows the faults.
+        die_at: Control step at which sensors die in the group midway, and at which the faults of standard set in.
+        monitor: What hides sensors that look broken: none; auto for the policy's own monitor, which is calibrated
+            first if it has none; or the path of one.
+        compare: Other policies, to play the same; the folder then has one for each of them.
+        seed: Of the scenes. Trainings use seeds below 1000; keep away from those.
+        worlds: Episodes simulated at a time.
+        out: Folder for the results, by default evaluation/POLICY. If it holds a part of the same evaluation, that part
+            is kept and the rest is done.
+        device: Of the network: auto, cpu or cuda.
+        renderer: Other renderer than the one that the policy was trained on; needs --allow-mismatch.
+        allow_mismatch: Let the renderer differ.
+    """
+
+    policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
+    episodes: int = 200
+    conditions: tuple[str, ...] = ("everything",)
+    faults: tuple[str, ...] = ()
+    die_at: int = 10
+    monitor: str = "none"
+    compare: tuple[str, ...] = ()
+    seed: int = SEED
+    num_envs: int = 64
+    out: Path | None = None
+    device: str = "auto"
+    renderer: str | None = None
+    allow_mismatch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+    @property
+    def name(self) -> str:
+        """A short name of the policy: its own, or the last two parts of its path."""
+        path = Path(self.policy)
+        stem = path.stem if path.suffix in (".zip", ".pt", ".safetensors", ".onnx") else path.name
+        return f"{path.parent.name}-{stem}" if path.is_file() and path.parent.name else stem
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        names = [self.name, *(replace(self, policy=policy).name for policy in self.compare)]
+        return self.out or Path("evaluation", "-".join(names))
+
+    def each(self) -> "list[Evaluate]":
+        """One for each policy of `compare`, with folders of their own in `folder`."""
+        folder, found = self.folder, list[Evaluate]()
+        for policy in (self.policy, *self.compare):
+            one = replace(self, policy=policy, compare=())
+            taken = sum(other.name == one.name for other in found)
+            if taken:
+                raise InputError(f"two policies are called {one.name}; give the paths of files, or rename a folder")
+            found.append(replace(one, out=folder / one.name))
+        return found
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this, without what is default."""
+        words = ["robofuse", "evaluate", self.policy]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.default is MISSING or value == option.default:
+                continue
+            words.append("--" + option.name.replace("_", "-"))
+            if not isinstance(value, bool):
+                words += map(str, value if isinstance(value, tuple) else [value])
+        return shlex.join(words)
+
+
+@dataclass
+class _Run:
+    """One evaluation as far as it has come."""
+
+    folder: Path
+    record: dict[str, Any]
+    conditions: list[Condition]
+    results: list[Result]
+    before: float  # seconds of earlier calls
+    start: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+
+    def add(self, result: Result) -> None:
+        self.results.append(result)
+        if time.monotonic() - self.saved > _SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        scenes = finished_scenes(self.conditions, self.results)
+        record = {
+            **self.record,
+            "complete": scenes >= self.record["episodes"],
+            "scenes": scenes,
+            "seconds": round(self.before + time.monotonic() - self.start, 1),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_all(self.folder, record, summarise(self.conditions, self.results), self.results)
+        self.saved = time.monotonic()
+
+
+def run_evaluate(config: Evaluate) -> int:
+    """Evaluate, write the folder, print a table; with `compare`, for several policies, and how they differ.
+
+    Args:
+        config: what to do.
+
+    Returns:
+        Exit status: 0, or 130 if Ctrl-C ended it early; all that was finished is then in the folder.
+
+    Raises:
+        ValueError, RuntimeError: options that do not fit; the message says what would.
+    """
+    for name in ("episodes", "num_envs", "die_at"):
+        whole(getattr(config, name), name, 0 if name == "die_at" else 1)
+    check_seed(config.seed)
+    if not config.compare:
+        trained = _load(config)
+        return _evaluate(config, trained, _conditions(config, trained))
+    each = config.each()
+    several = {one.name: _load(one) for one in each}
+    conditions = _conditions(each[0], several[each[0].name])
+    for one in each:
+        strange = sorted(set(several[one.name].policy.keys) - set(conditions[0].keys))
+        if strange:
+            raise InputError(
+                f"{one.policy} reads {', '.join(strange)}, which {config.policy} does not; name first the policy with "
+                "the most sensors"
+            )
+    for one in each:
+        trained = several[one.name]
+        if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
+            return status
+    groups = {condition.name: condition.group for condition in conditions}
+    table, text = compare({one.name: read_successes(one.folder) for one in each}, groups)
+    write_atomic(config.folder / COMPARISON, text)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, 40 * len(each) + 30)
+    console.print(table)
+    console.print(f"wrote {config.folder / COMPARISON}")
+    return 0
+
+
+def _load(config: Evaluate) -> Trained:
+    return load_trained(
+        config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
+    )
+
+
+def _conditions(config: Evaluate, trained: Trained) -> list[Condition]:
+    found = parse(config.conditions, tuple(trained.policy.keys), config.die_at)
+    found += parse_faults(config.faults, trained.policy.sensors, config.die_at) if config.faults else []
+    return list({condition.name: condition for condition in found}.values())
+
+
+def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -> int:
+    """One policy."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
+    console.print(f"{config.name}: {count}, seed {config.seed}", style="bold")
+    if trained.note:
+        console.print(f"note: {trained.note}", style="yellow")
+    if config.seed < TRAINING_SEEDS:
+        console.print(
+            f"note: seeds below {TRAINING_SEEDS} are for training; the policy may know these scenes", style="yellow"
+        )
+    jobs = schedule(conditions, range(config.episodes))
+    with lock(config.folder, "evaluation"):
+        monitor = open_monitor(config, trained, console)
+        record = _record(config, trained, monitor)
+        results, seconds = read_finished(config.folder, record, jobs)
+        if results:
+            console.print(f"{len(results):,} episodes are already in {config.folder}")
+        run = _Run(config.folder, record, conditions, results, seconds)
+        complete = _play(run, trained, config, jobs, monitor)
+        _report(console, run, trained, config)
+    if complete:
+        return 0
+    kept = f"{len(run.results):,} of {len(jobs):,} episodes are kept in {config.folder}"
+    console.print(f"interrupted: {kept}; the same command goes on from there", style="yellow")
+    return INTERRUPTED
+
+
+def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
+    """Play what is left of the jobs; False if Ctrl-C ended it. Whatever happens, what was finished is on disk."""
+    played = {(result.condition, result.episode) for result in run.results}
+    left = [job for job in jobs if (job.condition.name, job.episode) not in played]
+    if not left:
+        run.save()
+        return True
+    # as many worlds as for all jobs: an episode must not depend on how many are left
+    world = make_world(trained, min(config.num_envs, max(len(jobs), _FEWEST)), config.seed)
+    try:
+        _check_steps(run.conditions, world)
+        run.save()  # a folder that cannot be written is told before there is something to lose
+        try:
+            with episode_bar(len(played), len(left)) as advance:
+                progress = lambda result: (run.add(result), advance())  # noqa: E731
+                rollout(trained.policy, world, left, progress, monitor, config.die_at)
+        finally:
+            run.save()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        world.close()
+    return True
+
+
+def _check_steps(conditions: list[Condition], world: World) -> None:
+    for condition in conditions:
+        condition.plan.check(world.sensors, world.task.phases, cameras_move=True)
+        latest = max((event.step for event in condition.plan if event.phase is None), default=0)
+        if latest >= world.max_steps:
+            raise InputError(
+                f"condition {condition.name} never happens: episodes of {world.task.name} end at control step "
+                f"{world.max_steps}; give an earlier step"
+            )
+
+
+def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict[str, Any]:
+    """What `evaluation.json` says of the call itself."""
+    policy = {"name": config.name, "weights": fingerprint(trained.policy)}
+    card = trained.policy.card
+    return {
+        "format": 2,
+        "command": config.command,
+        "policy": {**policy, "keys": list(trained.policy.keys), "card": card},
+        "trained_on": card.get("seen_faults"),
+        "world": trained.options,
+        "note": trained.note,
+        "seed": config.seed,
+        "episodes": config.episodes,
+        "reference": config.die_at,
+        "monitor": None if monitor is None else monitor.card,
+        "device": config.device,
+        "num_envs": config.num_envs,
+        "machine": describe_machine(),
+        "versions": {"robofuse": __version__, **package_versions()},
+    }
+
+
+def _place(trained: Trained) -> str:
+    return f"{trained.options.get('task', 'Grasp')} with the {trained.options.get('robot', 'arm')}"
+
+
+def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> None:
+    """Draw the heat map and print the table, of the scenes that every condition has finished."""
+    rows = summarise(run.conditions, run.results)
+    subtitle = f"{_place(trained)}, the same {rows[0].n} scenes in every cell, the other sensors dead from the start"
+    picture = draw_heatmap(rows, f"{config.name}: success by live sensors", subtitle)
+    if picture is not None:
+        write_atomic(run.folder / HEATMAP, picture)
+    if rows[0].n:
+        console.width = max(console.width, 100)  # a narrow table would hide its figures
+        plain = [row for row in rows if row.condition.group != "fault"]
+        console.print("", condition_table(plain), "", sep="\n")
+        if len(plain) < len(rows):
+            console.print(fault_table(rows), "", sep="\n")
+    files = [RECORD, EPISODES, CONDITIONS] + ([HEATMAP] if picture is not None else [])
+    console.print(f"wrote {run.folder}/: {', '.join(files)}")
+    errors = [result for result in run.results if result.error]
+    if errors:
+        first = f"episode {errors[0].episode} under {errors[0].condition}: {errors[0].error}"
+        console.print(f"{len(errors)} episodes broke off and count as failures, such as {first}", style="yellow")
+
+
+def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Path] = ()) -> "monitors.Monitor | None":
+    """What `--monitor` asks for, if it is there.
+
+    Args:
+        asked: none; the path of a monitor; or auto, for one that was calibrated for exactly these weights, in one of
+            the folders or beside the policy's file.
+        policy: name or path of the policy.
+        trained: the policy.
+        folders: of evaluations.
+
+    Raises:
+        ValueError: a file that is no monitor, or one of another policy.
+    """
+    if asked == "none":
+        return None
+    from robofuse.monitor import Monitor
+    from robofuse.policies.files import locate
+
+    weights = fingerprint(trained.policy)
+    if asked != "auto":
+        monitor = Monitor.load(Path(asked))
+        if monitor.card.get("weights") != weights:
+            raise InputError(f"{asked} was calibrated for another policy; --monitor auto finds or makes one for this")
+        return monitor
+    for path in (*(folder / MONITOR for folder in folders), locate(policy).with_suffix(BESIDE)):
+        if path.exists() and (monitor := Monitor.load(path)).card.get("weights") == weights:
+            return monitor
+    return None
+
+
+def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "monitors.Monitor | None":
+    """As `find_monitor`; without one, `auto` calibrates one, in a minute or two, and leaves it in the folder."""
+    found = find_monitor(config.monitor, config.policy, trained, (config.folder,))
+    if found is not None or config.monitor != "auto":
+        return found
+    from robofuse.monitor import calibrate
+
+    world = make_world(trained, config.num_envs, _MONITOR_SEED, auto_reset=True)
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("calibrating the health monitor", total=_MONITOR_EPISODES)
+            told = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+            monitor = calibrate(trained.policy, world, _MONITOR_EPISODES, seed=_MONITOR_SEED, progress=told)
+    finally:
+        world.close()
+    monitor.save(config.folder / MONITOR)
+    console.print(f"calibrated a health monitor on {_MONITOR_EPISODES} episodes: {config.folder / MONITOR}")
+    return monitor

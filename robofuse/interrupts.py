@@ -1,0 +1,44 @@
+"""Ctrl-C: a long task stops at its next step, keeps what is finished, and tells the shell."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Interrupt:
+    """The first signal asks to stop; a second Ctrl-C raises KeyboardInterrupt as usual.
+
+    Attributes:
+        status: exit status of a program that was asked to stop, else 0.
+    """
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        """Does nothing until it is entered.
+
+        Args:
+            signals: that ask to stop, by default Ctrl-C alone.
+        """
+        self.status = 0
+        self._signals, self._before = signals or (signal.SIGINT,), dict[signal.Signals, object]()
+
+    @property
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self.status != 0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handler
+            self._before = {which: signal.signal(which, self._ask) for which in self._signals}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)  # pyright: ignore[reportArgumentType]
+
+    def _ask(self, number: int, where: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.status = 128 + number

@@ -1,0 +1,417 @@
+"""Episodes: a policy at work in worlds, one control step after the other. The only loop that plays.
+
+`play` is the loop. Evaluations, replays, recordings, validations and the calibration of monitors iterate over it.
+Below it is what they play with: a trained policy (`load_trained`) and worlds like those it was trained in
+(`make_world`), or a script (`scripted`).
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robofuse.dropout import mask_sensors
+from robofuse.envs import Noise, Step, Timing, World
+from robofuse.registration import RENDERERS
+from robofuse.errors import InputError
+from robofuse.faults import Plan
+from robofuse.memory.stateful import stateful
+from robofuse.sensors import AVAILABLE, Sensor
+from robofuse.tensors import one_torch_thread, put, take
+
+NOT_FINITE = "the policy's action was not finite"
+
+# what a training chooses for itself, and says nothing about what the policy sees
+_OWN = ("num_envs", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
+
+
+class Actor(Protocol):
+    """Anything that acts. A policy that remembers also has `stateful(num_envs)`, see `robofuse.policies.Policy`."""
+
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
+        """Actions (N, A) in [−1, 1] for an observation, key → (N, …)."""
+        ...
+
+
+class Policy(Actor, Protocol):
+    """What `robofuse.policies.load` returns.
+
+    Attributes:
+        keys: the sensors it reads, in the order of `available`.
+        sensors: the same, with all that is known about them.
+        world: options of the `World` it was trained in, as plain JSON.
+        card: what is known about it, as plain JSON.
+    """
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def sensors(self) -> Sequence[Sensor]: ...  # noqa: D102
+
+    @property
+    def world(self) -> dict[str, Any]: ...  # noqa: D102
+
+    @property
+    def card(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def check(self, sensors: Sequence[Sensor], renderer: str | None = None, /) -> None:
+        """ValueError if a world's sensors, or what draws its pictures, are not those it was trained with."""
+        ...
+
+
+class Watch(Protocol):
+    """A health monitor at work in N worlds."""
+
+    def start(self, rows: Tensor, /) -> None:
+        """New episodes begin in worlds int64 (n,)."""
+        ...
+
+    def step(self, observation: Mapping[str, Tensor], rows: Tensor, /) -> Tensor:
+        """int8 (n, M), 1 for what is to be trusted; called once per control step with (n, …) of worlds int64 (n,)."""
+        ...
+
+
+class Monitor(Protocol):
+    """What `robofuse.monitor` calibrates.
+
+    Attributes:
+        card: how, as plain JSON.
+    """
+
+    @property
+    def card(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def stateful(self, num_envs: int, /) -> Watch:
+        """A fresh watch over N worlds."""
+        ...
+
+
+class Ended(NamedTuple):
+    """How an episode ended.
+
+    Attributes:
+        env_id: the world it was played in.
+        job: its number in the queue.
+        steps: control steps it lasted.
+        success: whether the task was done; never if it broke off.
+        error: why it broke off: the simulation diverged, or `NOT_FINITE`; else empty.
+    """
+
+    env_id: int
+    job: int
+    steps: int
+    success: bool
+    error: str
+
+
+@dataclass(frozen=True)
+class PlayStep:
+    """One control step of N worlds: what the policy was given, what it did, and what came of it.
+
+    Worlds without a job are idle: they are simulated with actions 0, and their rows mean nothing.
+
+    Attributes:
+        jobs: world → number of the job that it plays in this step.
+        began: the worlds whose episode began with this step.
+        ended: the episodes that ended with this step.
+        episode: int64 (N,), number of the episode.
+        elapsed: int64 (N,), control steps before this one.
+        observation: key → (N, …), what the policy was given: sensors that are unavailable or not trusted read zero.
+        available: int8 (N, M), what the world announced, before the monitor was asked.
+        trusted: bool (N, M), what the monitor said; all true without one.
+        affected: bool (N, M), which sensors faults have broken in this observation, announced or not.
+        action: (N, A), as the policy gave it. An action that is not finite ends the episode, and is not executed.
+        step: what the worlds answered. Its tensors change when the next step is asked for.
+        picture: uint8 (480, 640, 3), world 0 before the step; None unless it was asked for.
+    """
+
+    jobs: dict[int, int]
+    began: list[int]
+    ended: list[Ended]
+    episode: Tensor
+    elapsed: Tensor
+    observation: dict[str, Tensor]
+    available: Tensor
+    trusted: Tensor
+    affected: Tensor
+    action: Tensor
+    step: Step
+    picture: np.ndarray | None
+
+
+def play(
+    policy: Actor,
+    world: World,
+    jobs: Iterable[tuple[int, Plan | None]],
+    *,
+    monitor: Monitor | None = None,
+    pictures: bool = False,
+) -> Iterator[PlayStep]:
+    """Play episodes, as many at a time as there are worlds.
+
+    Jobs wait in a queue. A world that has ended its episode takes the next one, so all are busy until the queue is
+    empty. The scene and the noise of an episode depend on (the world's seed, its number) alone: not on N, and not on
+    the other jobs. Only matrix products of the policy may round differently for another N.
+
+    Args:
+        policy: who acts.
+        world: made with `auto_reset=False`; reset by this call, and left wherever the last episodes ended.
+        jobs: the queue, (number of the episode, its faults); None for the faults that the world was made with.
+        monitor: its verdict masks the sensors that it does not trust.
+        pictures: take a picture of world 0 before each step.
+
+    Yields:
+        Every control step, before the worlds that ended begin their next episode.
+
+    Raises:
+        InputError: the world resets by itself.
+    """
+    if world.auto_reset:
+        raise InputError("episodes are played in a World(auto_reset=False): the queue says which one comes next")
+    keys, device = [sensor.key for sensor in world.sensors], world.backend.device
+    queue, playing = enumerate(jobs), dict[int, int]()
+    actor = stateful(policy, world.num_envs)
+    watch = None if monitor is None else monitor.stateful(world.num_envs)
+    observation, free = world.reset(), list(range(world.num_envs))
+    while True:
+        began = dict(zip(free, queue, strict=False))
+        if began:
+            env_ids = torch.tensor(list(began), device=device)
+            episodes, plans = zip(*(job for _, job in began.values()), strict=True)
+            for key, first in world.restart(env_ids, episodes, None if None in plans else plans).items():
+                put(observation[key], env_ids, first)
+            actor.start(env_ids)
+            if watch is not None:
+                watch.start(env_ids)
+            playing |= {env_id: number for env_id, (number, _) in began.items()}
+        if not playing:
+            return
+
+        env_ids = torch.tensor(sorted(playing), device=device)
+        available, affected = observation[AVAILABLE], world.affected
+        trusted = torch.ones_like(available)
+        if watch is not None:
+            trusted[env_ids] = watch.step({key: take(value, env_ids) for key, value in observation.items()}, env_ids)
+            observation = mask_sensors(observation, available & trusted, keys)
+        picture = world.picture() if pictures else None
+
+        with torch.no_grad(), one_torch_thread():  # small batches gain little from more threads
+            answer = actor.act(observation).to(device)
+        action = torch.zeros_like(answer)
+        action[env_ids] = answer[env_ids]
+        finite = action.isfinite().all(dim=1)
+
+        now, elapsed, episode = dict(playing), world.elapsed, world.episode
+        step = world.step(torch.where(finite[:, None], action, 0.0))
+        ended = [
+            Ended(env_id, playing.pop(env_id), int(elapsed[env_id]), False, NOT_FINITE)
+            for env_id in (~finite).nonzero()[:, 0].tolist()
+        ]
+        for env_id in step.ended.tolist():
+            if env_id in playing:
+                error = step.errors.get(env_id, "")
+                success = bool(step.success[env_id]) and not error
+                ended.append(Ended(env_id, playing.pop(env_id), int(world.elapsed[env_id]), success, error))
+        yield PlayStep(
+            now,
+            list(began),
+            ended,
+            episode,
+            elapsed,
+            observation,
+            available,
+            trusted.bool(),
+            affected,
+            action,
+            step,
+            picture,
+        )
+        observation, free = dict(step.observation), [end.env_id for end in ended]
+
+
+SCRIPTS = {
+    "expert": "the task's scripted solution, which sees the simulator's truth and no sensor",
+    "zero": "all actions 0",
+    "random": "uniform actions",
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """An actor that looks at no observation.
+
+    Attributes:
+        choose: gives actions (N, A).
+    """
+
+    choose: Callable[[], Tensor]
+
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
+        """Actions (N, A)."""
+        return self.choose()
+
+
+def scripted(name: str, world: World, seed: int = 0) -> Script:
+    """One of `SCRIPTS` for these worlds; `seed` is of the random actions."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (world.num_envs, *(world.action_space.shape or ()))
+    choices: dict[str, Callable[[], Tensor]] = {
+        "expert": world.expert,
+        "zero": lambda: torch.zeros(shape),
+        "random": lambda: 2.0 * torch.rand(shape, generator=generator) - 1.0,
+    }
+    return Script(choices[name])
+
+
+class Trained(NamedTuple):
+    """A policy and how to build its worlds.
+
+    Attributes:
+        policy: the policy.
+        options: of `World`, without those that a training chooses for itself; plain JSON.
+        note: what people should know, such as a renderer that it was not trained on; or empty.
+    """
+
+    policy: Policy
+    options: dict[str, Any]
+    note: str = ""
+
+
+def load_trained(
+    name: str, *, device: str = "auto", renderer: str | None = None, allow_mismatch: bool = False
+) -> Trained:
+    """Load a policy.
+
+    Args:
+        name: of a policy in the package, or a path; also of a file of `robofuse export`, which onnxruntime plays.
+        device: of the network: auto, cpu or cuda.
+        renderer: instead of the one that it was trained on; by default that one, or warp where it does not work.
+        allow_mismatch: let the renderer differ.
+
+    Raises:
+        ValueError: no such policy or renderer, or another renderer without `allow_mismatch`.
+        RuntimeError: an exported policy, and onnxruntime is not installed or too old.
+    """
+    from robofuse.export.command import SUFFIX
+    from robofuse.export.played import Played
+    from robofuse.policies import load
+
+    policy = Played(name, device) if Path(name).suffix == SUFFIX else load(name, device=device)
+    options = {key: value for key, value in policy.world.items() if key not in _OWN}
+    trained = options.setdefault("renderer", next(iter(RENDERERS)))
+    sees = any(sensor.kind in ("rgb", "depth") for sensor in policy.sensors)
+    if renderer is None and trained == "gl" and sees and (problem := gl_problem()):
+        # to a millimetre and a shade of colour they draw the same
+        note = f"pictures of warp, as gl, on which the policy was trained, does not work here ({problem})"
+        return Trained(policy, {**options, "renderer": "warp"}, note)
+    if renderer is None or renderer == trained:
+        return Trained(policy, options)
+    if renderer not in RENDERERS:
+        raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+    note = ""
+    try:
+        policy.check(policy.sensors, renderer)
+    except ValueError:
+        if not allow_mismatch:
+            raise
+        note = f"pictures of {renderer}, trained on {trained}"
+    return Trained(policy, {**options, "renderer": renderer}, note)
+
+
+def gl_problem() -> str:
+    """Why the gl renderer does not work on this machine, or an empty string."""
+    try:
+        World("Reach", 1, renderer="gl", image_size=32).close()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def make_world(
+    trained: Trained, num_envs: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
+) -> World:
+    """Worlds such as the policy was trained in.
+
+    Args:
+        trained: from `load_trained`.
+        num_envs: N.
+        seed: of the scenes.
+        auto_reset: as in `World`.
+        privileged: as in `World`.
+
+    Raises:
+        ValueError: options that World does not know, or other sensors than the policy's.
+        RuntimeError: the renderer does not work on this machine; says what would.
+    """
+    options = _revive(trained)
+    try:
+        world = World(num_envs=num_envs, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
+    except TypeError as error:
+        raise InputError(f"{_whose(trained)} is described by something that is no world: {error}") from error
+    try:
+        trained.policy.check(world.sensors)
+    except ValueError:
+        world.close()
+        raise
+    return world
+
+
+def _revive(trained: Trained) -> dict[str, Any]:
+    """The options of `World` that a policy file tells in plain JSON."""
+    options, whose = dict(trained.options), _whose(trained)
+    known = [name for name in inspect.signature(World).parameters if name not in _OWN]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(
+            f"{whose} has the option {unknown[0]!r}, which this robofuse does not know; it knows {', '.join(known)}"
+        )
+    if isinstance(options.get("noise"), Mapping):
+        options["noise"] = _part(Noise, options["noise"], f"noise of {whose}")
+    timing = options.get("timing") or {}
+    if not isinstance(timing, Mapping):
+        raise InputError(f"timing of {whose} must be given by sensor, got {timing!r}")
+    options["timing"] = {key: _part(Timing, when, f"timing of {key} of {whose}") for key, when in timing.items()}
+    return options
+
+
+def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401
+    """A dataclass from its plain form; anything else as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    try:
+        return what(**{name: tuple(x) if isinstance(x, list) else x for name, x in given.items()})
+    except TypeError:
+        known = ", ".join(field.name for field in fields(what))
+        raise InputError(f"{whose} is {dict(given)}; what robofuse knows there: {known}") from None
+
+
+def _whose(trained: Trained) -> str:
+    return f"the world of policy {getattr(trained.policy, 'name', '')!r}"
+
+
+def fingerprint(policy: object) -> str | None:
+    """SHA-256 of the weights by which a policy's `network` acts, or of an exported file; None if it has neither.
+
+    The critic does not count: files may come without it, and what is loaded then has a random one.
+    """
+    from robofuse.policies.packing import CRITIC
+
+    if isinstance(exported := getattr(policy, "digest", None), str):
+        return exported
+    network = getattr(policy, "network", None)
+    if not isinstance(network, nn.Module):
+        return None
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if name.startswith(CRITIC):
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
