@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from robofuse.dropout import mask_sensors
 from robofuse.envs import Noise, Step, Timing, World
-from robofuse.registration import RENDERERS
 from robofuse.errors import InputError
 from robofuse.faults import Plan
+from robofuse.machine import gl_problem
 from robofuse.memory.stateful import stateful
+from robofuse.registration import RENDERERS
 from robofuse.sensors import AVAILABLE, Sensor
 from robofuse.tensors import one_torch_thread, put, take
 
@@ -323,15 +324,6 @@ def load_trained(
             raise
         note = f"pictures of {renderer}, trained on {trained}"
     return Trained(policy, {**options, "renderer": renderer}, note)
-
-
-def gl_problem() -> str:
-    """Why the gl renderer does not work on this machine, or an empty string."""
-    try:
-        World("Reach", 1, renderer="gl", image_size=32).close()
-    except RuntimeError as error:
-        return str(error)
-    return ""
 
 
 def make_world(

@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"dropout", "faults", "memory"},
     {"envs", "policies"},
-    {"export", "play"},
+    {"export", "machine", "play"},
     {
         "train",
         "evaluate",
@@ -36,7 +36,6 @@ LAYERS = [
         "replay",
         "report",
         "rl_zoo",
-        "machine",
     },  # fmt: skip
     {"cli", "__main__"},
 ]

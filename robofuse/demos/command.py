@@ -20,9 +20,9 @@ from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError
 from robofuse.evaluate.run import TRAINING_SEEDS
 from robofuse.evaluate.screen import episode_bar
-from robofuse.machine import package_versions
+from robofuse.machine import gl_problem, package_versions
 from robofuse.memory.stateful import stateful
-from robofuse.play import fingerprint, gl_problem, load_trained, make_world
+from robofuse.play import fingerprint, load_trained, make_world
 from robofuse.replay.interrupt import Interrupt
 from robofuse.replay.stage import title
 
