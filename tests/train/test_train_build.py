@@ -9,6 +9,7 @@ from test_train_run import SMALL
 
 from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
 from robofuse.envs.cameras import CAMERAS
+from robofuse.play import Trained, make_world
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train
 from robofuse.train.build import (
@@ -19,7 +20,6 @@ from robofuse.train.build import (
     spell_out_faults,
     world_options,
 )
-from robofuse.play import Trained, make_world
 
 
 def test_faults_to_train_on_reach_the_observation():
