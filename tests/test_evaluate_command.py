@@ -238,7 +238,7 @@ def test_a_world_such_as_the_file_describes():
         ({"timing": {"force": {"late": 1}}}, "timing of force of .*'late': 1}; .*: update_interval, delay"),
         ({"timing": [1]}, r"timing of .* must be given by sensor, got \[1\]"),
         ({"cameras": [{"place": 1}]}, "a camera is described by name, position.*{'place': 1}"),
-        ({"sensors": 5}, "is described by something that is no world: 'int'"),
+        ({"sensors": 5}, "sensors must be different names out of .*; got 5"),
     ],
 )
 def test_what_a_file_says_of_its_world_is_checked(options, message):
@@ -286,11 +286,11 @@ def test_the_script_is_the_command(monkeypatch, capsys):
 
 
 def test_where_gl_does_not_work_warp_draws_and_it_is_told(monkeypatch):
-    def no_gl(task, num_envs, **_):
+    def no_gl(*_, **__):
         raise RuntimeError("no library")
 
     assert load_trained("grasp").options["renderer"] == "gl"
-    monkeypatch.setattr("robofuse.play.World", no_gl)
+    monkeypatch.setattr("robofuse.envs.World", no_gl)
     trained = load_trained("grasp")
     assert trained.options["renderer"] == "warp" and "does not work here (no library)" in trained.note
 

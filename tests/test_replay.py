@@ -52,7 +52,7 @@ def reached(world, plan):
 
 
 def test_disabling_reaches_the_policy_from_exactly_that_step(world):
-    whole, _ = reached(world, ())
+    whole, _ = reached(world, Plan())
     seen, moments = reached(world, Plan((blackout("proprio"), blackout("depth", 3))))
     assert len(moments) == len(seen) + 1 == len(whole) + 1 > 4
     for step, (given_, full) in enumerate(zip(seen, whole, strict=True)):
