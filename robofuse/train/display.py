@@ -3,12 +3,10 @@
 import csv
 import io
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -123,39 +121,6 @@ class Display:
             if shown:
                 parts.append(f"{title}: {', '.join(shown)}")
         return f"validation at {status.step:,}: {'; '.join(parts)}{'; kept as the best' if status.best else ''}"
-
-
-class StopRequest:
-    """Ctrl-C and SIGTERM: the first asks to stop after the update, a second Ctrl-C stops at once.
-
-    Attributes:
-        status: exit status of a program that was asked to stop, else 0.
-    """
-
-    def __init__(self) -> None:
-        """Does nothing until it is entered."""
-        self.status = 0
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handler
-            self._before = {which: signal.signal(which, self._ask) for which in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for which, handler in self._before.items():
-            signal.signal(which, handler)  # pyright: ignore[reportArgumentType]
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.status != 0
-
-    def _ask(self, number: int, where: FrameType | None) -> None:
-        if self.status and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.status = 128 + number
 
 
 def validation_table(

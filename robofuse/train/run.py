@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from robofuse import __version__
 from robofuse.errors import INTERRUPTED, InputError, StateError
 from robofuse.faults import seen_faults
 from robofuse.files import lock, write_atomic
+from robofuse.interrupts import Interrupt
 from robofuse.machine import describe_machine, package_versions
 from robofuse.plugins import import_options
 from robofuse.policies import FusionPPO
@@ -60,7 +62,6 @@ from robofuse.train.display import (
     Display,
     ProgressLog,
     Status,
-    StopRequest,
     draw_curve,
     log_update,
     recent_success,
@@ -100,12 +101,12 @@ def run_train(config: Train) -> int:
         console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
         _print_next_commands(console, folder)
         return 0
-    with lock(folder, "training"), StopRequest() as stop:
+    with lock(folder, "training"), Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         notes = _check_folder(config, folder)  # again: another training may have been at work until now
         config, note = resolve(config.replace(out=folder, resume=None))
         with _torch_settings(config.threads or 1):
             try:
-                status = _train(config, folder, [*notes, *([note] if note else [])], console, stop)
+                status = _train(config, folder, [*notes, *([note] if note else [])], console, interrupt)
             except KeyboardInterrupt:  # the second one
                 last = f"stopped at once; what the last checkpoint holds: {_resume_command(folder)}"
                 console.print(last, soft_wrap=True)
@@ -129,7 +130,7 @@ def _check_folder(config: Train, folder: Path) -> list[str]:
 
 
 def _train(
-    config: Train, folder: Path, notes: list[str], console: Console, stop: StopRequest, run: Path | None = None
+    config: Train, folder: Path, notes: list[str], console: Console, interrupt: Interrupt, run: Path | None = None
 ) -> int:
     """Trains into a folder, which is locked; `run` is the one to resume, if it is another. Returns the exit status."""
     machine = {
@@ -145,19 +146,19 @@ def _train(
         if needs_teacher(config, folder):
             console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
             with lock(folder / TEACHER, "training"), _kept_random_state():
-                status = _train(teacher_config(config, folder), folder / TEACHER, [], console, stop, run=folder)
+                status = _train(teacher_config(config, folder), folder / TEACHER, [], console, interrupt, run=folder)
             if status:
                 return status
-            if stop():
+            if interrupt.asked:
                 console.print(f"stopped; {to_go_on}", soft_wrap=True)
-                return stop.status
+                return interrupt.status
         training.ask_teacher()
         record = _start_record(folder, config, machine, training.state.step)
         for note in [*notes, *training.notes]:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
         console.print(_headline(config, training, folder), soft_wrap=True)
         with Display(console, config.steps, training.state.step, training.validator.conditions) as display:
-            finished = training.run(display.show, stop)
+            finished = training.run(display.show, lambda: interrupt.asked)
         state = training.state
         record["starts"][-1] |= {"ended_at_step": state.step, "finished": finished}
         write_atomic(folder / RUN, json.dumps(record, indent=1) + "\n")
@@ -165,7 +166,7 @@ def _train(
             kept = ", a checkpoint is written" if state.step else ""
             done = f"stopped after {state.step:,} of {config.steps:,} steps"
             console.print(f"{done}{kept}; {to_go_on}", soft_wrap=True)
-            return stop.status
+            return interrupt.status
         last, best = training.last_validation(), training.best_validation()
         if last and best[1]:
             console.print(validation_table(training.validator.conditions, best, (state.step, last)))

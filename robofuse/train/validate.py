@@ -8,7 +8,8 @@ import torch
 
 from robofuse.envs import World
 from robofuse.evaluate.conditions import Condition, standard
-from robofuse.evaluate.rollout import Result, rollout, schedule
+from robofuse.evaluate.rollout import schedule
+from robofuse.play import play
 from robofuse.policies import FusionActorCriticPolicy, Policy
 from robofuse.train.build import make_validation_world
 from robofuse.train.config import Train
@@ -30,7 +31,8 @@ class Validator:
     def __init__(self, config: Train, keys: Sequence[str]) -> None:
         """The worlds are made at the first validation."""
         self.conditions, self.episodes, self.seconds = standard(keys), config.records.validation_episodes, 0.0
-        self._config, self._world = config, None
+        self._config = config
+        self._world: World | None = None
 
     def run(self, policy: FusionActorCriticPolicy, stop: Callable[[], bool]) -> dict[str, float]:
         """Success by condition.
@@ -43,19 +45,17 @@ class Validator:
         began, training = time.perf_counter(), policy.training
         if self._world is None:
             self._world = make_validation_world(self._config, self.episodes * len(self.conditions))
-        world: World = self._world
+        jobs = schedule(self.conditions, range(self.episodes))
+        queue = [(job.episode, job.condition.plan) for job in jobs]
         won = dict.fromkeys((condition.name for condition in self.conditions), 0)
-
-        def count(result: Result) -> None:
-            won[result.condition] += result.success
-            if stop():
-                raise Interrupted
-
         devices = [policy.device] if policy.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices=devices):
-                jobs = schedule(self.conditions, range(self.episodes))
-                rollout(Policy(policy, "validation"), world, jobs, count)
+                for step in play(Policy(policy, "validation"), self._world, queue):
+                    for end in step.ended:
+                        won[jobs[end.job].condition.name] += end.success
+                    if stop():
+                        raise Interrupted
         finally:
             policy.set_training_mode(training)
             self.seconds = time.perf_counter() - began
