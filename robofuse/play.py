@@ -393,7 +393,7 @@ def fingerprint(policy: object) -> str | None:
 
     The critic does not count: files may come without it, and what is loaded then has a random one.
     """
-    from robofuse.policies.packing import CRITIC
+    from robofuse.policies.saving import CRITIC
 
     if isinstance(exported := getattr(policy, "digest", None), str):
         return exported

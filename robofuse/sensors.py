@@ -3,11 +3,13 @@
 Gymnasium is imported where a space is made: a robot that runs an exported policy has sensors, and no Gymnasium.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+
+from robofuse.errors import InputError
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -24,6 +26,7 @@ __all__ = [
     "Sensor",
     "channels_last",
     "describe",
+    "infer_sensors",
     "observation_space",
     "order",
 ]
@@ -122,3 +125,107 @@ def describe() -> list[tuple[str, str, str, str, str]]:
         (TRUTH, "vector", "(K,)", "float32", "simulator truth as a sensor, for teachers; only if asked for"),
         (PRIVILEGED, "truth", "(K,)", "float32", "simulator truth for critics; only with privileged=True"),
     ]
+
+
+def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
+    """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
+
+    A uint8 image of 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb`; one of 1 channel, of
+    unsigned integers or with `depth` in its key, is `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete
+    (one-hot) and MultiBinary entries are vectors. What is ambiguous, such as a float image whose key does not say
+    `depth`, must be named in `kinds`.
+
+    Args:
+        space: Dict space; `available` and `privileged` are left out.
+        kinds: key → kind, where the guess is wrong or not made.
+
+    Returns:
+        Sensors in alphabetical order. Their scale is the upper bound for bytes (255) and for rgb of floats (1 if there
+        is none), 1000 for other images of integers (millimetres), and 1 for all else. Their unit and rate are unknown
+        ("" and 0).
+
+    Raises:
+        ValueError: not a Dict, an entry that is not an array of numbers, or a key whose kind cannot be told; the
+            message names the key and what to do.
+    """
+    import gymnasium as gym
+
+    if not isinstance(space, gym.spaces.Dict):
+        raise InputError(
+            f"sensors are the keys of a Dict observation, got {type(space).__name__}; make a Box the only key of one: "
+            'gymnasium.wrappers.TransformObservation(env, lambda x: {"state": x}, '
+            "gymnasium.spaces.Dict(state=env.observation_space))"
+        )
+    told: dict[str, Kind] = dict(kinds or {})
+    found: list[Sensor] = []
+    for key, part in space.spaces.items():
+        if key in (AVAILABLE, PRIVILEGED):
+            continue
+        shape, dtype = _array(key, part)
+        kind = told.pop(key, None) or _guess(key, shape, dtype)
+        if kind not in get_args(Kind):
+            raise InputError(f"kinds says {kind!r} for {key!r}; kinds: {', '.join(get_args(Kind))}")
+        highest = float(np.max(part.high)) if isinstance(part, gym.spaces.Box) and part.high.size else np.inf
+        scale = 1.0
+        if dtype == np.uint8 or (kind == "rgb" and dtype.kind == "f"):
+            scale = highest if 0.0 < highest < 1e6 else 1.0
+        elif kind in ("rgb", "depth") and dtype.kind in "ui":
+            scale = 1000.0
+        found.append(Sensor(key, kind, shape, dtype.name, "", scale, 0.0))
+    if told:
+        raise InputError(f"kinds names {sorted(told)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
+    if not found:
+        raise InputError(f"the observation has no sensors, only {', '.join(space.spaces)}")
+    return order(found)
+
+
+def _array(key: str, space: "gym.Space") -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an entry that is an array of numbers."""
+    import gymnasium as gym
+
+    if isinstance(space, gym.spaces.Discrete):
+        return (int(space.n),), np.dtype(space.dtype)  # as one-hot
+    if isinstance(space, gym.spaces.Box | gym.spaces.MultiBinary):
+        return tuple(space.shape), np.dtype(space.dtype)
+    what = type(space).__name__
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        inner = space.spaces if isinstance(space, gym.spaces.Dict) else range(len(space.spaces))
+        first = next(iter(inner), 0)
+        how = (
+            f"give each of its parts a key of its own with gymnasium.wrappers.TransformObservation, such as "
+            f"'{key}_{first}': observation[{key!r}][{first!r}]"
+        )
+    elif isinstance(space, gym.spaces.MultiDiscrete):
+        how = "flatten it into one-hot Box entries of their own (gymnasium.spaces.flatten)"
+    else:
+        how = (
+            "it has no fixed shape; make it a Box of fixed shape (pad it, or take figures of it) with "
+            "gymnasium.wrappers.TransformObservation"
+        )
+    raise InputError(f"observation {key!r} is a {what}, and a sensor is an array of numbers: {how}")
+
+
+def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
+    if len(shape) <= 1:
+        return "vector"
+    if len(shape) == 2:
+        return "window"
+    cannot = f"cannot tell what kind of sensor {key!r} {shape} {dtype} is; "
+    if len(shape) > 3:
+        raise InputError(
+            f"{cannot}an image has three axes. Stacked frames belong into its channels: stable_baselines3's "
+            "VecFrameStack does so, gymnasium's FrameStackObservation puts them first"
+        )
+    channels = shape[-1] if channels_last(shape) else shape[0]
+    if channels == 1 and ("depth" in key or dtype.kind == "u"):
+        return "depth"
+    if (channels == 4 or channels % 3 == 0) and dtype == np.uint8:
+        return "rgb"
+    if channels in (1, 3, 4):
+        how = f"say kinds={{{key!r}: ...}} with one of {', '.join(get_args(Kind))}; its space's bounds are its range"
+    else:
+        how = (
+            f"it has {channels} channels. Divide it into keys of their own, or say kinds={{{key!r}: 'rgb'}} to take "
+            "the channels as they are, or 'depth' if each is a frame of depth"
+        )
+    raise InputError(f"{cannot}an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels, depth 1: {how}")

@@ -1,6 +1,6 @@
 """What policies still know of the block after both cameras have died: `python scripts/remembered.py RUN [RUN …]`.
 
-The heads that learn the simulator's truth from the fused features (`robofuse.policies.auxiliary`) are asked, step by
+The heads that learn the simulator's truth from the fused features (`robofuse.policies.modules`) are asked, step by
 step, where the block is. That separates what is not remembered from what is remembered and not acted upon.
 """
 

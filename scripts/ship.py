@@ -13,7 +13,7 @@ import tyro
 from robofuse.evaluate.run import BESIDE, MONITOR
 from robofuse.monitor import Monitor
 from robofuse.play import fingerprint
-from robofuse.policies.files import ZOO, load, save
+from robofuse.policies.saving import ZOO, load, save
 
 _TABLE = "| condition | success | 95 % interval | episodes |\n|---|---|---|---|\n"
 

@@ -18,7 +18,7 @@ from robofuse.deploy import model
 from robofuse.envs import World
 from robofuse.faults import Plan
 from robofuse.monitor import Monitor
-from robofuse.policies import files, load
+from robofuse.policies import load, saving
 from robofuse.registration import ROBOTS
 
 EXTRAS = {"onnx", "onnxruntime", "pyarrow", "yaml", "rl_zoo3", "sb3_contrib", "gymnasium_robotics"}
@@ -63,9 +63,9 @@ def commands() -> str:
 
 def data() -> str:
     """Trained policies, their monitors and the robots' bodies came along."""
-    shipped = [load(name).keys for name in files.zoo()]
-    watching = [Monitor.load(path) for path in files.ZOO.glob("*.monitor")]
-    assert shipped and watching, files.ZOO
+    shipped = [load(name).keys for name in saving.zoo()]
+    watching = [Monitor.load(path) for path in saving.ZOO.glob("*.monitor")]
+    assert shipped and watching, saving.ZOO
     for robot in ROBOTS:
         world = World("Reach", 1, robot=robot, image_size=16)
         assert (world.reset()["rgb"] > 0).any()

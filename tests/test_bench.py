@@ -12,7 +12,7 @@ from exporting import make
 from stable_baselines3.common.preprocessing import is_image_space
 
 from robofuse.envs import World
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 from scripts.bench.__main__ import main
 from scripts.bench.contenders import ByteDepth
 from scripts.bench.deploy import DeployBench, bench_deploy

@@ -15,7 +15,7 @@ from robofuse.deploy import Blind, OutOfOrder, Policy, Status
 from robofuse.deploy.model import seal
 from robofuse.deploy.watchdog import Watchdog
 from robofuse.export.make import exported
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 
 ROOT = Path(__file__).parents[1]
 KEYS = tuple(sensor.key for sensor in SENSORS)

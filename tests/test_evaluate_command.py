@@ -16,7 +16,7 @@ from robofuse.envs.cameras import resolve
 from robofuse.evaluate import Evaluate, run, run_evaluate
 from robofuse.play import Trained, fingerprint, load_trained, make_world
 from robofuse.policies import FusionActorCriticPolicy
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 
 FEW = ("all", "no-force", "no-proprio@1")
 

@@ -17,7 +17,7 @@ from robofuse.export import export, modules
 from robofuse.export.agreement import masks, random_observation, worst_difference
 from robofuse.export.make import TOLERANCE, exported
 from robofuse.policies import FUSIONS, load
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from robofuse.export import export
 from robofuse.export.played import Played
 from robofuse.play import load_trained, make_world
 from robofuse.policies import Policy, load
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 from robofuse.sensors import observation_space
 
 PLACE = {"task": "Reach", "robot": "gripper", "sensors": list(BLIND)}

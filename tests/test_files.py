@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from robofuse.files import read_tensors as read
 from robofuse.files import write_tensors as write
 from robofuse.policies import FusionActorCriticPolicy, load
-from robofuse.policies.files import pack, save, zoo
+from robofuse.policies.saving import pack, save, zoo
 from robofuse.sensors import Sensor, observation_space
 
 RGB = Sensor("rgb", "rgb", (24, 24, 3), "uint8", "sRGB", 255.0, 20.0)
@@ -226,7 +226,7 @@ def test_unknown_names_list_what_there_is(tmp_path):
 
 
 def test_policies_of_the_package_have_names(network, tmp_path, monkeypatch):
-    monkeypatch.setattr("robofuse.policies.files.ZOO", tmp_path)
+    monkeypatch.setattr("robofuse.policies.saving.ZOO", tmp_path)
     save(network, tmp_path / "mine.safetensors")
     assert zoo() == ["mine"] and load("mine").name == "mine"
     with pytest.raises(ValueError, match="come with robofuse: mine"):

@@ -11,9 +11,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from robofuse.dropout import SensorDropout, VecSensorDropout
 from robofuse.faults import SensorFaults, VecSensorFaults
-from robofuse.guessing import infer_sensors
 from robofuse.policies import FusionExtractor
-from robofuse.sensors import Sensor
+from robofuse.sensors import Sensor, infer_sensors
 
 STATE = Box(-1, 1, (3,))
 PICTURE = Box(0, 255, (24, 26, 3), np.uint8)

@@ -16,7 +16,6 @@ LAYERS = [
         "deploy",
         "errors",
         "files",
-        "guessing",
         "interrupts",
         "plugins",
         "registration",
@@ -47,7 +46,6 @@ SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
-    "policies.collecting",
     "dropout",
     "faults",
     "memory.wrapper_sb3",

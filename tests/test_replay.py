@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from robofuse.envs import World
 from robofuse.faults import Plan, blackout
 from robofuse.policies import FusionActorCriticPolicy
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 from robofuse.replay import canvas, command, stage, video, window
 from robofuse.replay.command import Replay, default_name, run_replay
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard

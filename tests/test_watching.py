@@ -8,7 +8,7 @@ from robofuse.evaluate import Evaluate, run_evaluate
 from robofuse.evaluate.run import MONITOR, find_monitor
 from robofuse.monitor import Monitor
 from robofuse.play import fingerprint, load_trained
-from robofuse.policies.files import ZOO
+from robofuse.policies.saving import ZOO
 from robofuse.replay.command import Replay, run_replay
 
 

@@ -329,7 +329,7 @@ def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Pa
     if asked == "none":
         return None
     from robofuse.monitor import Monitor
-    from robofuse.policies.files import locate
+    from robofuse.policies.saving import locate
 
     weights = fingerprint(trained.policy)
     if asked != "auto":

@@ -9,7 +9,7 @@ from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIE
 from robofuse.errors import StateError
 from robofuse.memory.spaces import single_sensors
 from robofuse.policies import Policy
-from robofuse.policies.packing import pack
+from robofuse.policies.saving import pack
 from robofuse.sensors import FRESHNESS, Sensor
 from robofuse.tensors import one_torch_thread
 

@@ -92,7 +92,7 @@ class Played(Policy):
 
 
 class StatefulPlayed:
-    """As `robofuse.policies.stateful.Lanes`, of an exported policy: as many robots with a memory of their own."""
+    """An exported policy that acts in N environments, each with a memory of its own; as `Policy.stateful`."""
 
     def __init__(self, policy: Played, num_envs: int) -> None:
         """Episodes begin in all of them."""

@@ -13,8 +13,7 @@ from robofuse.errors import InputError
 from robofuse.faults.injector import Injector
 from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
-from robofuse.guessing import infer_sensors
-from robofuse.sensors import AVAILABLE, Kind, Sensor
+from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors
 
 _DT = 0.05  # seconds, of robofuse's own environments
 

@@ -1,10 +1,11 @@
 from .actor_critic import FusionActorCriticPolicy
 from .encoders import ENCODERS
 from .extractor import FusionExtractor
-from .files import Policy, load
 from .fusion import FUSIONS
+from .policy import Policy
 from .ppo import FusionPPO
 from .registry import register_encoder, register_fusion
+from .saving import load, save
 
 __all__ = [
     "ENCODERS",
@@ -16,4 +17,5 @@ __all__ = [
     "load",
     "register_encoder",
     "register_fusion",
+    "save",
 ]

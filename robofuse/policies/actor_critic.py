@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from robofuse.checks import whole
 from robofuse.errors import InputError
 from robofuse.memory.spaces import single_sensors, stacked_sensors
-from robofuse.policies.auxiliary import TruthHeads
 from robofuse.policies.extractor import Fused, FusionExtractor
-from robofuse.policies.recurrent import MEMORY, Recurrent
-from robofuse.policies.running import RunningNorm
+from robofuse.policies.modules import MEMORY, Recurrent, RunningNorm, TruthHeads
 from robofuse.sensors import PRIVILEGED
 
 # Gauss–Hermite nodes and weights for the mean of a function of a standard normal variable

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from robofuse.dropout import mask_sensors
 from robofuse.errors import InputError
-from robofuse.guessing import infer_sensors
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
 from robofuse.policies.inputs import Readings, columns, droppable, for_rollouts
-from robofuse.policies.trial import check_encoders, make_encoder, make_fusion
-from robofuse.sensors import AVAILABLE, Kind, Sensor, order
+from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
+from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
 from robofuse.tensors import take
 
 MaskedAs = Literal["token", "zeros"]

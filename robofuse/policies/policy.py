@@ -1,4 +1,4 @@
-"""A policy that was loaded: it acts, and knows what it was trained for."""
+"""A policy that was loaded: it acts, step by step in N environments, and knows what it was trained for."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
 from robofuse.errors import InputError
 from robofuse.memory.spaces import single_sensors
+from robofuse.memory.stack import Stack
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.stateful import StatefulPolicy
+from robofuse.policies.extractor import Fused
+from robofuse.policies.modules import MEMORY
 from robofuse.sensors import AVAILABLE, Sensor, order
+from robofuse.tensors import integers
 
 
 class Policy:
@@ -54,7 +58,7 @@ class Policy:
         """Whether what it did and saw before counts; such a policy acts in `stateful`."""
         return bool(self.frames or self.network.memory)
 
-    def stateful(self, num_envs: int) -> StatefulPolicy:
+    def stateful(self, num_envs: int) -> "StatefulPolicy":
         """The policy at work in N environments side by side, step by step; with or without a memory."""
         return StatefulPolicy(self, num_envs)
 
@@ -77,7 +81,7 @@ class Policy:
         if self.remembers:
             raise InputError(
                 f"policy {self.name!r} remembers what it saw; act step by step with actor = policy.stateful(N), "
-                "actor.start(rows) where episodes begin, actor.act(observation)"
+                "actor.start(env_ids) where episodes begin, actor.act(observation)"
             )
         inputs = self.inputs(observation)
         came_from = next(iter(inputs.values())).device
@@ -168,6 +172,48 @@ class Policy:
                 raise InputError(
                     f"policy {self.name!r} reads {sensor.key!r} as {expected.name} [{sensor.unit}], got {x.dtype}"
                 )
+
+
+class StatefulPolicy:
+    """A policy that acts in N environments, and its memory of each. Made by `Policy.stateful`."""
+
+    def __init__(self, policy: Policy, num_envs: int) -> None:
+        """Episodes begin in all environments."""
+        self.policy, self.num_envs = policy, whole(num_envs, "num_envs", 1)
+        keys = policy.keys
+        self._stack = Stack(keys, keys, num_envs, policy.frames) if policy.frames else None
+        self._memory = torch.zeros(num_envs, policy.network.memory, device=policy.network.device)
+
+    def start(self, env_ids: Tensor | Sequence[int] | None = None) -> None:
+        """Episodes begin in environments `env_ids`, int64 (n,), by default in all; what they remember is dropped."""
+        ids = torch.arange(self.num_envs) if env_ids is None else integers(env_ids, "env_ids", self.num_envs).cpu()
+        if self._stack is not None:
+            self._stack.start(ids)
+        self._memory = self._memory.index_fill(0, ids.to(self._memory.device), 0.0)
+
+    def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
+        """Actions of all environments for the next control step; as `Policy.act`, and to be called once per step.
+
+        Raises:
+            ValueError: as `Policy.act`, or another number of rows.
+        """
+        came_from = next((x.device for x in observation.values() if isinstance(x, Tensor)), torch.device("cpu"))
+        return self.policy.network.act_fused(self.fuse(observation), deterministic).to(came_from)
+
+    def fuse(self, observation: Mapping[str, Tensor | np.ndarray]) -> Fused:
+        """What actor and critic read in the next control step; instead of `act`."""
+        inputs, network = self.policy.inputs(observation), self.policy.network
+        if len(next(iter(inputs.values()))) != self.num_envs:
+            raise InputError(f"{self.num_envs} environments, got {len(next(iter(inputs.values())))} observations")
+        if self._stack is not None:
+            inputs = self._stack.push(inputs)
+        inputs = {key: x.to(network.device) for key, x in inputs.items()}
+        if network.memory:
+            inputs[MEMORY] = self._memory
+        with torch.no_grad():
+            fused = network.fuse(inputs)
+        self._memory = self._memory if fused.memory is None else fused.memory
+        return fused
 
 
 def _tensor(x: Tensor | np.ndarray) -> Tensor:

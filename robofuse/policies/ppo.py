@@ -1,27 +1,56 @@
-"""PPO whose rollouts stay tensors on the training device, with auxiliary losses on the tokens."""
+"""PPO whose rollouts stay tensors on the training device, with auxiliary losses on the tokens.
+
+Read `FusionPPO.collect_rollouts` (act, step, store), then `train` and `loss`; the buffer is in `rollouts.py`.
+"""
 
 import time
 import warnings
+from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.collecting import Collecting
-from robofuse.policies.losses import losses, not_finite
-from robofuse.policies.rollouts import TensorRolloutBuffer
+from robofuse.policies.modules import MEMORY
+from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
 from robofuse.sensors import PRIVILEGED
 
 
-class FusionPPO(Collecting):
+@dataclass(frozen=True)
+class PPODefaults:
+    """The defaults of `FusionPPO` and of `robofuse train`, for dozens of worlds and short episodes."""
+
+    learning_rate: float = 7e-4
+    n_steps: int = 25
+    batch_size: int = 400
+    n_epochs: int = 3
+    gamma: float = 0.96
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.002
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    target_kl: float | None = None
+    aux_coef: float = 2.0
+    teacher_coef: float = 3.0
+    teacher_until: float = 0.6
+
+
+DEFAULTS = PPODefaults()
+
+
+class FusionPPO(PPO):
     """Stable-Baselines3's PPO for observations of images and vectors: its arguments, callbacks, logger and file format.
 
     What differs: rollouts are tensors in native dtypes (`TensorRolloutBuffer`); images are not transposed and not
@@ -30,27 +59,33 @@ class FusionPPO(Collecting):
 
     Attributes:
         policy: a `FusionActorCriticPolicy`.
-        seconds: where the time went since `learn` began: act, simulate (the environment's step), learn.
+        seconds: time spent since `learn` began: act, simulate (the environment's step), learn.
     """
 
     policy_aliases = {"FusionPolicy": FusionActorCriticPolicy}
+    policy: FusionActorCriticPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
+    rollout_buffer: TensorRolloutBuffer  # pyright: ignore[reportIncompatibleVariableOverride]
+    _memory: Tensor  # (N, H), the recurrent state before the next step; H is 0 without a memory
 
     def __init__(
         self,
         policy: str | type[FusionActorCriticPolicy] = "FusionPolicy",
         env: GymEnv | str | None = None,
-        learning_rate: Any = 7e-4,  # noqa: ANN401
-        n_steps: int = 25,
-        batch_size: int = 400,
-        n_epochs: int = 3,
-        gamma: float = 0.96,
-        gae_lambda: float = 0.95,
-        clip_range: Any = 0.2,  # noqa: ANN401
-        ent_coef: float | Schedule = 0.003,
-        aux_coef: float = 2.0,
+        learning_rate: Any = DEFAULTS.learning_rate,  # noqa: ANN401
+        n_steps: int = DEFAULTS.n_steps,
+        batch_size: int = DEFAULTS.batch_size,
+        n_epochs: int = DEFAULTS.n_epochs,
+        gamma: float = DEFAULTS.gamma,
+        gae_lambda: float = DEFAULTS.gae_lambda,
+        clip_range: Any = DEFAULTS.clip_range,  # noqa: ANN401
+        ent_coef: float | Schedule = DEFAULTS.ent_coef,
+        vf_coef: float = DEFAULTS.vf_coef,
+        max_grad_norm: float = DEFAULTS.max_grad_norm,
+        target_kl: float | None = DEFAULTS.target_kl,
+        aux_coef: float = DEFAULTS.aux_coef,
         teacher: Teacher | None = None,
-        teacher_coef: float = 3.0,
-        teacher_until: float = 0.6,
+        teacher_coef: float = DEFAULTS.teacher_coef,
+        teacher_until: float = DEFAULTS.teacher_until,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -66,15 +101,19 @@ class FusionPPO(Collecting):
             gae_lambda: λ of generalised advantage estimation.
             clip_range: number, or function of the remaining progress.
             ent_coef: weight of the entropy of the executed action; number, or function of the remaining progress.
+            vf_coef: weight of the value loss.
+            max_grad_norm: gradients are clipped to this norm.
+            target_kl: stop an update early beyond 1.5 of this divergence.
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
-            teacher: a policy that knows the truth. Its action is a target for the mean of ours in every state that
-                ours comes to, beside PPO's loss, which goes on where the truth cannot be seen (kickstarting, Schmitt et
-                al. 2018; the states are the student's own, as in DAgger, Ross et al. 2011).
+            teacher: a policy that reads the simulator's truth. Its action is a target for the mean of the student's
+                action in every state that the student comes to, beside PPO's loss, which goes on where the truth
+                cannot be seen (kickstarting, Schmitt et al. 2018; the states are the student's own, as in DAgger, Ross
+                et al. 2011).
             teacher_coef: weight of the squared difference of the actions, at the start.
             teacher_until: share of the training after which that weight, falling linearly, is 0.
-            **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
+            **kwargs: see SB3's PPO (tensorboard_log, seed, device, …).
         """
         if kwargs.get("clip_range_vf") is not None:
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
@@ -93,14 +132,125 @@ class FusionPPO(Collecting):
             gae_lambda=gae_lambda,
             clip_range=clip_range,
             ent_coef=ent_coef,  # pyright: ignore[reportArgumentType]
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            target_kl=target_kl,
             **kwargs,
         )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if not callable(self.clip_range):
+            self.clip_range = FloatSchedule(self.clip_range)
+        self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)
+        if self.policy.memory:
+            self.rollout_buffer.add_memory(self.policy.memory)
+        if self.teacher is None:
+            return
+        self.teacher.to(self.device)
+        if self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box):
+            raise InputError(
+                f"the teacher reads {self.teacher.size} numbers of `privileged` and gives actions in a Box; this "
+                f"environment has {self.policy.truth_dim} and {self.action_space}"
+            )
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """A VecEnv is taken as it is: the encoders read (H, W, C), so nothing is transposed."""
+        if isinstance(env, VecEnv):
+            return env
+        wrapped = PPO._wrap_env(env, verbose, monitor_wrapper)
+        return getattr(wrapped, "venv", wrapped) if type(wrapped).__name__ == "VecTransposeImage" else wrapped
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """As SB3's; values of the episodes that ran out of time are looked up in one batch at the end."""
+        assert self._last_obs is not None
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        # step, environment, last observation and memory of the episodes that ran out of time
+        truncated: list[tuple[int, int, dict[str, np.ndarray], Tensor]] = []
+        for number in range(n_rollout_steps):
+            began = time.perf_counter()
+            observed = self._with_memory(_tensors(self._last_obs, self.device))
+            actions, executed, values, log_probs = self._act(observed)
+            acted = time.perf_counter()
+            new_obs, rewards, dones, infos = env.step(executed)
+            stepped = time.perf_counter()
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            truncated += [
+                (number, i, infos[i]["terminal_observation"], self._memory[i])
+                for i in np.flatnonzero(dones).tolist()
+                if infos[i].get("TimeLimit.truncated", False)
+            ]
+            rollout_buffer.add(observed, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
+            self._last_obs, self._last_episode_starts = new_obs, dones  # pyright: ignore
+            self.seconds["simulate"] += stepped - acted
+            self.seconds["act"] += acted - began + time.perf_counter() - stepped
+        began = time.perf_counter()
+        last_values = self._last_values(truncated)
+        self.seconds["act"] += time.perf_counter() - began
+        rollout_buffer.compute_returns_and_advantage(last_values, self._last_episode_starts)  # pyright: ignore
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _with_memory(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An observation of all environments with the recurrent state, which is zero where an episode begins."""
+        if not self.policy.memory:
+            return observed
+        begins = torch.as_tensor(self._last_episode_starts, device=self.device, dtype=torch.bool)
+        return observed | {MEMORY: self._memory.masked_fill(begins[:, None], 0.0)}
+
+    @torch.no_grad()
+    def _act(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:
+        """Actions as stored and as executed, values, log probabilities; StateError before NaN moves anything."""
+        try:
+            fused = self.policy.fuse(observed)
+            actions, values, log_probs = self.policy.choose(fused, observed)
+        except ValueError:  # torch refuses a distribution of NaN
+            features = self.policy.fuse(observed).features
+            if bool(features.isfinite().all()):
+                raise
+            raise StateError(self._not_finite(observed, {"the features": features.sum()})) from None
+        executed = self.policy.execute(actions).cpu().numpy()
+        if not np.isfinite(executed).all():
+            raise StateError(self._not_finite(observed, {"the actions": actions.float().sum()}))
+        if fused.memory is not None:
+            self._memory = fused.memory
+        return actions, executed, values, log_probs
+
+    @torch.no_grad()
+    def _last_values(self, truncated: list[tuple[int, int, dict[str, np.ndarray], Tensor]]) -> Tensor:
+        """Values (N,) of the present observations; those of truncated episodes are added to their last rewards."""
+        assert isinstance(self._last_obs, dict)
+        batch = self._last_obs
+        if truncated:
+            batch = {
+                k: np.concatenate([x, np.stack([last[k] for _, _, last, _ in truncated])]) for k, x in batch.items()
+            }
+        observed = _tensors(batch, self.device)
+        if self.policy.memory:
+            now = self._with_memory({})[MEMORY]
+            observed[MEMORY] = torch.cat([now, *(memory[None] for *_, memory in truncated)])
+        values = self.policy.predict_values(observed).flatten()
+        count = len(values) - len(truncated)
+        if truncated:
+            steps, env_ids = (torch.tensor(x, device=self.device) for x in list(zip(*truncated, strict=True))[:2])
+            self.rollout_buffer.reward[steps, env_ids] += self.gamma * values[count:]
+        return values[:count]
 
     def train(self) -> None:
         """One update: `n_epochs` passes over the rollout.
 
         Raises:
-            RuntimeError: a loss or gradient that is not finite, before it reaches the weights.
+            StateError: a loss or gradient that is not finite, before it reaches the weights.
         """
         began = time.perf_counter()
         self.policy.set_training_mode(True)
@@ -116,7 +266,7 @@ class FusionPPO(Collecting):
         count, first_ratio, stopped, epoch = 0, None, False, 0
         for epoch in range(self.n_epochs):  # noqa: B007
             for batch in buffer.minibatches(self.batch_size):
-                loss, ratio, parts = losses(self, batch, clip)
+                loss, ratio, parts = self.loss(batch, clip)
                 first_ratio = ratio if first_ratio is None else first_ratio
                 if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
                     stopped = True
@@ -125,7 +275,7 @@ class FusionPPO(Collecting):
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    raise StateError(not_finite(self.policy, batch.observations, parts))
+                    raise StateError(self._not_finite(batch.observations, parts))
                 self.policy.optimizer.step()
                 parts["grad_norm"] = norm
                 count += 1
@@ -134,8 +284,57 @@ class FusionPPO(Collecting):
             if stopped:
                 break
         self._n_updates += self.n_epochs
-        self._record(sums, count, clip, first_ratio, epoch + 1)
+        self._log_update(sums, count, clip, first_ratio, epoch + 1)
         self.seconds["learn"] += time.perf_counter() - began
+
+    def loss(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The loss on a minibatch: PPO's, the difference to the teacher's actions, and the auxiliary losses.
+
+        Args:
+            batch: B rows.
+            clip: PPO's clip range.
+
+        Returns:
+            The loss, the ratios (B,) detached, and the parts by name, detached.
+
+        Raises:
+            StateError: an observation, and so the features, hold NaN or Inf.
+        """
+        policy, obs = self.policy, batch.observations
+        advantages = batch.advantages
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        fused = policy.fuse(obs, batch.starts)
+        if not bool(fused.features.isfinite().all()):
+            raise StateError(self._not_finite(obs, {"features": fused.features.sum()}))
+        distribution = policy.distribution(fused)
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        log_ratio = distribution.log_prob(actions) - batch.old_log_prob
+        ratio = log_ratio.exp()
+        surrogate = -torch.min(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
+        entropy = policy.entropy(distribution).mean()
+        target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
+        value = (policy.normalised_values(fused, obs) - target).square().mean()
+        loss = surrogate - self.entropy_weight() * entropy + self.vf_coef * value
+        parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
+        weight = self.teacher_weight()
+        if weight and self.teacher is not None:
+            teacher_action = policy.squashed(self.teacher(obs[PRIVILEGED].float()))
+            distance = (torch.tanh(distribution.mode()) - teacher_action).square().sum(1).mean()
+            loss = loss + weight * distance
+            parts["teacher"] = distance
+        if self.aux_coef and policy.truth_dim:
+            truth = policy.truth_norm(obs[PRIVILEGED].float().flatten(1))[:, policy.visible]
+            errors = policy.truth_heads(fused, truth)
+            loss = loss + self.aux_coef * errors.sum()
+            names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
+            parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
+        with torch.no_grad():
+            parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
+            parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
+        return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
 
     def entropy_weight(self) -> float:
         """Weight of the entropy at this point of the training."""
@@ -143,21 +342,34 @@ class FusionPPO(Collecting):
         return given(self._current_progress_remaining) if callable(given) else given
 
     def teacher_weight(self) -> float:
-        """Weight of the teacher's advice at this point of the training."""
+        """Weight of the difference to the teacher's actions at this point of the training."""
         if self.teacher is None or self.teacher_until <= 0.0:
             return 0.0
         progress = 1.0 - self._current_progress_remaining
         return self.teacher_coef * max(0.0, 1.0 - progress / self.teacher_until)
 
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "_memory"]
+    def _not_finite(self, obs: dict[str, Tensor], parts: dict[str, Tensor]) -> str:
+        """The message about a loss, gradient or action that is NaN or Inf: which reading or part it comes from."""
+        extractor = self.policy.features_extractor
+        for sensor, live in zip(extractor.sensors, extractor.available(obs).unbind(1), strict=True):
+            x = obs[sensor.key]
+            if x.is_floating_point() and not bool(torch.isfinite(x[live]).all()):
+                return (
+                    f"observation {sensor.key!r} holds NaN or Inf where it is live; look at the environment (weights "
+                    "unchanged)"
+                )
+        broken = [name for name, part in parts.items() if not bool(torch.isfinite(part))] or ["the gradient"]
+        return (
+            f"{', '.join(broken)} became NaN or Inf; the weights were not touched. Try a lower learning rate, "
+            "a smaller clip range, or target_kl"
+        )
 
-    def _record(
+    def _log_update(
         self, sums: dict[str, Tensor], count: int, clip: float, first_ratio: Tensor | None, epochs: int
     ) -> None:
         for name, value in sums.items():
             self.logger.record(f"train/{name}", float(value) / max(count, 1))
-        if first_ratio is not None:  # must be 0: the update sees the sensors that the action saw
+        if first_ratio is not None:  # 0 but for rounding: the update sees the sensors that the action saw
             self.logger.record("train/first_ratio_error", float((first_ratio - 1.0).abs().max()))
         values, returns = self.rollout_buffer.value, self.rollout_buffer.target
         spread = returns.var()
@@ -169,30 +381,8 @@ class FusionPPO(Collecting):
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
-        if not callable(self.clip_range):
-            self.clip_range = FloatSchedule(self.clip_range)
-        self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)  # before the next step
-        if self.policy.memory:
-            self.rollout_buffer.remember(self.policy.memory)
-        if self.teacher is not None:
-            self.teacher.to(self.device)
-        if self.teacher is not None and (
-            self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box)
-        ):
-            raise InputError(
-                f"the teacher reads {self.teacher.size} numbers of `privileged` and gives actions in a Box; this "
-                f"environment has {self.policy.truth_dim} and {self.action_space}"
-            )
-
-    @staticmethod
-    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """A VecEnv is taken as it is: the encoders read (H, W, C), so nothing is transposed."""
-        if isinstance(env, VecEnv):
-            return env
-        wrapped = PPO._wrap_env(env, verbose, monitor_wrapper)
-        return getattr(wrapped, "venv", wrapped) if type(wrapped).__name__ == "VecTransposeImage" else wrapped
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "teacher", "_memory"]
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401
@@ -206,7 +396,7 @@ class FusionPPO(Collecting):
             **kwargs: as SB3's.
 
         Raises:
-            ValueError: `trust` was not given.
+            InputError: `trust` was not given.
         """
         if not trust:
             raise InputError(
@@ -216,3 +406,7 @@ class FusionPPO(Collecting):
         with warnings.catch_warnings():  # SB3 builds the object with default sizes before it reads the file's
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             return super().load(path, *args, **kwargs)
+
+
+def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # noqa: ANN401
+    return obs_as_tensor(observation, device)  # pyright: ignore[reportReturnType]

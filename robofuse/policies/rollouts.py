@@ -9,8 +9,8 @@ import torch
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 
-from robofuse.policies.recurrent import MEMORY
-from robofuse.tensors import take
+from robofuse.policies.modules import MEMORY
+from robofuse.tensors import put, take
 
 
 class Batch(NamedTuple):
@@ -22,8 +22,8 @@ class Batch(NamedTuple):
         old_log_prob: (B,).
         advantages: (B,).
         returns: (B,).
-        starts: of a policy with a memory, whose rows are whole columns of the rollout, T steps of E environments, the
-            first step first: bool (T, E), where episodes begin.
+        starts: bool (T, E), where episodes begin; only of a policy with a memory. Its rows are T steps of E
+            environments, the first step first.
     """
 
     observations: dict[str, Tensor]
@@ -42,7 +42,7 @@ class TensorRolloutBuffer(DictRolloutBuffer):
     """
 
     def reset(self) -> None:
-        """Forget the rollout; memory is kept."""
+        """Start a new rollout in the same memory."""
         shape = (self.buffer_size, self.n_envs)
         if not hasattr(self, "stored"):
             assert isinstance(self.observation_space, gym.spaces.Dict)
@@ -55,15 +55,14 @@ class TensorRolloutBuffer(DictRolloutBuffer):
         self.reward, self.start, self.value, self.log_prob, self.advantage, self.target = self.scalars
         self.pos, self.full = 0, False
 
-    def remember(self, size: int) -> None:
-        """Also store what a policy remembers before each step, (N, size); minibatches become columns."""
+    def add_memory(self, size: int) -> None:
+        """Also store the recurrent state (N, size) before each step; minibatches are then whole environments."""
         self.stored[MEMORY] = torch.zeros(self.buffer_size, self.n_envs, size, device=self.device)
 
     def add(self, obs, action, reward, episode_start, value, log_prob) -> None:  # noqa: ANN001
         """Store one step of all environments; arrays or tensors."""
         for key, store in self.stored.items():
-            entry = torch.as_tensor(obs[key])
-            _assign(store[self.pos], entry.reshape(store.shape[1:]))
+            put(store, self.pos, torch.as_tensor(obs[key]).reshape(store.shape[1:]))
         self.action_store[self.pos] = torch.as_tensor(action).reshape(self.n_envs, -1)
         self.reward[self.pos] = torch.as_tensor(reward)
         self.start[self.pos] = torch.as_tensor(episode_start)
@@ -76,12 +75,15 @@ class TensorRolloutBuffer(DictRolloutBuffer):
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
         """Generalised advantage estimation (Schulman et al. 2016), as SB3's, on tensors."""
         running = torch.zeros(self.n_envs, device=self.device)
-        following, live = last_values.flatten(), 1.0 - torch.as_tensor(dones, dtype=torch.float32, device=self.device)
+        next_value, goes_on = (
+            last_values.flatten(),
+            1.0 - torch.as_tensor(dones, dtype=torch.float32, device=self.device),
+        )
         for step in reversed(range(self.buffer_size)):
-            delta = self.reward[step] + self.gamma * following * live - self.value[step]
-            running = delta + self.gamma * self.gae_lambda * live * running
+            delta = self.reward[step] + self.gamma * next_value * goes_on - self.value[step]
+            running = delta + self.gamma * self.gae_lambda * goes_on * running
             self.advantage[step] = running
-            following, live = self.value[step], 1.0 - self.start[step]
+            next_value, goes_on = self.value[step], 1.0 - self.start[step]
         self.target.copy_(self.advantage + self.value)
 
     @property
@@ -103,7 +105,7 @@ class TensorRolloutBuffer(DictRolloutBuffer):
     def minibatches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows once, in random order, `batch_size` at a time; a last batch of one row is left out.
 
-        Of a policy with a memory, whole environments, as many as `batch_size` has room for and at least one.
+        With a memory, a minibatch is whole environments: as many as fit into `batch_size`, at least one.
         """
         total = self.buffer_size * self.n_envs
         flat = {key: store.flatten(0, 1) for key, store in self.stored.items()}
@@ -128,9 +130,3 @@ class TensorRolloutBuffer(DictRolloutBuffer):
 
 def _dtype(dtype: np.dtype | type | None) -> torch.dtype:
     return torch.as_tensor(np.zeros(1, dtype or np.float32)).dtype
-
-
-def _assign(target: Tensor, source: Tensor) -> None:
-    if target.dtype == torch.uint16:
-        target, source = target.view(torch.int16), source.view(torch.int16)
-    target.copy_(source)

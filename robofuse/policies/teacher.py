@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.errors import InputError
-from robofuse.policies.files import Policy, load
+from robofuse.policies.policy import Policy
+from robofuse.policies.saving import load
 from robofuse.sensors import AVAILABLE, TRUTH
 
 

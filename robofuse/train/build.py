@@ -30,7 +30,7 @@ from robofuse.files import read_tensors
 from robofuse.machine import gl_problem
 from robofuse.memory import VecSensorStack, stacked_sensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.files import check_device
+from robofuse.policies.saving import check_device
 from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.sensors import Sensor
 from robofuse.train.checkpoint import BEST, FINAL

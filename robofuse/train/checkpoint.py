@@ -11,7 +11,7 @@ from torch import Tensor
 from robofuse.errors import InputError
 from robofuse.files import UnreadableHere, read_tensors, write_atomic, write_tensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.packing import pack
+from robofuse.policies.saving import pack
 from robofuse.train.config import NOT_LEARNED, Train, describe_changes, fixed_options
 
 BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"

@@ -25,8 +25,8 @@ from robofuse.interrupts import Interrupt
 from robofuse.machine import describe_machine, package_versions
 from robofuse.plugins import import_options
 from robofuse.policies import FusionPPO
-from robofuse.policies.files import save
 from robofuse.policies.registry import find_encoder, find_fusion
+from robofuse.policies.saving import save
 from robofuse.train.build import (
     TEACHER,
     encoder_names,

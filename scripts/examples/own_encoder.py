@@ -10,8 +10,7 @@ import gymnasium as gym
 import numpy as np
 from torch import Tensor, nn
 
-from robofuse.policies import ENCODERS, FusionActorCriticPolicy, load, register_encoder
-from robofuse.policies.files import save
+from robofuse.policies import ENCODERS, FusionActorCriticPolicy, load, register_encoder, save
 from robofuse.sensors import Sensor, observation_space
 
 

@@ -16,7 +16,7 @@ from robofuse.files import lock
 from robofuse.files import read_tensors as read
 from robofuse.play import load_trained, make_world
 from robofuse.policies import FusionPPO, load
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, load_options, run_train
 from robofuse.train.build import (

@@ -28,8 +28,8 @@ from robofuse.export.played import Played
 from robofuse.files import write_tensors as write
 from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
-from robofuse.policies.files import pack, save
-from robofuse.policies.recurrent import Recurrent
+from robofuse.policies.modules import Recurrent
+from robofuse.policies.saving import pack, save
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, run_train
 
@@ -158,7 +158,7 @@ def test_episodes_begin_where_they_are_said_to(policy):
     assert torch.equal(a[[0, 2]], b[[0, 2]]) and not torch.equal(a[1], b[1])
     with pytest.raises(ValueError, match="3 environments, got 2"):
         env_ids.act(looks(2))
-    with pytest.raises(ValueError, match="rows"):
+    with pytest.raises(ValueError, match="env_ids"):
         env_ids.start([3])
 
 
@@ -327,7 +327,7 @@ def test_only_a_memory_helps_where_one_look_must_do():
 
 
 def test_what_is_remembered_can_be_asked(tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("remembered", Path(__file__).parents[1] / "scripts" / "remembered.py")
+    spec = importlib.util.spec_from_file_location("remembered", Path(__file__).parents[2] / "scripts" / "remembered.py")
     script = importlib.util.module_from_spec(spec)
     sys.modules["remembered"] = script
     spec.loader.exec_module(script)

@@ -20,7 +20,7 @@ from robofuse.policies import (
     register_encoder,
     register_fusion,
 )
-from robofuse.policies.files import pack, save
+from robofuse.policies.saving import pack, save
 from robofuse.sensors import Sensor, observation_space
 from robofuse.train import Train, run_train
 

@@ -7,7 +7,7 @@ import torch
 from test_policies import SENSORS, SPACE, observe, spoil
 
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, load
-from robofuse.policies.files import save
+from robofuse.policies.saving import save
 from robofuse.train import Train
 from robofuse.train.build import make_env, make_model
 

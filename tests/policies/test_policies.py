@@ -10,13 +10,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subsets, VecSensorDropout
 from robofuse.envs import SB3VecEnv
-from robofuse.guessing import infer_sensors
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, FusionPPO
 from robofuse.policies.encoders import millimetres, saturated, slopes
-from robofuse.policies.losses import losses
+from robofuse.policies.modules import RunningNorm
 from robofuse.policies.rollouts import TensorRolloutBuffer
-from robofuse.policies.running import RunningNorm
-from robofuse.sensors import Sensor, observation_space
+from robofuse.sensors import Sensor, infer_sensors, observation_space
 
 SENSORS = (
     Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),
@@ -489,7 +487,7 @@ def test_the_entropy_bonus_may_follow_the_progress():
     found = {}
     for left in (1.0, 0.2, 0.0):
         model._current_progress_remaining = left
-        loss, _, parts = losses(model, batch, 0.2)
+        loss, _, parts = model.loss(batch, 0.2)
         found[left] = loss.item() + 0.5 * left * parts["entropy"].item()
     assert parts["entropy"].abs() > 0.1
     assert found[1.0] == pytest.approx(found[0.0], abs=1e-5) and found[0.2] == pytest.approx(found[0.0], abs=1e-5)
