@@ -39,6 +39,12 @@ def at_least_zero(value: Any, what: str) -> None:  # noqa: ANN401
         raise InputError(f"{what} must be a finite number of at least 0, got {value!r}")
 
 
+def zeros_and_ones(values: Any, what: str) -> None:  # noqa: ANN401
+    """ValueError unless every element of an array or a tensor is 0 or 1, as in masks; `what` is its name."""
+    if not bool(((values == 0) | (values == 1)).all()):
+        raise InputError(f"{what} must hold 0 and 1 alone, 1 = delivering; got {values.min()} to {values.max()}")
+
+
 def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401
     """Whether something of the user's can be made known by a name.
 

@@ -10,9 +10,9 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from robofuse.dropout import Dropout, Independent, SensorDropout, VecSensorDropout
-from robofuse.faults import SensorFaults, VecSensorFaults
+from robofuse.dropout import Dropout, Independent
 from robofuse.policies import FusionExtractor
+from robofuse.wrappers import SensorDropout, SensorFaults, VecSensorDropout, VecSensorFaults
 
 PLAN = "gauge:noise(0.5)@5..15+camera:blackout@10"
 

@@ -9,8 +9,9 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 from toys import GoalLine, Line
 
-from robofuse.dropout import Dropout, Subsets, VecSensorDropout
+from robofuse.dropout import Dropout, Subsets
 from robofuse.policies import FusionExtractor
+from robofuse.wrappers import VecSensorDropout
 
 ENVS, SHOWN = 8, 0.3  # environments side by side; episodes in which nothing is hidden
 

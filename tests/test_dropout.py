@@ -23,7 +23,6 @@ from robofuse.dropout import (
     Constant,
     Cosine,
     Dropout,
-    DropoutProgress,
     Groups,
     Independent,
     Law,
@@ -31,17 +30,15 @@ from robofuse.dropout import (
     Markov,
     Masker,
     Rates,
-    SensorDropout,
     Subsets,
-    VecSensorDropout,
     as_dropout,
+    mask_arrays,
     mask_sensors,
-    tell_progress,
+    singles,
 )
-from robofuse.dropout.apply import hide_arrays, hide_row
-from robofuse.dropout.units import singles
 from robofuse.envs import SB3VecEnv, World
 from robofuse.envs.tasks import Reach
+from robofuse.wrappers import DropoutProgress, SensorDropout, VecSensorDropout, tell_progress
 
 KEYS = ("depth", "force", "proprio", "rgb")
 LAWS = (
@@ -309,7 +306,7 @@ def test_a_schedule_that_nobody_tells_complains_once():
         (lambda: Masker(Markov(0.1, groups=(("x",),)), KEYS, 1), "'x'"),
         (lambda: Masker(Groups((("rgb", "depth"),), {"rgb": 0.1, "depth": 0.2}), KEYS, 1), "together"),
         (lambda: Masker(Independent(dict.fromkeys(KEYS, 1.0)), KEYS, 1), "below 1"),
-        (lambda: Masker(Groups((KEYS,)), KEYS, 1), "hidden together"),
+        (lambda: Masker(Groups((KEYS,)), KEYS, 1), "masked together"),
         (lambda: Masker(0.1, ("rgb",), 1), "only sensor"),
         (lambda: Masker(Markov({"rgb": 0.1}, {"force": 0.1}), KEYS, 1), "rgb can fail but never recover"),
     ],
@@ -342,11 +339,8 @@ def test_hide_leaves_everything_else_untouched():
         as_bytes = {"a": out[key], "b": before[key], "c": observation[key]}
         a, b, c = (value.contiguous().view(torch.uint8).flatten(1) for value in as_bytes.values())
         assert torch.equal(b, c) and torch.equal(a[shown], b[shown]) and not a[~shown].any()
-        arrays = hide_arrays({k: v.numpy() for k, v in observation.items()}, available.numpy(), KEYS)
+        arrays = mask_arrays({k: v.numpy() for k, v in observation.items()}, available.numpy(), KEYS)
         assert arrays[key].tobytes() == out[key].numpy().tobytes()
-        for row in range(6):
-            one = hide_row({k: v[row].numpy() for k, v in observation.items()}, available[row].numpy(), KEYS)
-            assert one[key].tobytes() == out[key][row].numpy().tobytes()
 
 
 def test_hide_respects_what_was_missing_already():

@@ -12,8 +12,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 from robofuse.dropout import Dropout, Independent
 from robofuse.envs import SB3VecEnv, World
 from robofuse.envs.cameras import CAMERAS
-from robofuse.faults import Fault, Injector, Plan, SensorFaults, VecSensorFaults, faults_for, register
+from robofuse.faults import Fault, Injector, Plan, faults_for, register
 from robofuse.sensors import Kind
+from robofuse.wrappers import SensorFaults, VecSensorFaults
 
 OPTIONS = {"robot": "gripper", "image_size": 16, "renderer": "warp"}
 DROPOUT = Dropout(Independent(0.4), every="step")

@@ -9,10 +9,9 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
-from robofuse.dropout import SensorDropout, VecSensorDropout
-from robofuse.faults import SensorFaults, VecSensorFaults
 from robofuse.policies import FusionExtractor
 from robofuse.sensors import Sensor, infer_sensors
+from robofuse.wrappers import SensorDropout, SensorFaults, VecSensorDropout, VecSensorFaults
 
 STATE = Box(-1, 1, (3,))
 PICTURE = Box(0, 255, (24, 26, 3), np.uint8)
@@ -246,7 +245,7 @@ def test_stacked_availability_is_refused_in_words():
     stacked = gym.wrappers.FrameStackObservation(env, 4)
     with pytest.raises(ValueError, match="stack frames first and hide sensors after that"):
         FusionExtractor(stacked.observation_space)
-    with pytest.raises(ValueError, match="belongs inside of what hides or breaks sensors"):
+    with pytest.raises(ValueError, match="belongs inside of what masks or breaks sensors"):
         SensorDropout(stacked, 0.5)
 
 

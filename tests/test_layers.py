@@ -25,6 +25,7 @@ LAYERS = [
         "tensors",
     },
     {"dropout", "faults", "memory"},
+    {"wrappers"},
     {"envs", "policies"},
     {"export", "machine", "play"},
     {
@@ -39,20 +40,18 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-COMMANDS = LAYERS[3] | LAYERS[4] | LAYERS[5]
+COMMANDS = LAYERS[-3] | LAYERS[-2] | LAYERS[-1]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py
 ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
 ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
-    "dropout",
-    "faults",
-    "memory.wrapper_sb3",
     "policies.extractor",
     "policies.actor_critic",
     "policies.ppo",
     "policies.rollouts",
+    "wrappers.sb3",
 }
 
 
@@ -125,6 +124,9 @@ def test_every_module_has_a_layer():
         ("envs.world", "stable_baselines3"),
         ("sensors", "robofuse.envs.scene"),
         ("sensors", "robofuse.dropout"),
+        ("dropout.masker", "robofuse.wrappers"),
+        ("wrappers.gym", "robofuse.envs"),
+        ("wrappers.gym", "stable_baselines3"),
         ("envs.world", "robofuse.train"),
         ("replay", "mujoco_warp"),
         ("deploy.policy", "torch"),
@@ -142,7 +144,7 @@ def test_rules_catch(module, imported):
     [
         ("envs.world", "robofuse.sensors"),
         ("envs.sb3", "stable_baselines3"),
-        ("faults.wrappers", "stable_baselines3"),
+        ("wrappers.sb3", "stable_baselines3"),
         ("policies.ppo", "stable_baselines3"),
         ("report", "robofuse.evaluate"),
         ("cli", "robofuse.__version__"),

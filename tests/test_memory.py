@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from looks import Looks, OneLook
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-from robofuse.dropout import Independent, SensorDropout, VecSensorDropout
+from robofuse.dropout import Independent
 from robofuse.envs.sb3 import SB3VecEnv
-from robofuse.memory import SensorStack, Stack, VecSensorStack, stacked_sensors
-from robofuse.memory.spaces import single_sensors
+from robofuse.memory import Stack, single_sensors, stacked_sensors
 from robofuse.sensors import FADES, Sensor
+from robofuse.wrappers import SensorDropout, SensorStack, VecSensorDropout, VecSensorStack
 
 KEYS = ("depth", "image", "state")
 SHAPES = {"depth": ((3, 4, 1), np.uint16), "image": ((3, 8, 8), np.uint8), "state": ((2,), np.float32)}

@@ -13,7 +13,7 @@ import pytest
 
 import robofuse  # noqa: F401
 from robofuse.registration import TASKS
-from robofuse.rl_zoo.scales import TypicalScales
+from robofuse.rl_zoo import TypicalScales
 
 KNOWING = ["robot:'gripper'", "sensors:('proprio','truth')"]
 LINES = """
@@ -25,9 +25,9 @@ BUILD = """
 import argparse, json, sys
 import lines, robofuse
 from rl_zoo3.exp_manager import ExperimentManager
-from robofuse.dropout import VecSensorDropout
 from robofuse.registration import TASKS
-from robofuse.rl_zoo.scales import TypicalScales
+from robofuse.rl_zoo import TypicalScales
+from robofuse.wrappers import VecSensorDropout
 from stable_baselines3.common.vec_env import is_vecenv_wrapped
 found = {}
 for algo in ("ppo", "sac", "tqc"):

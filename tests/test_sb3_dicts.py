@@ -21,9 +21,9 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
-from robofuse.dropout import Dropout, Independent, SensorDropout, VecSensorDropout
-from robofuse.faults import SensorFaults, VecSensorFaults
+from robofuse.dropout import Dropout, Independent
 from robofuse.policies import FusionExtractor
+from robofuse.wrappers import SensorDropout, SensorFaults, VecSensorDropout, VecSensorFaults
 
 NUMBERS = {"vector": Box(-3, 3, (4,)), "window": Box(-3, 3, (2, 3))}
 SORTS = {**NUMBERS, "flags": MultiBinary(2), "gear": Discrete(3)}

@@ -1,6 +1,6 @@
-"""Hiding sensors on purpose, to train: laws, schedules, and wrappers for Gymnasium and Stable-Baselines3.
+"""Masking sensors on purpose, to train: the laws, the masks that they draw, and what masks do to observations.
 
-Start at `config.py`. Names are imported when they are used, so that a law does not bring Stable-Baselines3.
+Start at `laws.py`. `robofuse.wrappers` masks the sensors of other people's environments.
 """
 
 import lazy_loader

@@ -1,17 +1,27 @@
-from .apply import hide_arrays, mask_sensors
-from .config import Dropout, as_dropout
-from .laws import Bound, Groups, Independent, Law, Markov, Rates, Subsets
+from .apply import mask_arrays, mask_sensors
+from .laws import (
+    Bound,
+    Constant,
+    Cosine,
+    Dropout,
+    Groups,
+    Independent,
+    Law,
+    Linear,
+    Markov,
+    Rates,
+    Schedule,
+    Subsets,
+    as_dropout,
+    singles,
+)
 from .masker import Masker
-from .schedules import Constant, Cosine, Linear, Schedule
-from .wrapper import SensorDropout
-from .wrapper_sb3 import DropoutProgress, VecSensorDropout, tell_progress
 
 __all__ = [
     "Bound",
     "Constant",
     "Cosine",
     "Dropout",
-    "DropoutProgress",
     "Groups",
     "Independent",
     "Law",
@@ -20,11 +30,9 @@ __all__ = [
     "Masker",
     "Rates",
     "Schedule",
-    "SensorDropout",
     "Subsets",
-    "VecSensorDropout",
     "as_dropout",
+    "mask_arrays",
     "mask_sensors",
-    "hide_arrays",
-    "tell_progress",
+    "singles",
 ]

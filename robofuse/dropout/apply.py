@@ -1,84 +1,79 @@
-"""What a hidden sensor looks like in an observation: `available` 0, and zeros for a reading."""
+"""What a masked sensor looks like in an observation: 0 under `available`, and a reading of zeros."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import zeros_and_ones
 from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
 
 
 def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-    """An observation without what is hidden.
+    """Masks sensors of N observations.
 
     Args:
         observation: key → (N, …); not changed.
-        available: int8 (N, M), 1 = keep.
+        available: int8 (N, M), 1 = keep, 0 = mask.
         keys: the M sensors, in the order of the columns.
 
     Returns:
-        The same tensors, but fresh ones with zero-filled rows for sensors that are hidden somewhere, and a fresh
-        int8 `available`: the given one, and the observation's own if it has one.
+        The same tensors, but fresh ones with zero-filled rows for sensors that are masked somewhere, and a fresh
+        int8 `available`: 1 where both the given one and the observation's own, if it has one, are 1.
 
     Raises:
-        ValueError: `available` does not fit the sensors, or the observation's own.
+        ValueError: `available` does not fit the sensors or the observation's own, or one of them holds anything but 0
+            and 1.
     """
-    hidden, shown = dict(observation), available.to(torch.int8)
     if available.shape[1:] != (len(keys),):
         raise InputError(f"available must have shape (N, {len(keys)}), got {tuple(available.shape)}")
+    zeros_and_ones(available, "available")
+    shown = available.to(torch.int8)
     if AVAILABLE in observation:
         own = observation[AVAILABLE]
         if own.shape != shown.shape:
             raise InputError(f"the observation's available is {tuple(own.shape)}, the mask {tuple(shown.shape)}")
+        zeros_and_ones(own, "the observation's available")
         shown = shown & own.to(torch.int8)
-    hidden[AVAILABLE] = shown.clone() if shown is available else shown
-    gone = available == 0
-    for key, column, some in zip(keys, gone.unbind(1), gone.any(0).tolist(), strict=True):
+    found = {**observation, AVAILABLE: shown.clone() if shown is available else shown}
+    masked = available == 0
+    for key, rows, some in zip(keys, masked.unbind(1), masked.any(0).tolist(), strict=True):
         if some:
-            hidden[key] = _zeroed(observation[key], column)
-    return hidden
+            found[key] = _zeroed(observation[key], rows)
+    return found
 
 
-def hide_arrays(
+def mask_arrays(
     observation: Mapping[str, np.ndarray], available: np.ndarray, keys: Sequence[str], fill: bool = True
 ) -> dict[str, np.ndarray]:
-    """`hide` for NumPy arrays.
+    """Does what `mask_sensors` does, for NumPy arrays.
 
     Args:
         observation: key → (N, …); not changed.
-        available: int8 (N, M), 1 = keep.
+        available: int8 (N, M), 1 = keep, 0 = mask.
         keys: the M sensors, in the order of the columns.
         fill: without it, readings stay as they are and only `available` tells.
 
     Returns:
-        As of `hide`.
+        Arrays, as `mask_sensors` returns tensors; those of which nothing was masked are the given ones.
+
+    Raises:
+        ValueError: the observation's own `available` holds anything but 0 and 1.
     """
-    hidden, shown = dict(observation), available.astype(np.int8)
+    shown = available.astype(np.int8)
     if AVAILABLE in observation:
+        zeros_and_ones(observation[AVAILABLE], "the observation's available")
         shown &= observation[AVAILABLE].astype(np.int8)
-    hidden[AVAILABLE] = shown
-    gone = available == 0
-    if fill and gone.any():
-        for key, column in zip(keys, gone.T, strict=True):
-            if column.any():
-                hidden[key] = np.array(observation[key])
-                hidden[key][column] = 0
-    return hidden
-
-
-def hide_row(
-    observation: Mapping[str, Any], available: np.ndarray, keys: Sequence[str], fill: bool = True
-) -> dict[str, Any]:
-    """`hide_arrays` for the observation of one environment; `available` is int8 (M,)."""
-    hidden, shown = dict(observation), available.astype(np.int8)
-    for key, column in zip(keys, available, strict=True):
-        if fill and not column:
-            hidden[key] = np.zeros_like(observation[key])[()]  # of a number, a number
-    hidden[AVAILABLE] = shown & np.asarray(observation[AVAILABLE], np.int8) if AVAILABLE in observation else shown
-    return hidden
+    found = {**observation, AVAILABLE: shown}
+    masked = available == 0
+    if fill and masked.any():
+        for key, rows in zip(keys, masked.T, strict=True):
+            if rows.any():
+                found[key] = np.array(observation[key])
+                found[key][rows] = 0
+    return found
 
 
 def _zeroed(values: Tensor, rows: Tensor) -> Tensor:

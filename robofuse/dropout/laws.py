@@ -1,9 +1,10 @@
-"""Which sensors go missing together, and how often: the joint law of the hidden sensors.
+"""Which sensors are masked, how long and how strongly: `Dropout`, its laws and its schedules.
 
-A law speaks of units: sets of sensors that are hidden as one. Mostly a unit is one sensor; two pictures that share a
-cable are one too. That at least one unit always stays is no law's business: `Masker` sees to it.
+A law is the joint distribution of the masked sensors. It speaks of units: sets of sensors that are masked as one.
+Mostly a unit is one sensor; two pictures that share a cable are one too. A law may mask every unit; `Masker` then
+keeps one.
 
-To write your own, subclass `Law` as a frozen dataclass and implement `bind`. This one hides exactly one sensor:
+To write your own, subclass `Law` as a frozen dataclass and implement `bind`. This one masks exactly one sensor:
 
     @dataclass(frozen=True)
     class LoseOne(Law):
@@ -15,18 +16,22 @@ To write your own, subclass `Law` as a frozen dataclass and implement `bind`. Th
             return Bound(singles(keys), (1 / len(keys),) * len(keys), draw)
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.dropout.units import Units, check_rate, grouped, per_unit, same_camera, singles
 from robofuse.errors import InputError
 
-Rate = float | Mapping[str, float]  # of all sensors, or by sensor; sensors that a mapping leaves out are never hidden
+Units = tuple[tuple[str, ...], ...]
+Rate = float | Mapping[str, float]  # of all sensors, or by sensor; sensors that a mapping leaves out are never masked
+Every = Literal["episode", "outage", "step"]
+ALWAYS_ALL = "no sensor would ever be left; give at least one of them a probability below 1"
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,10 @@ class Bound:
 
     Attributes:
         units: the sensors of each of the U units.
-        rates: in the long run, the share of draws at full strength in which each unit is hidden.
-        draw: (numbers, strength) → bool (n, U), the hidden units of n rows. `numbers` are uniform in (0, 1), float64
-            (n, U + 1): one for each unit, and one more. `strength` in [0, 1] is the schedule's.
-        follow: of laws that know what was hidden a control step ago: (numbers, strength, hidden (n, U)) → the same.
+        rates: in the long run, the share of draws at full strength in which each unit is masked.
+        draw: (numbers, strength) → bool (n, U), the masked units of n environments. `numbers` are uniform in (0, 1),
+            float64 (n, U + 1): one for each unit, and one more. `strength` in [0, 1] is the schedule's.
+        follow: of laws that know what was masked a control step ago: (numbers, strength, masked (n, U)) → the same.
     """
 
     units: Units
@@ -48,7 +53,7 @@ class Bound:
 
 
 class Law(ABC):
-    """How the hidden sensors are drawn.
+    """How the masked sensors are drawn.
 
     Attributes:
         stepwise: whether it is a process in time, with a new value at every control step.
@@ -61,15 +66,9 @@ class Law(ABC):
         """The law for these sensors, in the order of `available`; ValueError if it does not fit them."""
 
 
-def _by_unit(units: Units, rates: Sequence[float]) -> Bound:
-    """Every unit for itself."""
-    table = torch.tensor(rates, dtype=torch.float64)
-    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table * strength)
-
-
 @dataclass(frozen=True)
 class Independent(Law):
-    """Every sensor is hidden with its own probability, whatever happens to the others.
+    """Every sensor is masked with its own probability, whatever happens to the others.
 
     Attributes:
         p: probability, one for all or by sensor; usual are 0.1 to 0.5.
@@ -78,12 +77,12 @@ class Independent(Law):
     p: Rate = 0.3
 
     def __post_init__(self) -> None:
-        check_rate(self.p, "Independent.p", all_one=True)
+        _check_rate(self.p, "Independent.p", all_one=True)
 
     def bind(self, keys: Sequence[str]) -> Bound:
-        """See `Law.bind`."""
+        """Every sensor is a unit."""
         units = singles(keys)
-        return _by_unit(units, per_unit(self.p, units, "Independent.p"))
+        return _by_unit(units, _per_unit(self.p, units, "Independent.p"))
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,12 @@ class Rates(Law):
     def __post_init__(self) -> None:
         if not isinstance(self.rates, Mapping):
             raise InputError(f'Rates.rates must be a mapping such as {{"rgb": 0.02}}, got {self.rates!r}')
-        check_rate(self.rates, "Rates.rates")
+        _check_rate(self.rates, "Rates.rates")
 
     def bind(self, keys: Sequence[str]) -> Bound:
-        """See `Law.bind`."""
+        """Every sensor is a unit."""
         units = singles(keys)
-        return _by_unit(units, per_unit(self.rates, units, "Rates.rates"))
+        return _by_unit(units, _per_unit(self.rates, units, "Rates.rates"))
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,14 @@ class Groups(Law):
     p: Rate = 0.3
 
     def __post_init__(self) -> None:
-        check_rate(self.p, "Groups.p", all_one=True)
-        grouped((), self.groups, "Groups.groups", known=False)
+        _check_rate(self.p, "Groups.p", all_one=True)
+        _grouped((), self.groups, "Groups.groups", known=False)
 
     def bind(self, keys: Sequence[str]) -> Bound:
-        """See `Law.bind`."""
-        groups = same_camera(keys) if self.groups is None else self.groups
-        units = grouped(keys, groups, "Groups.groups")
-        return _by_unit(units, per_unit(self.p, units, "Groups.p"))
+        """Every group is a unit."""
+        groups = _same_camera(keys) if self.groups is None else self.groups
+        units = _grouped(keys, groups, "Groups.groups")
+        return _by_unit(units, _per_unit(self.p, units, "Groups.p"))
 
 
 @dataclass(frozen=True)
@@ -136,15 +135,15 @@ class Subsets(Law):
     """All non-empty subsets of the sensors are equally likely to be what is left."""
 
     def bind(self, keys: Sequence[str]) -> Bound:
-        """See `Law.bind`."""
+        """Every sensor is a unit; one number chooses the subset."""
         if len(keys) > 50:
             raise InputError(f"Subsets can tell the subsets of at most 50 sensors apart, got {len(keys)}")
         last = (1 << len(keys)) - 1
-        places = torch.arange(len(keys))
+        columns = torch.arange(len(keys))
 
         def draw(numbers: Tensor, strength: float) -> Tensor:
             left = (numbers[:, :1] * last).long().clamp_(max=last - 1) + 1
-            return ((left >> places) & 1 == 0) & (numbers[:, -1:] < strength)
+            return ((left >> columns) & 1 == 0) & (numbers[:, -1:] < strength)
 
         rate = 1.0 - (1 << (len(keys) - 1)) / max(last, 1)
         return Bound(singles(keys), (rate,) * len(keys), draw)
@@ -170,14 +169,14 @@ class Markov(Law):
     stepwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_rate(self.fail, "Markov.fail")
-        check_rate(self.recover, "Markov.recover")
-        grouped((), self.groups, "Markov.groups", known=False)
+        _check_rate(self.fail, "Markov.fail")
+        _check_rate(self.recover, "Markov.recover")
+        _grouped((), self.groups, "Markov.groups", known=False)
 
     def bind(self, keys: Sequence[str]) -> Bound:
-        """See `Law.bind`."""
-        units = grouped(keys, self.groups, "Markov.groups")
-        fail, recover = per_unit(self.fail, units, "Markov.fail"), per_unit(self.recover, units, "Markov.recover")
+        """Every group is a unit; `follow` moves the chains by a step."""
+        units = _grouped(keys, self.groups, "Markov.groups")
+        fail, recover = _per_unit(self.fail, units, "Markov.fail"), _per_unit(self.recover, units, "Markov.recover")
         for unit, f, r in zip(units, fail, recover, strict=True):
             if f and not r:
                 raise InputError(
@@ -192,8 +191,225 @@ class Markov(Law):
             share = failing * strength / (failing * strength + recovering).clamp_min(1e-300)
             return numbers[:, :-1] < share
 
-        def follow(numbers: Tensor, strength: float, hidden: Tensor) -> Tensor:
-            return numbers[:, :-1] < torch.where(hidden, 1.0 - recovering, failing * strength)
+        def follow(numbers: Tensor, strength: float, masked: Tensor) -> Tensor:
+            return numbers[:, :-1] < torch.where(masked, 1.0 - recovering, failing * strength)
 
         rates = tuple(f / (f + r) if f else 0.0 for f, r in zip(fail, recover, strict=True))
         return Bound(units, rates, draw, follow)
+
+
+class Schedule(ABC):
+    """A strength in [0, 1] for every moment of training; to write your own, implement `strength`.
+
+    Strength multiplies the probabilities of a law (of `Subsets`: the probability to draw a subset rather than
+    everything; of `Markov`: the probability to fail). A policy holds only up to the rate it was trained with, so a
+    schedule should not end below the rate that the policy will be tested at.
+
+    Attributes:
+        varies: whether progress makes a difference, so that somebody has to report it.
+    """
+
+    varies: ClassVar[bool] = True
+
+    @abstractmethod
+    def strength(self, progress: float) -> float:
+        """Strength in [0, 1] at training progress in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same throughout.
+
+    Attributes:
+        value: strength in [0, 1].
+    """
+
+    value: float = 1.0
+
+    varies: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_probability(self.value, "Constant.value")
+
+    def strength(self, progress: float) -> float:
+        """The value, whatever the progress."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """A curriculum: `start` during the warm-up, then evenly to `end`, and `end` from then on.
+
+    Attributes:
+        start: strength at first.
+        end: strength at last.
+        warmup: progress at which the ramp begins.
+        until: progress at which it is over.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    warmup: float = 0.0
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end", "warmup", "until"):
+            check_probability(getattr(self, name), f"{type(self).__name__}.{name}")
+        if self.warmup >= self.until:
+            raise InputError(f"the ramp must end after it begins, got warmup={self.warmup} and until={self.until}")
+
+    def strength(self, progress: float) -> float:
+        """Between `start` and `end`, by the share of the ramp that is done."""
+        share = min(max((progress - self.warmup) / (self.until - self.warmup), 0.0), 1.0)
+        return self.start * (1.0 - self._bend(share)) + self.end * self._bend(share)
+
+    def _bend(self, share: float) -> float:
+        return share
+
+
+@dataclass(frozen=True)
+class Cosine(Linear):
+    """As `Linear`, but along half a cosine: it leaves `start` and reaches `end` gently."""
+
+    def _bend(self, share: float) -> float:
+        return 0.5 - 0.5 * math.cos(math.pi * share)
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Masking sensors on purpose, to train.
+
+    Attributes:
+        law: which sensors are masked together, and how often.
+        every: how long a draw lasts: an `episode`; an `outage`, a piece of an episode of random length; or one control
+            `step`. By default `step` for processes in time (`Markov`), which know no other, and `episode` for the rest.
+        schedule: strength of the law in the course of training.
+        full: share of the episodes in which nothing is masked, so that the policy also knows the healthy robot.
+        outage_steps: mean length of a piece [control steps], of `every="outage"`; lengths are geometric.
+    """
+
+    law: Law = field(default_factory=Independent)
+    every: Every | None = None
+    schedule: Schedule = field(default_factory=Constant)
+    full: float = 0.0
+    outage_steps: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.law, Law):
+            raise InputError(f"law must be a robofuse.dropout law such as Independent(0.3), got {self.law!r}")
+        if not isinstance(self.schedule, Schedule):
+            raise InputError(f"schedule must be a robofuse.dropout schedule such as Linear(), got {self.schedule!r}")
+        if self.every is None:
+            object.__setattr__(self, "every", "step" if self.law.stepwise else "episode")
+        if self.every not in get_args(Every):
+            raise InputError(f"every must be one of {', '.join(get_args(Every))}, got {self.every!r}")
+        if self.law.stepwise and self.every != "step":
+            raise InputError(
+                f"{type(self.law).__name__} is a process in time that moves at every control step and makes outages "
+                f'by itself: every="{self.every}" has no meaning for it; leave `every` out'
+            )
+        check_probability(self.full, "full")
+        steps = self.outage_steps
+        if isinstance(steps, bool) or not isinstance(steps, int | float | np.number) or not 1.0 <= steps < np.inf:
+            raise InputError(f"outage_steps must be a number of at least 1, got {steps!r}")
+
+
+def as_dropout(value: Dropout | Law | float | None) -> Dropout | None:
+    """Completes what users may write for short: a law, or the probability of `Independent`; None is none.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value is None or isinstance(value, Dropout):
+        return value
+    if isinstance(value, Law):
+        return Dropout(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise InputError(f"dropout must be a probability, a robofuse.dropout.Dropout or a law, got {value!r}")
+    check_probability(value, "dropout")
+    return Dropout(Independent(float(value)))
+
+
+def singles(keys: Sequence[str]) -> Units:
+    """Every sensor a unit of its own."""
+    return tuple((key,) for key in keys)
+
+
+def check_probability(value: Any, what: str) -> float:  # noqa: ANN401
+    """The value as a float; ValueError unless it is a number in [0, 1]."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0.0 <= value <= 1.0:
+        raise InputError(f"{what} must lie in [0, 1], got {value!r}")
+    return float(value)
+
+
+def check_names(names: Sequence[str], keys: Sequence[str], what: str) -> None:
+    """ValueError that lists the sensors unless all names are among them."""
+    for name in names:
+        if name not in keys:
+            raise InputError(f"unknown sensor {name!r} in {what}; sensors: {', '.join(sorted(keys))}")
+
+
+def _by_unit(units: Units, rates: Sequence[float]) -> Bound:
+    """Every unit for itself."""
+    table = torch.tensor(rates, dtype=torch.float64)
+    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table * strength)
+
+
+def _check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: ANN401
+    """ValueError unless it is a probability or maps sensors to such; `all_one`: 1 for every sensor is refused too."""
+    if isinstance(rate, Mapping):
+        for key, value in rate.items():
+            check_probability(value, f"{what}[{key!r}]")
+    elif check_probability(rate, what) == 1.0 and all_one:
+        raise InputError(f"{what} is 1 for every sensor: {ALWAYS_ALL}")
+
+
+def _same_camera(keys: Sequence[str]) -> Units:
+    """The colour and the depth of each camera: (rgb, depth), (rgb_wrist, depth_wrist) and so on."""
+    pairs = ((key, key.replace("rgb", "depth", 1)) for key in keys if key == "rgb" or key.startswith("rgb_"))
+    return tuple(pair for pair in pairs if pair[1] in keys)
+
+
+def _grouped(keys: Sequence[str], groups: Any, what: str, known: bool = True) -> Units:  # noqa: ANN401
+    """The groups, and every other sensor as a unit of its own.
+
+    Args:
+        keys: all sensors.
+        groups: sets of sensors, or None for none.
+        what: their name, for the message.
+        known: whether to refuse names that are not among `keys`.
+
+    Raises:
+        ValueError: no sets of names, an empty one, an unknown name, or a sensor named twice.
+    """
+    groups = () if groups is None else groups
+    if isinstance(groups, str) or not all(isinstance(group, tuple | list) for group in groups):
+        raise InputError(f'{what} must be groups of sensors such as (("rgb", "depth"), ("proprio",)), got {groups!r}')
+    if not all(groups):
+        raise InputError(f"{what} has an empty group; leave it out")
+    named = [key for group in groups for key in group]
+    if known:
+        check_names(named, keys, what)
+    for key in named:
+        if named.count(key) > 1:
+            raise InputError(f"{what} names {key!r} more than once; a sensor belongs to one group")
+    return tuple(tuple(group) for group in groups) + singles([key for key in keys if key not in named])
+
+
+def _per_unit(rate: Rate, units: Units, what: str) -> tuple[float, ...]:
+    """The probability of each unit; of those that a mapping does not name, 0.
+
+    Raises:
+        ValueError: an unknown sensor, or different numbers within one unit.
+    """
+    if not isinstance(rate, Mapping):
+        return (float(rate),) * len(units)
+    check_names(list(rate), [key for unit in units for key in unit], what)
+    found = []
+    for unit in units:
+        values = {float(rate[key]) for key in unit if key in rate}
+        if len(values) > 1:
+            raise InputError(f"{what} gives {', '.join(unit)} different numbers, but they are masked together")
+        found.append(values.pop() if values else 0.0)
+    return tuple(found)

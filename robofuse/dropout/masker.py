@@ -1,4 +1,4 @@
-"""Draws the masks of N environments: which sensors each one sees at the present control step."""
+"""Draws the masks of N environments: which sensors each one may read at the present control step."""
 
 import math
 import warnings
@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robofuse.dropout.config import Dropout, as_dropout
-from robofuse.dropout.laws import Bound, Independent, Law
-from robofuse.dropout.units import NO_WAY_OUT, check_probability
+from robofuse.dropout.laws import ALWAYS_ALL, Bound, Dropout, Independent, Law, as_dropout, check_probability
 from robofuse.errors import InputError
 from robofuse.rng import Stream, check_seed, uniform
 
@@ -22,11 +20,11 @@ _NEVER = torch.iinfo(torch.int64).max
 class Masker:
     """The masks of N environments, a function of (seed, episode, control step) and of training progress.
 
-    At least one unit of the law is always kept: where it would hide them all, one stays, uniformly at random among
-    those that are not always hidden (a `Markov` outage of everything keeps the same one until it is over).
+    At least one unit of the law is always kept: where it would mask them all, one stays, uniformly at random among
+    those that are not always masked (a `Markov` outage of everything keeps the same one until it is over).
 
     Attributes:
-        dropout: what to hide.
+        dropout: what to mask.
         keys: the M sensors, in the order of `available`.
         seed: of the masks; to change it, set it and start an episode in every environment.
         available: int8 (N, M), 1 = delivering; overwritten by `start` and `step`.
@@ -38,13 +36,13 @@ class Masker:
         """Everything is available until an episode starts.
 
         Args:
-            dropout: what to hide, see `as_dropout`; None hides nothing and costs nothing.
+            dropout: what to mask, see `as_dropout`; None masks nothing and costs nothing.
             keys: the sensors, in the order of `available`.
             num_envs: N.
             seed: of the masks.
 
         Raises:
-            ValueError: the law does not fit the sensors, or would never leave any, or could never hide any.
+            ValueError: the law does not fit the sensors, or would never leave any, or could never mask any.
         """
         self.keys, self.seed = tuple(keys), check_seed(seed)
         self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
@@ -59,7 +57,7 @@ class Masker:
         self._elapsed = torch.zeros(num_envs, dtype=torch.int64)
         self._until = torch.full((num_envs,), _NEVER)  # when the next outage begins
         self._full = torch.zeros(num_envs, dtype=torch.bool)
-        self._hidden = torch.zeros(num_envs, len(units), dtype=torch.bool)  # what the law says, before one is kept
+        self._masked = torch.zeros(num_envs, len(units), dtype=torch.bool)  # what the law says, before one is kept
         self._kept = torch.zeros(num_envs, dtype=torch.int64)
         self._tick = 0
         self._ahead = torch.zeros(AHEAD, num_envs, _LAW + len(units) + 1, dtype=torch.float64)
@@ -73,17 +71,17 @@ class Masker:
     def progress(self, value: float) -> None:
         self._progress, self._told = check_probability(value, "dropout progress"), True
 
-    def start(self, rows: Tensor, episode: Tensor) -> None:
+    def start(self, env_ids: Tensor, episode: Tensor) -> None:
         """Begin episodes.
 
         Args:
-            rows: int64 (n,), environments, each at most once.
+            env_ids: int64 (n,), environments, each at most once.
             episode: int64 (n,), their new episodes' numbers.
         """
-        if self._idle or not len(rows):
+        if self._idle or not len(env_ids):
             return
-        rows, episode = rows.cpu(), episode.cpu()
-        self._begun += len(rows)
+        env_ids, episode = env_ids.cpu(), episode.cpu()
+        self._begun += len(env_ids)
         if self._begun > PATIENCE and not self._told and self.dropout.schedule.varies:
             self._told = True
             warnings.warn(
@@ -91,13 +89,13 @@ class Masker:
                 "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3",
                 stacklevel=2,
             )
-        self._episode[rows], self._elapsed[rows] = episode, 0
+        self._episode[env_ids], self._elapsed[env_ids] = episode, 0
         if self.dropout.every == "episode":
             numbers = self._numbers(episode, 0)
         else:
-            numbers = self._look_ahead(rows, self._tick)[0]
-        self._full[rows] = numbers[:, _FULL] < self.dropout.full
-        self._draw(rows, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+            numbers = self._look_ahead(env_ids, self._tick)[0]
+        self._full[env_ids] = numbers[:, _FULL] < self.dropout.full
+        self._draw(env_ids, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
@@ -109,33 +107,33 @@ class Masker:
             self._look_ahead(torch.arange(len(self._elapsed)), 0)
         numbers = self._ahead[self._tick]
         if self.dropout.every == "outage":
-            rows = (self._elapsed >= self._until).nonzero()[:, 0]
-            if len(rows):
-                numbers = numbers[rows]
-                self._draw(rows, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+            env_ids = (self._elapsed >= self._until).nonzero()[:, 0]
+            if len(env_ids):
+                numbers = numbers[env_ids]
+                self._draw(env_ids, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
         elif self._bound.follow:
-            self._draw(slice(None), numbers, self._bound.follow(numbers[:, _LAW:], self._strength(), self._hidden))
+            self._draw(slice(None), numbers, self._bound.follow(numbers[:, _LAW:], self._strength(), self._masked))
         else:
             self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
 
-    def _draw(self, rows: Tensor | slice, numbers: Tensor, hidden: Tensor) -> None:
-        """Turn what the law hides, bool (n, U), into masks."""
-        blind = hidden.all(dim=1)
+    def _draw(self, env_ids: Tensor | slice, numbers: Tensor, masked: Tensor) -> None:
+        """Turn what the law masks, bool (n, U), into masks."""
+        blind = masked.all(dim=1)
         if blind.any():
             kept = self._spare[(numbers[:, _KEPT] * len(self._spare)).long().clamp_(max=len(self._spare) - 1)]
             if self._bound.follow:  # the one that was left stays for as long as nothing else works
-                kept = torch.where(self._hidden[rows].all(dim=1) & (self._elapsed[rows] > 0), self._kept[rows], kept)
-                self._kept[rows] = kept
-            shown = ~hidden | (blind[:, None] & (kept[:, None] == torch.arange(hidden.shape[1])))
+                goes_on = self._masked[env_ids].all(dim=1) & (self._elapsed[env_ids] > 0)
+                self._kept[env_ids] = kept = torch.where(goes_on, self._kept[env_ids], kept)
+            shown = ~masked | (blind[:, None] & (kept[:, None] == torch.arange(masked.shape[1])))
         else:
-            shown = ~hidden
+            shown = ~masked
         if self._bound.follow:
-            self._hidden[rows] = hidden
+            self._masked[env_ids] = masked
         if self.dropout.full:
-            shown |= self._full[rows, None]
-        self.available[rows] = shown.index_select(1, self._unit_of).to(torch.int8)
+            shown |= self._full[env_ids, None]
+        self.available[env_ids] = shown.index_select(1, self._unit_of).to(torch.int8)
         if self.dropout.every == "outage":
-            self._until[rows] = self._elapsed[rows] + self._length(numbers[:, _LENGTH])
+            self._until[env_ids] = self._elapsed[env_ids] + self._length(numbers[:, _LENGTH])
 
     def _length(self, numbers: Tensor) -> Tensor:
         """Geometric lengths of at least 1, int64 (n,)."""
@@ -148,27 +146,27 @@ class Masker:
     def _numbers(self, episode: Tensor, step: Tensor | int) -> Tensor:
         return uniform(self.seed, Stream.DROPOUT, episode, step, self._ahead.shape[2])
 
-    def _look_ahead(self, rows: Tensor, tick: int) -> Tensor:
-        """Random numbers of these rows from the present step to the end of the block, (steps, n, …)."""
+    def _look_ahead(self, env_ids: Tensor, tick: int) -> Tensor:
+        """Random numbers of these environments from the present step to the end of the block, (steps, n, …)."""
         coming = torch.arange(AHEAD - tick)[:, None]
-        step = self._elapsed[rows] + coming
-        numbers = self._numbers(self._episode[rows].expand_as(step).flatten(), step.flatten())
+        step = self._elapsed[env_ids] + coming
+        numbers = self._numbers(self._episode[env_ids].expand_as(step).flatten(), step.flatten())
         numbers = numbers.reshape(*step.shape, -1)
-        self._ahead[tick:, rows] = numbers
+        self._ahead[tick:, env_ids] = numbers
         return numbers
 
 
 def _checked(bound: Bound, keys: tuple[str, ...]) -> Bound:
-    """The bound law, if it can hide something and leave something."""
+    """The bound law, if it can mask something and leave something."""
     named = sorted(key for unit in bound.units for key in unit)
     if named != sorted(keys) or len(bound.rates) != len(bound.units):
         raise InputError(f"the law's units {bound.units} must hold each sensor once and have a rate each: {keys}")
     if min(bound.rates) >= 1.0:
-        raise InputError(f"the law hides {', '.join(keys)} always: {NO_WAY_OUT}")
+        raise InputError(f"the law masks {', '.join(keys)} always: {ALWAYS_ALL}")
     if len(bound.units) == 1 and bound.rates[0] > 0.0:
-        together = "it is the only sensor" if len(keys) == 1 else "they are hidden together"
+        together = "it is the only sensor" if len(keys) == 1 else "they are masked together"
         raise InputError(
-            f"nothing of {', '.join(keys)} could ever be hidden, since {together} and one is always kept; "
+            f"nothing of {', '.join(keys)} could ever be masked, since {together} and one is always kept; "
             "add sensors, divide the group, or leave dropout out"
         )
     return bound

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from robofuse.deploy import Policy as Deployed
 from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIES, seal
 from robofuse.errors import StateError
-from robofuse.memory.spaces import single_sensors
+from robofuse.memory.stack import single_sensors
 from robofuse.policies import Policy
 from robofuse.policies.saving import pack
 from robofuse.sensors import FRESHNESS, Sensor

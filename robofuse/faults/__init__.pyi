@@ -6,8 +6,6 @@ from .fault import Fault, FaultContext
 from .injector import Injector
 from .mix import Mix, seen_faults
 from .plan import Plan
-from .wrapper import SensorFaults
-from .wrapper_sb3 import VecSensorFaults
 
 __all__ = [
     "Blackout",
@@ -16,9 +14,7 @@ __all__ = [
     "Mix",
     "FaultContext",
     "Plan",
-    "SensorFaults",
     "FaultEvent",
-    "VecSensorFaults",
     "blackout",
     "faults_for",
     "find_fault",

@@ -1,6 +1,4 @@
-from .spaces import stacked_sensors
-from .stack import Stack
-from .wrapper import SensorStack
-from .wrapper_sb3 import VecSensorStack
+from .stack import Stack, single_sensors, stacked_sensors
+from .stateful import StatefulPolicy, stateful
 
-__all__ = ["SensorStack", "Stack", "VecSensorStack", "stacked_sensors"]
+__all__ = ["Stack", "StatefulPolicy", "single_sensors", "stacked_sensors", "stateful"]

@@ -1,14 +1,14 @@
 """The last readings that every sensor delivered, and how old they are."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from robofuse.checks import whole
+from robofuse.checks import whole, zeros_and_ones
 from robofuse.errors import InputError
-from robofuse.memory.spaces import stacking_axis
-from robofuse.sensors import AVAILABLE, FADES, FRESHNESS
+from robofuse.sensors import AVAILABLE, FADES, FRESHNESS, Sensor, channels_last, order
 from robofuse.tensors import put, take
 
 _NEVER = -1
@@ -19,9 +19,9 @@ class Stack:
 
     A usual stack of frames holds the last K control steps, so K steps after a camera has died it holds nothing but
     what a dead camera shows. This one holds, sensor by sensor, the last K readings that were *delivered* (`available`
-    1) in this episode: what was seen before the death stays, and nothing that was hidden ever comes in. In what it
-    gives, a sensor is available if it has delivered at all, and `freshness` tells how old each reading is: exp(−age /
-    10 control steps), 1 for what was delivered just now, 0 where there is none (its reading is zeros).
+    1) in this episode: what was seen before the death stays, and what was masked or unavailable never comes in. In
+    what it gives, a sensor is available if it has delivered at all, and `freshness` tells how old each reading is:
+    exp(−age / 10 control steps), 1 for what was delivered just now, 0 where there is none (its reading is zeros).
 
     Attributes:
         keys: the stacked sensors.
@@ -29,71 +29,73 @@ class Stack:
         num_envs: N.
     """
 
-    def __init__(self, keys: Sequence[str], order: Sequence[str], num_envs: int, frames: int = 2) -> None:
+    def __init__(self, keys: Sequence[str], sensors: Sequence[str], num_envs: int, frames: int = 2) -> None:
         """Nothing is remembered yet.
 
         Args:
             keys: sensors to stack, in alphabetical order.
-            order: all sensors, in the order of `available`; those not to be stacked pass as they are.
+            sensors: all keys, in the order of `available`; those not to be stacked pass as they are.
             num_envs: N.
             frames: K, readings of each sensor; 1 holds the last one.
 
         Raises:
             ValueError: K or N below 1, or no such sensor.
         """
-        self.keys, self.frames, self.num_envs = tuple(keys), whole(frames, "frames", 1), whole(num_envs, "num", 1)
-        unknown = [key for key in self.keys if key not in order]
+        self.keys, self.frames, self.num_envs = tuple(keys), whole(frames, "frames", 1), whole(num_envs, "num_envs", 1)
+        unknown = [key for key in self.keys if key not in sensors]
         if unknown or not self.keys:
-            raise InputError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(order)}")
-        self._order = tuple(order)
-        self._columns = [self._order.index(key) for key in self.keys]
-        # where `freshness`, which is a sensor to whoever reads it, has its place among the others
-        self._place = sum(key < FRESHNESS for key in self._order)
+            raise InputError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(sensors)}")
+        self._sensors = tuple(sensors)
+        self._columns = [self._sensors.index(key) for key in self.keys]
+        # the column of `freshness`, which is one more sensor to whoever reads the stack
+        self._freshness_at = sum(key < FRESHNESS for key in self._sensors)
         self._held: dict[str, Tensor] = {}
         self._age = torch.full((num_envs, len(self.keys), self.frames), _NEVER)  # oldest first
 
-    def start(self, rows: Tensor | None = None) -> None:
-        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
-        rows = torch.arange(self.num_envs) if rows is None else rows.cpu()
-        self._age[rows] = _NEVER
+    def start(self, env_ids: Tensor | None = None) -> None:
+        """New episodes begin in environments `env_ids`, int64 (n,), by default all: they forget."""
+        env_ids = torch.arange(self.num_envs) if env_ids is None else env_ids.cpu()
+        self._age[env_ids] = _NEVER
         for held in self._held.values():
-            put(held, rows.to(held.device), torch.zeros_like(held[: len(rows)]))
+            put(held, env_ids.to(held.device), torch.zeros_like(held[: len(env_ids)]))
 
-    def push(self, observation: Mapping[str, Tensor], rows: Tensor | None = None) -> dict[str, Tensor]:
-        """Takes in what one control step delivered.
+    def push(self, observation: Mapping[str, Tensor], env_ids: Tensor | None = None) -> dict[str, Tensor]:
+        """Takes in what one control step delivered, and gives what is remembered.
 
         Args:
-            observation: key → (n, …), not changed. Without `available` all sensors deliver. A sensor that is hidden in
-                all rows may be missing.
-            rows: int64 (n,), environments, each at most once; by default all, n = N.
+            observation: key → (n, …), not changed. Without `available` all sensors deliver. A sensor that
+                delivers nowhere may be missing.
+            env_ids: int64 (n,), environments, each at most once; by default all, n = N.
 
         Returns:
             Fresh tensors: for the stacked sensors their last K readings, oldest first, along the last axis (channels of
             images; of images (C, H, W) the first axis); `freshness`, float32 (n, sensors · K); `available`, int8
             (n, M + 1), with `freshness`, which always delivers, in its alphabetical place; the rest as it is.
         """
-        rows = torch.arange(self.num_envs) if rows is None else rows.cpu()
+        env_ids = torch.arange(self.num_envs) if env_ids is None else env_ids.cpu()
         given = observation.get(AVAILABLE)
-        live = torch.ones(len(rows), len(self._order), dtype=torch.bool) if given is None else given.cpu() > 0
-        if live.shape != (len(rows), len(self._order)):
+        live = torch.ones(len(env_ids), len(self._sensors), dtype=torch.bool) if given is None else given.cpu() > 0
+        if live.shape != (len(env_ids), len(self._sensors)):
             raise InputError(
-                f"`available` must have shape ({len(rows)}, {len(self._order)}), one entry for each of "
-                f"{', '.join(self._order)}, got {tuple(live.shape)}"
+                f"`available` must have shape ({len(env_ids)}, {len(self._sensors)}), one entry for each of "
+                f"{', '.join(self._sensors)}, got {tuple(live.shape)}"
             )
+        if given is not None:
+            zeros_and_ones(given, "`available`")
         delivered = live[:, self._columns]
-        age = self._aged(self._age[rows], delivered)
-        self._age[rows] = age
+        age = self._aged(self._age[env_ids], delivered)
+        self._age[env_ids] = age
         found = dict(observation)
         for m, key in enumerate(self.keys):
             if key in observation or key in self._held:
-                found[key] = self._pushed(key, observation.get(key), rows, delivered[:, m])
+                found[key] = self._pushed(key, observation.get(key), env_ids, delivered[:, m])
         device = next(iter(found.values())).device
         fresh = torch.exp(-age.float() / FADES).masked_fill_(age == _NEVER, 0.0)
         found[FRESHNESS] = fresh.flatten(1).to(device)
         shown = live.to(torch.int8)
         shown[:, self._columns] = (age[..., -1] != _NEVER).to(torch.int8)
-        always = torch.ones(len(rows), 1, dtype=torch.int8)
-        shown = torch.cat([shown[:, : self._place], always, shown[:, self._place :]], dim=1)
+        always = torch.ones(len(env_ids), 1, dtype=torch.int8)
+        shown = torch.cat([shown[:, : self._freshness_at], always, shown[:, self._freshness_at :]], dim=1)
         found[AVAILABLE] = shown.to(device)
         return found
 
@@ -102,18 +104,18 @@ class Stack:
         shifted = torch.cat([older[..., 1:], torch.zeros_like(older[..., :1])], dim=2)
         return torch.where(delivered[..., None], shifted, older)
 
-    def _pushed(self, key: str, x: Tensor | None, rows: Tensor, delivered: Tensor) -> Tensor:
+    def _pushed(self, key: str, x: Tensor | None, env_ids: Tensor, delivered: Tensor) -> Tensor:
         """The stack (n, …) of a sensor with its new readings in it; also kept."""
         if x is None:
             if bool(delivered.any()):
                 raise InputError(f"the sensor {key!r} is missing, and `available` says that it delivers")
-            return take(self._held[key], rows.to(self._held[key].device))
+            return take(self._held[key], env_ids.to(self._held[key].device))
         axis = 1 + stacking_axis(tuple(x.shape[1:]))
         if key not in self._held:
             shape = list(x.shape)
             shape[0], shape[axis] = self.num_envs, shape[axis] * self.frames
             self._held[key] = torch.zeros(shape, dtype=x.dtype, device=x.device)
-        held, some = self._held[key], rows.to(x.device)
+        held, some = self._held[key], env_ids.to(x.device)
         live = delivered.nonzero()[:, 0].to(x.device)
         if len(live):
             before = take(held, some[live])
@@ -131,3 +133,43 @@ def _shift(target: Tensor, before: Tensor, x: Tensor, axis: int) -> None:
     kept = before.shape[axis] - size
     target.narrow(axis, 0, kept).copy_(before.narrow(axis, size, kept))
     target.narrow(axis, kept, size).copy_(x)
+
+
+def stacked_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
+    """What a policy behind a `Stack` reads: these sensors with K readings each, and `freshness`.
+
+    Args:
+        sensors: in front of the stack.
+        frames: K.
+
+    Returns:
+        The sensors, in the order of `available`.
+    """
+    found = [_several(sensor, whole(frames, "frames", 1)) for sensor in sensors]
+    rate = max(sensor.rate for sensor in sensors)
+    return order([*found, Sensor(FRESHNESS, "vector", (len(found) * frames,), "float32", "", 1.0, rate)])
+
+
+def single_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
+    """The sensors in front of a `Stack` of so many frames, from those behind it: the inverse of `stacked_sensors`."""
+    return order(_one(sensor, frames) for sensor in sensors if sensor.key != FRESHNESS)
+
+
+def stacking_axis(shape: tuple[int, ...]) -> int:
+    """The axis along which readings of this shape are stacked: the last, of images (C, H, W) the first."""
+    return 0 if len(shape) == 3 and not channels_last(shape) else len(shape) - 1
+
+
+def _several(sensor: Sensor, frames: int) -> Sensor:
+    scale = sensor.scale * frames if isinstance(sensor.scale, tuple) else sensor.scale
+    return replace(sensor, shape=_stretched(sensor.shape, frames, 1), scale=scale)
+
+
+def _one(sensor: Sensor, frames: int) -> Sensor:
+    scale = sensor.scale[: len(sensor.scale) // frames] if isinstance(sensor.scale, tuple) else sensor.scale
+    return replace(sensor, shape=_stretched(sensor.shape, 1, frames), scale=scale)
+
+
+def _stretched(shape: tuple[int, ...], times: int, by: int) -> tuple[int, ...]:
+    axis = stacking_axis(shape)
+    return tuple(n * times // by if i == axis else n for i, n in enumerate(shape))

@@ -1,4 +1,4 @@
-"""Policies at work in N environments, whether they remember or not."""
+"""Policies that act in N environments step after step, whether they remember anything or not."""
 
 from typing import Any, Protocol
 
@@ -6,28 +6,32 @@ from torch import Tensor
 
 
 class StatefulPolicy(Protocol):
-    """A policy at work in N environments."""
+    """Acts in N environments, and may remember what it saw in each."""
 
-    def start(self, rows: Tensor, /) -> None:
-        """New episodes begin in environments int64 (n,)."""
+    def start(self, env_ids: Tensor, /) -> None:
+        """New episodes begin in environments int64 (n,): what was remembered there is forgotten."""
         ...
 
     def act(self, observation: dict[str, Tensor], /) -> Tensor:
-        """Actions (N, A) of all of them; called once per control step."""
+        """Actions (N, A) of all environments; to be called once per control step."""
         ...
 
 
-class _Forgetful:
-    """A policy that remembers nothing."""
-
+class _Memoryless:
     def __init__(self, policy: Any) -> None:  # noqa: ANN401
         self.act = policy.act
 
-    def start(self, rows: Tensor, /) -> None: ...
+    def start(self, env_ids: Tensor, /) -> None: ...
 
 
 def stateful(policy: Any, num_envs: int) -> StatefulPolicy:  # noqa: ANN401
-    """Anything that acts, at work: its `lanes(num)`; or itself, if it has `start`; or else a policy without memory."""
+    """Makes anything that acts a `StatefulPolicy` for N environments.
+
+    Args:
+        policy: one with `stateful(num_envs)` is asked for it; one with `start` is taken as it is; any other one with
+            `act` remembers nothing.
+        num_envs: N.
+    """
     if hasattr(policy, "stateful"):
         return policy.stateful(num_envs)
-    return policy if hasattr(policy, "start") else _Forgetful(policy)
+    return policy if hasattr(policy, "start") else _Memoryless(policy)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.memory.spaces import single_sensors, stacked_sensors
+from robofuse.memory.stack import single_sensors, stacked_sensors
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.modules import MEMORY, Recurrent, RunningNorm, TruthHeads
 from robofuse.sensors import PRIVILEGED

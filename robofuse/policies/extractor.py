@@ -105,7 +105,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         if dropout and for_rollouts():
             raise InputError(
                 "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
-                "the rollout did; use robofuse.dropout.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
+                "the rollout did; use robofuse.wrappers.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.memory.spaces import single_sensors
-from robofuse.memory.stack import Stack
+from robofuse.memory.stack import Stack, single_sensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY

@@ -11,16 +11,20 @@ other one with a Dict observation. Nothing here imports the zoo (`pip install 'r
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
+
+from robofuse.errors import InputError
 from robofuse.policies import FusionExtractor
 from robofuse.registration import TASKS
 
-HIDDEN = 0.3  # probability that a sensor is hidden while training
+MASKED = 0.3  # probability that a sensor is masked while training
 
 
 def entries(options: Mapping[str, Any], inside: bool) -> dict[str, dict[str, Any]]:
-    """What the zoo reads under the name `hyperparams`: environment id, or `default` → options.
+    """Hyperparameters as the zoo reads them under the name `hyperparams`: environment id, or `default` → options.
 
-    Environments of robofuse hide sensors themselves (`env_kwargs`), so that the zoo's `enjoy` and its evaluations may
+    Environments of robofuse mask sensors themselves (`env_kwargs`), so that the zoo's `enjoy` and its evaluations may
     be told otherwise; those of others are wrapped, wherever they are made.
 
     Args:
@@ -28,16 +32,50 @@ def entries(options: Mapping[str, Any], inside: bool) -> dict[str, dict[str, Any
         inside: masks are drawn inside the extractor, for learners from a replay buffer; else by the environment.
     """
 
-    def entry(place: Mapping[str, Any]) -> dict[str, Any]:
+    def entry(kind: Mapping[str, Any]) -> dict[str, Any]:
         # anew for each: the zoo and SB3 write into what they are given
-        extractor = {"token_dim": 32, "dropout": HIDDEN if inside else 0.0}
+        extractor = {"token_dim": 32, "dropout": MASKED if inside else 0.0}
         policy = {"features_extractor_class": FusionExtractor, "features_extractor_kwargs": extractor, "net_arch": [64]}
         policy_kwargs = {**policy, **options.get("policy_kwargs", {})}
-        return {"policy": "MultiInputPolicy", **options, "policy_kwargs": policy_kwargs, **place}
+        return {"policy": "MultiInputPolicy", **options, "policy_kwargs": policy_kwargs, **kind}
 
-    # of 0 for replay buffers: `available` must be observed, or enjoy could not hide anything
-    wrapper = {"robofuse.dropout.VecSensorDropout": {"dropout": 0.0 if inside else HIDDEN}}
-    scaled = {"env_wrapper": ["robofuse.rl_zoo.scales.TypicalScales"]}
-    missing = {} if inside else {"env_kwargs": {"dropout": HIDDEN}}
-    ours = {id: entry({**scaled, **missing}) for id in TASKS}
+    # 0 for replay buffers: `available` must be observed, or `enjoy` could not mask anything
+    wrapper = {"robofuse.wrappers.VecSensorDropout": {"dropout": 0.0 if inside else MASKED}}
+    scaled = {"env_wrapper": ["robofuse.rl_zoo.TypicalScales"]}
+    masked = {} if inside else {"env_kwargs": {"dropout": MASKED}}
+    ours = {id: entry({**scaled, **masked}) for id in TASKS}
     return {**ours, "default": entry({"vec_env_wrapper": [wrapper]})}
+
+
+class TypicalScales(gym.ObservationWrapper[dict[str, Any], Any, dict[str, Any]], gym.utils.RecordConstructorArgs):
+    """Divides vectors and windows by the typical scale of their sensor; pictures, which have units, stay as they are.
+
+    The zoo gives an extractor nothing but the space, which does not tell that 0.1 m are far for a hand. Whoever makes
+    the agent gives `FusionExtractor` the `sensors` instead, and needs no wrapper. There are no running statistics that
+    masked readings could shift, and no file of them to lose.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        """Wraps a robofuse environment.
+
+        Raises:
+            ValueError: the environment has no `world` that tells scales.
+        """
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        world = getattr(env.unwrapped, "world", None)
+        if world is None:
+            raise InputError(
+                f"{env.unwrapped} does not tell the scales of its sensors; take this wrapper for robofuse/… "
+                "environments, and for others stable_baselines3's VecNormalize or units of the size of 1"
+            )
+        numbers = [sensor for sensor in world.sensors if sensor.kind in ("vector", "window")]
+        self._scales = {sensor.key: np.asarray(sensor.scale, np.float32) for sensor in numbers}
+        spaces = dict(env.observation_space.spaces)  # pyright: ignore[reportAttributeAccessIssue]
+        for key, scale in self._scales.items():
+            spaces[key] = gym.spaces.Box(spaces[key].low / scale, spaces[key].high / scale, dtype=np.float32)
+        self.observation_space = gym.spaces.Dict(spaces)
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """Readings in typical scales; float32 as before."""
+        return {key: x / self._scales[key] if key in self._scales else x for key, x in observation.items()}

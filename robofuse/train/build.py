@@ -28,13 +28,14 @@ from robofuse.errors import InputError
 from robofuse.faults import Mix, Plan
 from robofuse.files import read_tensors
 from robofuse.machine import gl_problem
-from robofuse.memory import VecSensorStack, stacked_sensors
+from robofuse.memory import stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.saving import check_device
 from robofuse.policies.teacher import Teacher, load_teacher
 from robofuse.sensors import Sensor
 from robofuse.train.checkpoint import BEST, FINAL
 from robofuse.train.config import Masking, Train, preset
+from robofuse.wrappers import VecSensorStack
 
 TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`

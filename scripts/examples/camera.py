@@ -13,8 +13,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from robofuse.dropout import Dropout, Independent, VecSensorDropout
+from robofuse.dropout import Dropout, Independent
 from robofuse.policies import FusionExtractor
+from robofuse.wrappers import VecSensorDropout
 
 os.environ.setdefault("MUJOCO_GL", "egl")  # or osmesa
 

@@ -16,8 +16,9 @@ from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from robofuse.dropout import Independent, VecSensorDropout
+from robofuse.dropout import Independent
 from robofuse.policies import FusionExtractor
+from robofuse.wrappers import VecSensorDropout
 
 # Gymnasium-Robotics 1.4 asks `joint_type in (mjtJoint...)`; of a NumPy integer MuJoCo 4 denies that always
 for field in ("qpos", "qvel"):

@@ -7,8 +7,9 @@ from algorithms import WAYS, agent, environment
 from stable_baselines3.common.evaluation import evaluate_policy
 from toys import STEPS, worth
 
-from robofuse.dropout import Independent, VecSensorDropout
+from robofuse.dropout import Independent
 from robofuse.policies import FUSIONS, FusionExtractor
+from robofuse.wrappers import VecSensorDropout
 
 REPLAY = [name for name, way in WAYS.items() if way.replay]
 QUICK = {"PPO", "RecurrentPPO", "SAC", "QRDQN", "DQN with HER"}  # one of each sort; the others are slow tests

@@ -8,13 +8,14 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subsets, VecSensorDropout
+from robofuse.dropout import Dropout, Groups, Independent, Markov, Rates, Subsets
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, FusionPPO
 from robofuse.policies.encoders import millimetres, saturated, slopes
 from robofuse.policies.modules import RunningNorm
 from robofuse.policies.rollouts import TensorRolloutBuffer
 from robofuse.sensors import Sensor, infer_sensors, observation_space
+from robofuse.wrappers import VecSensorDropout
 
 SENSORS = (
     Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),

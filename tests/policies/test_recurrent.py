@@ -18,7 +18,6 @@ from robofuse import cli
 from robofuse.deploy import Blind
 from robofuse.deploy import Policy as Deployed
 from robofuse.deploy.model import seal
-from robofuse.dropout import VecSensorDropout
 from robofuse.envs import World
 from robofuse.evaluate.conditions import standard
 from robofuse.evaluate.rollout import rollout, schedule
@@ -26,12 +25,12 @@ from robofuse.export import export
 from robofuse.export.make import TOLERANCE, exported
 from robofuse.export.played import Played
 from robofuse.files import write_tensors as write
-from robofuse.memory import VecSensorStack
 from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
 from robofuse.policies.modules import Recurrent
 from robofuse.policies.saving import pack, save
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, run_train
+from robofuse.wrappers import VecSensorDropout, VecSensorStack
 
 TINY = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,

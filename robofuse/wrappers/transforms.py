@@ -1,0 +1,178 @@
+"""What the wrappers do to the observations of N environments: mask sensors, break them, or stack their readings.
+
+A transform knows nothing of Gymnasium's or Stable-Baselines3's environments. It is told when episodes begin and that a
+control step has passed, and it changes a batch of observations. `gym.py` and `sb3.py` feed it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.dropout import Dropout, Law, Masker, mask_arrays
+from robofuse.errors import InputError
+from robofuse.faults import Injector, Mix, Plan
+from robofuse.memory import Stack
+from robofuse.rng import check_seed
+from robofuse.sensors import AVAILABLE, FRESHNESS, Kind, Sensor
+from robofuse.wrappers.spaces import SensorSpace, breakable_sensors, sensor_space, stacked_space
+
+Arrays = dict[str, np.ndarray]
+
+
+class Transform(ABC):
+    """Changes the observations of N environments.
+
+    Attributes:
+        sensed: the sensors of the environments, and their space with `available`.
+        space: of one environment's changed observations.
+    """
+
+    def __init__(self, sensed: SensorSpace) -> None:
+        """Nothing changes until episodes start."""
+        self.sensed, self.space = sensed, sensed.space
+
+    def reseed(self, seed: int) -> None:
+        """Takes another seed, if anything is random; episodes must then start in all environments."""
+        return
+
+    @abstractmethod
+    def start(self, env_ids: Tensor, episode: Tensor) -> None:
+        """Episodes with these numbers int64 (n,) begin in environments int64 (n,)."""
+
+    def step(self) -> None:
+        """A control step has passed in every environment."""
+        return
+
+    @abstractmethod
+    def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
+        """Changes observations; to be called once per control step and environment.
+
+        Args:
+            observation: key → (n, …); not changed.
+            env_ids: int64 (n,), the environments that they come from.
+
+        Returns:
+            Fresh arrays where something has changed, the given ones elsewhere.
+        """
+
+
+class MaskingTransform(Transform):
+    """Sensor dropout."""
+
+    def __init__(
+        self,
+        space: gym.Space,
+        dropout: Dropout | Law | float,
+        sensors: Sequence[str] | None,
+        fill: str,
+        num_envs: int,
+        seed: int,
+    ) -> None:
+        """Arguments as those of `SensorDropout`; `space` is one environment's."""
+        super().__init__(sensor_space(space, sensors, fill))
+        if dropout is None:
+            raise InputError("dropout is missing: give a probability, a robofuse.dropout.Dropout or a law")
+        self.masker, self._fill = Masker(dropout, self.sensed.chosen, num_envs, seed), fill == "zeros"
+        self._columns = [self.sensed.keys.index(key) for key in self.sensed.chosen]
+
+    def reseed(self, seed: int) -> None:
+        """The masks are those of this seed."""
+        self.masker.seed = check_seed(seed)
+
+    def start(self, env_ids: Tensor, episode: Tensor) -> None:
+        """Draws the masks of new episodes."""
+        self.masker.start(env_ids, episode)
+
+    def step(self) -> None:
+        """Draws the masks of the next control step."""
+        self.masker.step()
+
+    def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
+        """Masks sensors, and says so under `available`."""
+        available = np.ones((len(env_ids), len(self.sensed.keys)), np.int8)
+        available[:, self._columns] = self.masker.available[env_ids].numpy()
+        return mask_arrays(observation, available, self.sensed.keys, self._fill)
+
+
+class BreakingTransform(Transform):
+    """Sensor faults."""
+
+    def __init__(
+        self,
+        space: gym.Space,
+        plan: Plan | Mix | str,
+        kinds: Mapping[str, Kind] | None,
+        sensors: Sequence[Sensor] | None,
+        dt: float,
+        num_envs: int,
+        seed: int,
+    ) -> None:
+        """Arguments as those of `SensorFaults`; `space` is one environment's."""
+        super().__init__(sensor_space(space, None, "keep"))
+        found, left_out = breakable_sensors(self.sensed, kinds or {})
+        known = {sensor.key: sensor for sensor in sensors or ()}
+        # a wrapper in between may have left keys out, or moved the channels
+        sensors = tuple(replace(known.get(one.key, one), shape=one.shape, dtype=one.dtype) for one in found)
+        try:
+            plan = Plan.parse(plan, sensors) if isinstance(plan, str) else plan
+        except InputError as error:
+            for key, why in left_out.items():
+                if f"unknown sensor {key!r}" in str(error):  # there is such a key: say why it cannot break
+                    names = ", ".join(sensor.key for sensor in sensors)
+                    raise InputError(f"{why}; sensors that can break: {names}") from None
+            raise
+        self._injector = Injector(plan, sensors, num_envs, seed, dt)
+        plans = plan.plans if isinstance(plan, Mix) else (plan,)
+        self._affected = frozenset(event.sensor for each in plans for event in each if event.fault.severity)
+        self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]
+
+    def reseed(self, seed: int) -> None:
+        """The faults are those of this seed."""
+        self._injector.seed = check_seed(seed)
+
+    def start(self, env_ids: Tensor, episode: Tensor) -> None:
+        """Says what breaks in new episodes."""
+        self._injector.start(env_ids, episode)
+
+    def step(self) -> None:
+        """Faults are a control step further."""
+        self._injector.step()
+
+    def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
+        """Breaks sensors; those whose faults are announced become zeros, and 0 under `available`."""
+        available = np.ones((len(env_ids), len(self.sensed.keys)), np.int8)
+        broken: dict[str, np.ndarray] = {}
+        if self._affected:
+            readings = {key: torch.from_numpy(np.ascontiguousarray(observation[key])) for key in self._injector.keys}
+            live = None
+            if AVAILABLE in observation:
+                live = torch.from_numpy(observation[AVAILABLE] > 0)[:, self._columns]
+            found, announced = self._injector.apply(readings, env_ids, live)
+            broken = {key: found[key].numpy() for key in self._affected}
+            available[:, self._columns] = announced.numpy()
+        return mask_arrays({**observation, **broken}, available, self.sensed.keys)
+
+
+class StackingTransform(Transform):
+    """The last readings that every sensor delivered."""
+
+    def __init__(self, space: gym.Space, frames: int, sensors: Sequence[str] | None, num_envs: int) -> None:
+        """Arguments as those of `SensorStack`; `space` is one environment's."""
+        super().__init__(sensor_space(space, sensors, "keep"))
+        self.space = stacked_space(self.sensed, frames)
+        self._stack = Stack(self.sensed.chosen, self.sensed.keys, num_envs, frames)
+
+    def start(self, env_ids: Tensor, episode: Tensor) -> None:
+        """Forgets what was delivered in the last episodes."""
+        self._stack.start(env_ids)
+
+    def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
+        """Takes in the readings of this control step and gives the last K of each sensor."""
+        taken = {key: observation[key] for key in (*self._stack.keys, AVAILABLE) if key in observation}
+        found = self._stack.push({key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in taken.items()}, env_ids)
+        return {**observation, **{key: found[key].numpy() for key in (*self._stack.keys, FRESHNESS, AVAILABLE)}}
