@@ -179,6 +179,7 @@ def test_probability_of_improvement_by_hand():
 @BRIEF
 @given(SCORES, some.integers(0, 9))
 def test_probability_of_improvement_is_mann_whitney_and_turns_round(scores, seed):
+    scores = scores.round(3)  # exp, below, makes ties of what is closer
     other = np.random.default_rng(seed).random((5, scores.shape[1])).round(1)
     there, back = (probability_of_improvement(*pair, resamples=20) for pair in ((scores, other), (other, scores)))
     assert there.value + back.value == pytest.approx(1) and 0 <= there.low <= there.high <= 1

@@ -151,7 +151,15 @@ def stacked_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...
 
 
 def single_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
-    """The sensors in front of a `Stack` of so many frames, from those behind it: the inverse of `stacked_sensors`."""
+    """The sensors in front of a `Stack`, from those behind it: the inverse of `stacked_sensors`.
+
+    Args:
+        sensors: behind the stack, `freshness` among them.
+        frames: readings that it keeps of each sensor.
+
+    Returns:
+        What each sensor delivers by itself, in the order of `available`.
+    """
     return order(_one(sensor, frames) for sensor in sensors if sensor.key != FRESHNESS)
 
 

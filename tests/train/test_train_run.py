@@ -292,7 +292,7 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
         ({"num_envs": 1, "n_steps": 1}, "--num-envs times --n-steps must be"),
         ({"fusion": "x"}, "unknown fusion 'x'; fusions: "),
         ({"device": "tpu"}, "unknown device 'tpu'; devices: auto, cpu, cuda"),
-        ({"sensors": ("proprio",)}, "nothing of proprio could ever be hidden"),
+        ({"sensors": ("proprio",)}, "nothing of proprio could ever be masked"),
         ({"rates": ("rgb=1",)}, "--rates is for --dropout rates"),
         ({"dropout": "rates", "rates": ("rgb",)}, "entries such as rgb=0.1, got 'rgb'"),
         ({"faults": ("force:wobble",)}, "unknown fault 'wobble'.*at character 7"),
