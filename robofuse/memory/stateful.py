@@ -31,6 +31,9 @@ def stateful(policy: Any, num_envs: int) -> StatefulPolicy:  # noqa: ANN401
         policy: one with `stateful(num_envs)` is asked for it; one with `start` is taken as it is; any other one with
             `act` remembers nothing.
         num_envs: N.
+
+    Returns:
+        What acts: call `start` where episodes begin, and `act` at every control step.
     """
     if hasattr(policy, "stateful"):
         return policy.stateful(num_envs)
