@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from robofuse.deploy.recall import STATE
+import numpy as np
+
+from robofuse.deploy.inputs import NEXT, graph_inputs
 from robofuse.errors import InputError, StateError
-from robofuse.sensors import FRESHNESS, Sensor
+from robofuse.sensors import Kind, Sensor
 
 FORMAT = 2  # the newest that can be read; 2 are policies that remember, all others are written as 1
 PRODUCER = "robofuse"
@@ -20,6 +22,7 @@ NO_DIGEST = "0" * 64
 _MARK = DIGEST.encode() + b"\x12\x40"  # as protobuf writes the key, and that 64 bytes of value follow
 _HEAD = b"\x12" + bytes([len(PRODUCER)]) + PRODUCER.encode()  # the producer, near the beginning
 _AGAIN = "write it with `robofuse export POLICY`"
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # where onnxruntime's name is not NumPy's
 
 
 @dataclass(frozen=True)
@@ -68,45 +71,133 @@ def read(source: str | Path | bytes, threads: int = 1) -> Model:
         RuntimeError: onnxruntime is not installed, or too old for the file.
     """
     data, whose = (source, "this model") if isinstance(source, bytes) else (_bytes(Path(source)), str(source))
-    _check(data, whose)
+    _check_digest(data, whose)
     session = _session(data, threads, whose)
-    found = session.get_modelmeta().custom_metadata_map
+    return describe(session.get_modelmeta().custom_metadata_map, session, whose)
+
+
+def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model:  # noqa: ANN401
+    """A model from what a file says of itself, in JSON; anybody may have written it.
+
+    Args:
+        properties: of the file, name → JSON.
+        session: onnxruntime's, with the graph that the properties must fit.
+        whose: the name of the file, for messages.
+
+    Raises:
+        ValueError: a property is missing, makes no sense, or is not that of the graph.
+        RuntimeError: a newer robofuse wrote it.
+    """
     try:
-        plain = {name: json.loads(found[f"{PRODUCER}.{name}"]) for name in PROPERTIES}
-        if int(plain["format"]) > FORMAT:
-            raise StateError(
-                f"{whose} has format {plain['format']}, this robofuse reads up to {FORMAT}; update robofuse"
-            )
-        sensors = tuple(_sensor(one) for one in plain["sensors"])
-        remembers = json.loads(found.get(f"{PRODUCER}.{MEMORY}", "{}"))
-        frames, memory = int(remembers.get("frames", 0)), int(remembers.get("size", 0))
-        _check_memory({one.name: one.shape for one in session.get_inputs()}, sensors, frames, memory)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"{whose} does not describe a policy ({error}); {_AGAIN}") from None
+        plain = {name: json.loads(properties[f"{PRODUCER}.{name}"]) for name in PROPERTIES}
+        memory = json.loads(properties.get(f"{PRODUCER}.{MEMORY}", "{}"))
+    except KeyError as error:
+        raise _odd(whose, f"it has no property {error.args[0]}") from None
+    except (RecursionError, ValueError) as error:
+        raise _odd(whose, str(error)) from None
+    number = plain["format"]
+    if not _is_count(number) or number < 1:
+        raise _odd(whose, f"format is {number!r}")
+    if number > FORMAT:
+        raise StateError(f"{whose} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
+    for name, kind, words in (("name", str, "text"), ("world", dict, "a mapping"), ("card", dict, "a mapping")):
+        if not isinstance(plain[name], kind):
+            raise _odd(whose, f"{name} is {_short(plain[name])}, not {words}")
+    sensors = _sensors(plain["sensors"], whose)
+    keys, required = [sensor.key for sensor in sensors], plain["required"]
+    if not isinstance(required, list) or any(key not in keys for key in required):
+        raise _odd(whose, f"required is {_short(required)}, not keys out of {', '.join(keys)}")
+    if not isinstance(memory, dict) or not all(_is_count(memory.get(name, 0)) for name in ("frames", "size")):
+        raise _odd(whose, f"{MEMORY} is {_short(memory)}, not counts of frames and size")
+    frames, size = int(memory.get("frames", 0)), int(memory.get("size", 0))
+    _check_same("reads", graph_inputs(sensors, frames, size), session.get_inputs(), whose)
+    outputs = {"action": _action(plain["action"], whose)} | ({NEXT: ((1, size), "float32")} if size else {})
+    _check_same("gives", outputs, session.get_outputs(), whose)
     return Model(
         plain["name"],
         sensors,
-        tuple(plain["required"]),
+        tuple(required),
         plain["action"],
         plain["world"],
         plain["card"],
         frames,
-        memory,
+        size,
         session,
     )
 
 
-def _check_memory(inputs: Mapping[str, Any], sensors: Sequence[Sensor], frames: int, memory: int) -> None:
-    """ValueError unless what a file says of its memory is what its graph reads."""
-    state, fresh = (inputs[key][1] if key in inputs else 0 for key in (STATE, FRESHNESS))
-    held = 0 if not frames and FRESHNESS in [sensor.key for sensor in sensors] else fresh  # a stack of the user's own
-    if state != memory or held != frames * len(sensors) or frames < 0:
-        raise InputError(f"it says frames {frames} and memory {memory}, which are not those of its graph")
+def _odd(whose: str, why: str) -> InputError:
+    return InputError(f"{whose} does not describe a policy ({why}); {_AGAIN}")
 
 
-def _sensor(plain: Mapping[str, Any]) -> Sensor:
-    fields: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in plain.items()}
-    return Sensor(**fields)
+def _short(value: Any) -> str:  # noqa: ANN401
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _is_count(value: Any) -> bool:  # noqa: ANN401
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return type(value) in (int, float) and abs(value) < 1e30  # NaN and Inf are not
+
+
+def _sensors(plain: Any, whose: str) -> tuple[Sensor, ...]:  # noqa: ANN401
+    if not isinstance(plain, list) or not plain:
+        raise _odd(whose, f"sensors is {_short(plain)}, not a list of them")
+    found = []
+    for one in plain:
+        names = [field.name for field in fields(Sensor)]
+        if not isinstance(one, dict) or not set(one) <= set(names) or not set(names[:7]) <= set(one):
+            raise _odd(whose, f"a sensor is {_short(one)}, not a mapping of {', '.join(names)}")
+        wrong = [name for name, value in one.items() if not _fits(name, value)]
+        if wrong:
+            raise _odd(whose, f"a sensor has the {wrong[0]} {_short(one[wrong[0]])}")
+        values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in one.items()}
+        if not values["shape"] or np.size(values["scale"]) not in (1, values["shape"][-1]):
+            raise _odd(whose, f"a sensor of the shape {_short(one['shape'])} has the scale {_short(one['scale'])}")
+        found.append(Sensor(**values))
+    keys = [sensor.key for sensor in found]
+    if len(set(keys)) < len(keys):
+        raise _odd(whose, f"sensors share a key: {', '.join(keys)}")
+    return tuple(found)
+
+
+def _fits(name: str, value: Any) -> bool:  # noqa: ANN401
+    """Whether a field of a sensor can have this value."""
+    if name == "shape":
+        return isinstance(value, list) and all(_is_count(size) and size for size in value)
+    if name == "scale":
+        scales = value if isinstance(value, list) else [value]
+        return bool(scales) and all(_is_number(scale) and scale > 0 for scale in scales)
+    if name in ("rate", "latency", "sample_rate"):
+        return _is_number(value) and value >= 0
+    return isinstance(value, str) and (name != "kind" or value in get_args(Kind))
+
+
+def _action(plain: Any, whose: str) -> tuple[tuple[int, ...], str]:  # noqa: ANN401
+    """Shape and dtype of the output `action`."""
+    if isinstance(plain, dict) and set(plain) == {"n"} and _is_count(plain["n"]) and plain["n"]:
+        return (1,), "int64"
+    try:
+        low, high = (np.array(plain[end], dtype=np.float64) for end in ("low", "high"))
+        if set(plain) == {"low", "high"} and low.shape == high.shape and bool((low <= high).all()):
+            return (1, *low.shape), "float32"
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError):
+        pass
+    raise _odd(whose, f"action is {_short(plain)}, neither low and high nor n")
+
+
+def _check_same(does: str, said: Mapping[str, tuple[tuple[int, ...], str]], graph: Sequence[Any], whose: str) -> None:
+    """ValueError unless the graph reads or gives what the file says."""
+    there = {one.name: (tuple(one.shape), _DTYPES.get(one.type, one.type[7:-1])) for one in graph}
+    for name in {**said, **there}:
+        if said.get(name) != there.get(name):
+            graphs, its = (
+                "nothing" if found is None else f"{found[1]} {found[0]}" for found in (there.get(name), said.get(name))
+            )
+            raise _odd(whose, f"its graph {does} {graphs} as {name}, its properties say {its}")
 
 
 def _bytes(path: Path) -> bytes:
@@ -118,7 +209,7 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _check(data: bytes, whose: str) -> None:
+def _check_digest(data: bytes, whose: str) -> None:
     """ValueError unless these are the bytes that `seal` gave; before anything is parsed."""
     start = data.rfind(_MARK) + len(_MARK)
     digest = data[start : start + len(NO_DIGEST)]

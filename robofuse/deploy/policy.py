@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from robofuse.checks import whole
+from robofuse.deploy.inputs import Recall, announced, checked, finite, known
 from robofuse.deploy.model import read
-from robofuse.deploy.readings import announced, checked, finite, known
-from robofuse.deploy.recall import Recall
 from robofuse.deploy.watchdog import Blind, Status, Watchdog
 from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
+
+_MOST_THREADS = 256
 
 
 class Policy:
     """An exported policy.
 
-    With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. What has gone stale, holds
-    NaN or was never fed is hidden by itself, and costs nothing. Without: call it with a whole observation.
+    With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. A sensor whose last
+    reading has gone stale, is stamped later than now or holds NaN is hidden, as is one that was never fed. Without:
+    call it with a whole observation.
 
     One that remembers (`remembers`) takes every `act`, or every call, for the next control step: keep to the rate that
     it was trained at, and `reset` where an episode begins.
@@ -51,16 +53,18 @@ class Policy:
         Args:
             source: path of what `robofuse export` wrote, or its bytes.
             timeouts: key → age [s] from which on a reading is stale. By default the sensor's latency and 2.5 periods of
-                its rate: one reading may be lost, and the next be half a period late.
+                its rate in training: one reading may be lost, and the next be half a period late. A sensor that turns
+                out to be slower is told once, with the timeout that it needs (logger `robofuse.deploy`).
             skew: how far a stamp may lie after now [s], as clocks differ, and a reading may arrive between asking the
-                clock and acting; `act()` without `now` asks it in the right order.
-            threads: for the network; more than one gains nothing at 64×64.
+                clock and acting; `act()` without `now` asks it in the right order. A sensor whose stamp lies further
+                ahead is hidden.
+            threads: for the network, up to 256; more than one gains nothing at 64×64.
 
         Raises:
             ValueError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors.
             RuntimeError: onnxruntime is not installed or too old.
         """
-        model = read(source, whole(threads, "threads", 1))
+        model = read(source, whole(threads, "threads", 1, _MOST_THREADS))
         self.name, self.sensors, self.required = model.name, model.sensors, model.required
         self.action, self.world, self.card = dict(model.action), dict(model.world), dict(model.card)
         self._session, self._recall = model.session, Recall(model.sensors, model.frames, model.memory)
@@ -126,7 +130,8 @@ class Policy:
 
         Raises:
             OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it
-                and go on. It is a ValueError.
+                and go on. It is a ValueError. A last one that `act` or `status` found to be of the future is
+                replaced by any stamp.
             ValueError: unknown key, another shape or dtype, no number as a stamp, or a sensor whose rate nobody knows
                 and that was given no timeout. The last reading stays, in every case.
         """
@@ -140,7 +145,7 @@ class Policy:
                 taken, so that none which arrives meanwhile seems to be of the future.
 
         Raises:
-            ValueError: a stamp lies after `now`, by more than the skew.
+            ValueError: `now` is no number.
             Blind: no sensor delivers, or one does not that the policy cannot do without; says why of each.
         """
         states, live = self._watchdog.look(now)
@@ -154,7 +159,7 @@ class Policy:
         return self._run(live)
 
     def status(self, now: float | None = None) -> dict[str, Status]:
-        """How each sensor is: whether an action would read it, its age, what is wrong. ValueError as in `act`."""
+        """How each sensor is: whether an action would read it, its age, what is wrong."""
         return self._watchdog.look(now)[0]
 
     def fork(self) -> "Policy":

@@ -1,17 +1,21 @@
 """The last reading of every sensor, and whether it may still be used."""
 
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from robofuse.deploy.readings import checked, finite, known
+from robofuse.deploy.inputs import checked, finite, known
 from robofuse.errors import InputError, StateError
 from robofuse.sensors import Sensor
 
 PERIODS = 2.5  # one reading may be lost, and the next be half a period late
+_WATCHED, _SLOWER = 9, 1.25  # so many periods are looked at; their median is this much longer than in training
+_log = logging.getLogger("robofuse.deploy")
 
 
 class Blind(StateError):
@@ -27,7 +31,7 @@ class Status(NamedTuple):
 
     Attributes:
         live: whether an action would read it.
-        age: seconds since the stamp of its last reading, infinite if there was none.
+        age: seconds since the stamp of its last reading, infinite if there was none, negative if it is of the future.
         why: what is wrong, empty if it is live.
     """
 
@@ -43,7 +47,7 @@ class _Fed(NamedTuple):
 
 
 class Watchdog:
-    """Hides sensors whose last reading is too old or holds NaN or Inf.
+    """Hides sensors whose last reading is too old, of the future, or holds NaN or Inf.
 
     Readings may be fed from any threads, several for one sensor too: what is stored is never changed, only replaced by
     what was measured later.
@@ -56,14 +60,21 @@ class Watchdog:
         """As in `robofuse.deploy.Policy`."""
         self._sensors = {sensor.key: sensor for sensor in sensors}
         self._fed: dict[str, _Fed] = {}
+        self._ahead: dict[str, _Fed] = {}  # what was found to be of the future
+        self._periods: dict[str, deque[float]] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()  # between comparing stamps and storing; nobody waits for a copy or a network
         self._skew = _number(skew, "skew", "seconds")
         if self._skew < 0.0:
             raise InputError(f"skew must be at least 0 seconds, got {skew}")
         self.timeouts = {key: _timeout(sensor) for key, sensor in self._sensors.items()}
+        if not isinstance(timeouts, Mapping):
+            raise InputError(f"timeouts must map keys of sensors to seconds, got {timeouts!r}")
+        self._chosen = dict(timeouts)
         for key, seconds in timeouts.items():
             known(key, list(self._sensors))
-            if not isinstance(seconds, int | float | np.number) or not seconds > 0:  # infinite is allowed
+            good = isinstance(seconds, int | float | np.number) and not isinstance(seconds, bool)
+            if not good or not seconds > 0:  # infinite is allowed
                 raise InputError(f"the timeout of {key!r} must be more than 0 seconds, got {seconds!r}")
             self.timeouts[key] = float(seconds)
 
@@ -79,8 +90,10 @@ class Watchdog:
         fed = _Fed(held, stamp, finite(held))
         with self._lock:
             before = self._fed.get(key)
-            if before is None or stamp >= before.stamp:
+            if before is None or stamp >= before.stamp or before is self._ahead.get(key):
                 self._fed[key] = fed
+                if before is not None:
+                    self._watch_rate(key, stamp - before.stamp)
                 return
         raise OutOfOrder(
             f"the stamp of {key!r} is {before.stamp - stamp:.3g} s older than that of the reading before; feed them in "
@@ -88,41 +101,52 @@ class Watchdog:
         )
 
     def look(self, now: float | None) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
-        """How every sensor is, and the readings (1, …) of the live ones; without `now`, at `time.monotonic()`.
-
-        Raises:
-            ValueError: a reading is stamped later than `now` and the skew.
-        """
+        """How every sensor is, and the readings (1, …) of the live ones; without `now`, at `time.monotonic()`."""
         with self._lock:
             fed = dict(self._fed)
         # asked after the readings were taken: if this thread were held up before, newer ones would be of the future
         now, states = time.monotonic() if now is None else _number(now, "now", "seconds"), {}
         for key, timeout in self.timeouts.items():
-            states[key] = self._status(key, fed.get(key), timeout, now)
+            states[key] = self._status(fed.get(key), timeout, now)
+            if states[key].age < -self._skew:
+                self._ahead[key] = fed[key]  # not kept out by its stamp is what comes next
         return states, {key: fed[key].reading for key, state in states.items() if state.live}
 
     def fork(self) -> "Watchdog":
         """One of the same sensors and timeouts, which was fed nothing."""
-        known_timeouts = {key: seconds for key, seconds in self.timeouts.items() if seconds is not None}
-        return Watchdog(list(self._sensors.values()), known_timeouts, self._skew)
+        return Watchdog(list(self._sensors.values()), self._chosen, self._skew)
 
     def reset(self) -> None:
         """Forgets all readings and stamps."""
         with self._lock:
-            self._fed = {}
+            self._fed, self._ahead, self._periods = {}, {}, {}
 
-    def _status(self, key: str, fed: _Fed | None, timeout: float | None, now: float) -> Status:
+    def _status(self, fed: _Fed | None, timeout: float | None, now: float) -> Status:
         if fed is None or timeout is None:
             return Status(False, float("inf"), "never fed")
         age = now - fed.stamp
         if age < -self._skew:
-            raise InputError(
-                f"the stamp of {key!r} lies {-age:.3g} s after now; take both from one clock, in seconds, or allow for "
-                f"more than {self._skew:g} s between two clocks with skew=…"
-            )
+            return Status(False, age, f"its stamp lies {-age:.3g} s after now; take both from one clock, in seconds, "
+                          f"or allow for more than {self._skew:g} s between two clocks with skew=…")  # fmt: skip
         if age > timeout:
             return Status(False, age, f"stale: {age:.3g} s old, timeout {timeout:.3g} s")
         return Status(True, age) if fed.finite else Status(False, age, "its last reading holds NaN or Inf")
+
+    def _watch_rate(self, key: str, period: float) -> None:
+        """Say so, once, if a sensor is slower than in training, as it then is hidden now and then."""
+        if key in self._told or key in self._chosen or period <= 0.0:
+            return
+        periods = self._periods.setdefault(key, deque(maxlen=_WATCHED))
+        periods.append(period)
+        sensor, median = self._sensors[key], float(np.median(periods))
+        if len(periods) < _WATCHED or median * sensor.rate < _SLOWER:
+            return
+        self._told.add(key)
+        _log.warning(
+            f"{key!r} arrives at {1.0 / median:.3g} Hz, and the policy was trained with {sensor.rate:g} Hz: it is "
+            f"hidden whenever it is older than {self.timeouts[key]:.3g} s. If that is its rate, say "
+            f"timeouts={{{key!r}: {sensor.latency + PERIODS * median:.3g}}}"
+        )
 
 
 def _timeout(sensor: Sensor) -> float | None:

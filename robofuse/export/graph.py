@@ -11,7 +11,7 @@ import torch
 from onnx import GraphProto, NodeProto, TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
-from robofuse.deploy.recall import NEXT, STATE
+from robofuse.deploy.inputs import NEXT, STATE
 from robofuse.errors import InputError
 from robofuse.export.modules import Head, to_token
 from robofuse.policies import FusionActorCriticPolicy

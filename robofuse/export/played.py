@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.deploy import Policy as Deployed
-from robofuse.deploy.readings import announced, finite
+from robofuse.deploy.inputs import announced, finite
 from robofuse.errors import InputError
 from robofuse.policies import Policy
 from robofuse.sensors import AVAILABLE

@@ -1,9 +1,10 @@
 """A policy on a robot: no torch, sensors that go stale, bad input, bad files."""
 
+import json
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ import pytest
 from exporting import MASKS, PROPRIO, SENSORS, make, observe
 
 from robofuse.deploy import Blind, OutOfOrder, Policy, Status
-from robofuse.deploy.model import seal
+from robofuse.deploy.model import describe, seal
 from robofuse.deploy.watchdog import Watchdog
 from robofuse.export.make import exported
 from robofuse.policies.saving import save
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEYS = tuple(sensor.key for sensor in SENSORS)
 
 
@@ -276,9 +277,60 @@ def test_bad_stamps_are_named_and_change_nothing(policy):
             policy.feed("rgb", observe()["rgb"], stamp)
         with pytest.raises(ValueError, match="now must be a finite number of seconds, got"):
             policy.act(stamp)
-    with pytest.raises(ValueError, match="the stamp of 'depth' lies 1 s after now; take both from one clock"):
-        policy.act(4.0)
     assert np.array_equal(policy.act(5.0), before)
+
+
+def test_a_stamp_of_the_future_hides_its_sensor_until_the_clock_is_right_again(policy):
+    feed(policy, 10.0)
+    policy.feed("rgb", observe()["rgb"], 1e6)  # the camera's clock jumped, for one frame
+    assert np.array_equal(policy.act(10.0), expected(policy, "depth", "force", "proprio"))
+    state = policy.status(10.0)["rgb"]
+    assert not state.live and "1e+06 s after now" in state.why and "one clock" in state.why
+    feed(policy, 10.05)  # a correct frame, long before that stamp, is no longer out of order
+    assert np.array_equal(policy.act(10.05), expected(policy, *KEYS))
+    with pytest.raises(OutOfOrder):
+        policy.feed("rgb", observe()["rgb"], 10.0)
+
+
+def test_a_sensor_whose_clock_stays_ahead_stays_hidden(policy):
+    for step in range(5):
+        now = step / 20
+        feed(policy, now, "depth", "force", "proprio")
+        policy.feed("rgb", observe()["rgb"], now + 100.0)
+        assert np.array_equal(policy.act(now), expected(policy, "depth", "force", "proprio"))
+
+
+def test_the_robots_own_clock_may_be_set_back(policy):
+    feed(policy, 100.0)
+    with pytest.raises(Blind, match="no sensor delivers .*depth: its stamp lies 90 s after now; take both from one"):
+        policy.act(10.0)
+    feed(policy, 10.0)
+    assert np.array_equal(policy.act(10.0), expected(policy, *KEYS))
+
+
+def play_at(policy, rate, steps=40, late=0.06):
+    """The camera delivers at another rate than in training, a bit late; in how many control steps it is hidden."""
+    hidden = 0
+    for step in range(steps):
+        now = step / 20
+        feed(policy, now, "depth", "force", "proprio")
+        taken = int(rate * (now - late)) / rate
+        if taken > -policy.status(now)["rgb"].age + now:
+            policy.feed("rgb", observe()["rgb"], taken)
+        hidden += step > 5 and not policy.status(now)["rgb"].live
+    return hidden
+
+
+def test_a_slower_sensor_than_in_training_is_told_with_the_timeout_that_it_needs(data, caplog):
+    assert play_at(Policy(data, timeouts={"force": 0.1}), 10.0) > 5
+    (told,) = caplog.records
+    assert told.name == "robofuse.deploy" and told.levelname == "WARNING"
+    assert "'rgb' arrives at 10 Hz" in told.message and "trained with 20 Hz" in told.message
+    assert "timeouts={'rgb': 0.25}" in told.message
+    caplog.clear()
+    assert play_at(Policy(data, timeouts={"force": 0.1, "rgb": 0.25}), 10.0) == 0
+    assert play_at(Policy(data, timeouts={"force": 0.1}), 20.0) == 0
+    assert not caplog.records
 
 
 def test_clocks_may_differ_by_the_skew(data, policy):
@@ -286,7 +338,7 @@ def test_clocks_may_differ_by_the_skew(data, policy):
     assert np.array_equal(policy.act(4.995), expected(policy, *KEYS))
     strict = Policy(data, skew=0.0)
     feed(strict, 5.0)
-    with pytest.raises(ValueError, match="lies 0.005 s after now"):
+    with pytest.raises(Blind, match="lies 0.005 s after now"):
         strict.act(4.995)
 
 
@@ -297,7 +349,10 @@ def test_clocks_may_differ_by_the_skew(data, policy):
         ({"timeouts": {"rgb": 0.0}}, "the timeout of 'rgb' must be more than 0 seconds, got 0.0"),
         ({"timeouts": {"rgb": float("nan")}}, "the timeout of 'rgb' must be more than 0 seconds, got nan"),
         ({"skew": -1.0}, "skew must be at least 0 seconds, got -1.0"),
-        ({"threads": 0}, "threads must be an integer of at least 1, got 0"),
+        ({"timeouts": 5}, "timeouts must map keys of sensors to seconds, got 5"),
+        ({"timeouts": {"rgb": True}}, "the timeout of 'rgb' must be more than 0 seconds, got True"),
+        ({"threads": 0}, "threads must be an integer from 1 to 256, got 0"),
+        ({"threads": 10**6}, "threads must be an integer from 1 to 256, got 1000000"),
     ],
 )
 def test_bad_options_are_named(data, options, sentence):
@@ -354,15 +409,45 @@ def test_files_that_are_none_of_ours_are_refused(data, tmp_path):
         ("sensors", "[{}]", ValueError, "does not describe a policy"),
         ("sensors", "(", ValueError, "does not describe a policy"),
         ("world", None, ValueError, "does not describe a policy"),
+        ("world", "3", ValueError, "world is 3, not a mapping"),
+        ("name", "[1]", ValueError, r"name is \[1\], not text"),
+        ("format", "true", ValueError, "format is True"),
+        ("required", '["lidar"]', ValueError, "required is .*lidar"),
+        ("required", '"rgb"', ValueError, "required is 'rgb'"),
+        ("action", "{}", ValueError, "action is {}"),
+        ("action", '{"n": 3}', ValueError, "its graph gives .*action"),
+        ("action", '{"low": [0, 0], "high": [1]}', ValueError, "action is"),
+        ("action", '{"low": [0, "a"], "high": [1, 1]}', ValueError, "action is"),
+        ("action", '{"low": [0, 0, 0], "high": [1, 1, 1]}', ValueError, "its graph gives .*action"),
+        ("card", "[" * 100_000, ValueError, "does not describe a policy"),
+        ("sensors", "[]", ValueError, "sensors is"),
+        ("sensors", json.dumps([asdict(sensor) for sensor in SENSORS[1:]]), ValueError, "its graph reads"),
     ],
 )
-def test_files_of_another_robofuse_are_refused(data, name, value, error, sentence):
+def test_files_of_another_robofuse_or_of_strangers_are_refused(data, policy, name, value, error, sentence):
     model = onnx.load_from_string(data)
-    found = {entry.key: entry.value for entry in model.metadata_props} | {"robofuse.sha256": "0" * 64}
-    found |= {f"robofuse.{name}": value}
-    onnx.helper.set_model_props(model, {key: text for key, text in found.items() if text is not None})
+    properties = {entry.key: entry.value for entry in model.metadata_props} | {f"robofuse.{name}": value}
+    properties = {key: text for key, text in properties.items() if text is not None}
     with pytest.raises(error, match=sentence):
-        Policy(seal(model.SerializeToString()))
+        describe(properties, policy._session, "it")
+
+
+@pytest.mark.parametrize("field", ["key", "kind", "shape", "dtype", "unit", "scale", "rate", "latency", "sample_rate"])
+def test_sensors_of_strangers_are_refused_or_make_sense(data, policy, field):
+    model = onnx.load_from_string(data)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    sensible = {"unit": str, "rate": int, "latency": int, "sample_rate": int, "scale": int}
+    for value in (None, True, 3, -1, 1e400, 2**70, "x", [], [3], [10**9] * 3, {}, {"a": 1}):
+        plain = [asdict(sensor) for sensor in SENSORS]
+        plain[2][field] = value
+        properties["robofuse.sensors"] = json.dumps(plain)
+        fits = isinstance(value, sensible.get(field, ())) and value in (3, 2**70, "x")
+        if fits or (field == "scale" and value == [3]):
+            describe(properties, policy._session, "it")
+            continue
+        with pytest.raises(ValueError, match="it does not describe a policy") as refused:
+            describe(properties, policy._session, "it")
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
 
 def test_what_this_onnxruntime_cannot_run_is_said(data):
