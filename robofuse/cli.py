@@ -95,7 +95,7 @@ def _report(name: str, arguments: list[str]) -> int:
 
 
 def _replay(name: str, arguments: list[str]) -> None:
-    from robofuse.replay.command import Replay, run_replay
+    from robofuse.replay.run import Replay, run_replay
 
     run_replay(parse(Replay, name, arguments))
 

@@ -1,5 +1,6 @@
 """Files on disk: whole or not at all, one writer per folder, and tensors with plain JSON that never hold code."""
 
+import glob
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     draft = draft_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_drafts(path)
         with draft.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -65,6 +67,27 @@ def append(path: Path, text: str) -> None:
 def draft_of(path: Path) -> Path:
     """Where a file is written before it takes its place; same ending, so that programs tell the format by it."""
     return path.with_name(f".{path.stem}.{os.getpid()}{_DRAFT}{path.suffix}")
+
+
+def remove_stale_drafts(path: Path) -> None:
+    """Remove what processes that are gone, killed while they wrote this file, left half written beside it."""
+    for draft in path.parent.glob(f".{glob.escape(path.stem)}.*{_DRAFT}{glob.escape(path.suffix)}"):
+        writer = draft.name.removesuffix(_DRAFT + path.suffix).rpartition(".")[2]
+        if writer.isdecimal() and not _is_running(int(writer)):
+            with suppress(OSError):
+                draft.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere asking may end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 @contextmanager

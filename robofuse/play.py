@@ -326,6 +326,13 @@ def load_trained(
     return Trained(policy, {**options, "renderer": renderer}, note)
 
 
+def policy_title(name: str) -> str:
+    """What to call a policy: its file or folder, and for the `best` and `latest` of a training its folder, too."""
+    path = Path(name)
+    stem = path.stem if path.suffix in (".safetensors", ".onnx") else path.name
+    return f"{path.absolute().parent.name}-{stem}" if stem in ("best", "latest") else stem
+
+
 def make_world(
     trained: Trained, num_envs: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
 ) -> World:

@@ -17,16 +17,14 @@ from robofuse.demos.recorder import Recorder
 from robofuse.envs import World
 from robofuse.envs.control import ACTION
 from robofuse.envs.world import CONTROL_RATE
-from robofuse.errors import InputError
+from robofuse.errors import INTERRUPTED, InputError
 from robofuse.evaluate.run import TRAINING_SEEDS
 from robofuse.evaluate.screen import episode_bar
+from robofuse.interrupts import Interrupt
 from robofuse.machine import gl_problem, package_versions
 from robofuse.memory.stateful import stateful
-from robofuse.play import fingerprint, load_trained, make_world
-from robofuse.replay.interrupt import Interrupt
-from robofuse.replay.stage import title
+from robofuse.play import fingerprint, load_trained, make_world, policy_title
 
-INTERRUPTED = 130  # exit status, as of a program that Ctrl-C ended
 _PATIENCE, _TRIES = 100, 10  # give up when this many episodes, and this many for each that is wanted, were not enough
 
 
@@ -134,7 +132,7 @@ def _open(config: Record) -> _Stage:
             raise InputError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
         trained = load_trained(config.policy, device=config.device)
         world = make_world(trained, worlds, config.seed, auto_reset=True, privileged=True)
-        by = {"name": title(config.policy), "weights": fingerprint(trained.policy)}
+        by = {"name": policy_title(config.policy), "weights": fingerprint(trained.policy)}
         about = {"by": by, "world": trained.options | _seen(world), "versions": versions}
         env_ids = stateful(trained.policy, worlds)
 

@@ -1,7 +1,6 @@
 """`robofuse replay`: a policy at work, filmed, with sensors disabled.
 
-`command.py` runs it, `moments.py` plays an episode, `dashboard.py` draws a moment. Names are imported when they are
-used.
+`run.py` runs it, `frames.py` plays an episode, `dashboard.py` draws a frame. Names are imported when they are used.
 """
 
 import lazy_loader

@@ -1,3 +1,3 @@
-from .command import Replay, run_replay
+from .run import Replay, run_replay
 
 __all__ = ["Replay", "run_replay"]

@@ -1,17 +1,38 @@
-"""Everything about one moment in one picture."""
+"""Everything about one frame of a replay in one picture: scene, sensors, lights, reward, time and outcome."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from robofuse.envs import World
+from robofuse.envs.control import Robot
+from robofuse.envs.rendering.picture import depth_colours, depth_limits
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.faults import Plan
-from robofuse.replay.canvas import BACKGROUND, DIM, LINE, PANEL, RED, TEXT, Box, fill, frame, write
-from robofuse.replay.moments import Moment
-from robofuse.replay.panels import Cameras, Lights, Reward, banner
-from robofuse.replay.traces import Plot, choose_curves, stack_plots
-from robofuse.sensors import MODALITIES, TRUTH
+from robofuse.replay.canvas import (
+    ACCENT,
+    BACKGROUND,
+    DEAD,
+    DIM,
+    GREEN,
+    LINE,
+    PANEL,
+    RED,
+    SERIES,
+    TEXT,
+    Box,
+    cross,
+    extent,
+    fade,
+    fill,
+    frame,
+    write,
+)
+from robofuse.replay.frames import Frame
+from robofuse.sensors import MODALITIES, TRUTH, Sensor
 
 WIDTH, HEIGHT = 1280, 720
 _MARGIN, _GAP, _TOP = 16, 12, 60
@@ -20,6 +41,9 @@ _LOWER = Box(_MARGIN, _SCENE.bottom + _GAP, 640, HEIGHT - _MARGIN - _SCENE.botto
 _RIGHT = Box(_SCENE.right + _MARGIN, _TOP, WIDTH - _SCENE.right - 2 * _MARGIN, HEIGHT - _MARGIN - _TOP)
 _ORDER = (*MODALITIES, TRUTH)
 _CAMERA_ROWS = 310  # the rest of the right side is for plots
+_CAPTION = 22  # rows above a camera's image
+_SPAN = 5.0  # seconds on the time axis of a plot
+_SHIFT = 4  # OpenCV's fixed point: lines are placed to 1/16 pixel
 
 
 @dataclass(frozen=True)
@@ -38,7 +62,7 @@ class Credits:
 
 
 class Dashboard:
-    """Draws moments of one World: the scene, what each sensor delivers, lights, reward, time and outcome.
+    """Draws the frames of one World: the scene, what each sensor delivers, lights, reward, time and outcome.
 
     Attributes:
         lights: a light per sensor; its `places` tell where they are.
@@ -48,7 +72,7 @@ class Dashboard:
         """Arranges the parts for this world's sensors.
 
         Args:
-            world: whose moments will come.
+            world: whose frames will come.
             credits: for the first line.
             disabled: blackouts, for the first line.
         """
@@ -71,29 +95,28 @@ class Dashboard:
             frame(self._ground, box)
         self._write_credits()
 
-    def draw(self, moment: Moment, scene: np.ndarray) -> np.ndarray:
-        """One picture; the moments of an episode must come in order, since the plots remember.
+    def draw(self, shown: Frame) -> np.ndarray:
+        """One picture; the frames of an episode must come in order, since the plots remember.
 
         Args:
-            moment: what to show.
-            scene: the world as people see it, RGB uint8 (480, 640, 3).
+            shown: what to show.
 
         Returns:
             RGB, uint8 (720, 1280, 3).
         """
         image = self._ground.copy()
-        self._clock(image, moment)
-        _SCENE.of(image)[:] = scene
-        banner(image, _SCENE, moment)
+        self._clock(image, shown)
+        _SCENE.of(image)[:] = shown.scene
+        banner(image, _SCENE, shown)
         frame(image, _SCENE)
-        self._cameras.draw(image, moment)
-        self.lights.draw(image, moment)
-        self._reward.draw(image, moment)
+        self._cameras.draw(image, shown)
+        self.lights.draw(image, shown)
+        self._reward.draw(image, shown)
         for plot in self._plots:
-            if moment.step == 0:
+            if shown.step == 0:
                 plot.clear()
-            plot.add(moment)
-            plot.draw(image, moment)
+            plot.add(shown)
+            plot.draw(image, shown)
         return image
 
     def _write_credits(self) -> None:
@@ -106,13 +129,370 @@ class Dashboard:
         else:
             write(image, "no sensor disabled", _MARGIN, 47, 8.5, DIM)
 
-    def _clock(self, image: np.ndarray, moment: Moment) -> None:
-        write(image, f"{moment.time:.2f} s", _RIGHT.right, 30, 20.0, bold=True, align="right")
+    def _clock(self, image: np.ndarray, shown: Frame) -> None:
+        write(image, f"{shown.time:.2f} s", _RIGHT.right, 30, 20.0, bold=True, align="right")
         progress = Box(_RIGHT.x, 44, 440, 4)
         fill(image, progress, LINE)
-        share = min(1.0, moment.step / max(1, self._max_steps))
+        share = min(1.0, shown.step / max(1, self._max_steps))
         fill(image, Box(progress.x, progress.y, round(progress.width * share), progress.height), TEXT)
-        write(image, f"episode {moment.episode}", _RIGHT.x, 24, 11.0, bold=True)
-        steps = f"step {moment.step} of at most {self._max_steps}"
+        write(image, f"episode {shown.episode}", _RIGHT.x, 24, 11.0, bold=True)
+        steps = f"step {shown.step} of at most {self._max_steps}"
         write(image, steps, progress.right, 24, 9.5, DIM, align="right")
         write(image, f"seed {self._credits.seed}", _RIGHT.x + 130, 25, 9.5, DIM)
+
+
+def heading(image: np.ndarray, box: Box, title: str, note: str = "", right: float | None = None) -> None:
+    """A title in capitals on a panel's first line, and a note after it that ends before column `right`."""
+    taken = write(image, title, box.x + 12, box.y + 15, 9.0, bold=True)
+    room = (box.right if right is None else right) - box.x - taken - 34
+    write(image, note, box.x + 22 + taken, box.y + 15, 8.0, DIM, width=room)
+
+
+def dead_text(since: int) -> str:
+    """How long a sensor has been silent."""
+    return f"DEAD since {since / CONTROL_RATE:.2f} s"
+
+
+class Cameras:
+    """A tile per rgb and depth sensor, pixels as the policy gets them.
+
+    Attributes:
+        height: rows that the tiles take, captions included.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], box: Box, tallest: int) -> None:
+        """Arranges the tiles in a box, as large as they get within `tallest` rows; only its place and width count."""
+        self._sensors, self._tiles = tuple(sensors), []
+        self._limits: dict[str, tuple[float, float]] = {}
+        count, side, columns = len(sensors), 0, 1
+        for n in range(1, count + 1):
+            rows = -(-count // n)
+            fits = min((box.width - (n - 1) * _GAP) // n, (tallest - (rows - 1) * _GAP) // rows - _CAPTION)
+            if fits > side:
+                side, columns = fits, n
+        pitch = (box.width + _GAP) // columns
+        for index in range(count):
+            row, column = divmod(index, columns)
+            self._tiles.append(Box(box.x + column * pitch, box.y + row * (side + _CAPTION + _GAP), pitch - _GAP, side))
+        self.height = self._tiles[-1].bottom + _CAPTION - box.y if count else 0
+
+    def draw(self, image: np.ndarray, shown: Frame) -> None:
+        """Draw what they deliver."""
+        for sensor, tile in zip(self._sensors, self._tiles, strict=True):
+            place = Box(tile.x, tile.y + _CAPTION, tile.width, tile.height)
+            height, width = sensor.shape[:2]
+            size = f"{width} x {height}"
+            notes = [f"{size} pixels", size]
+            fill(image, place, PANEL)
+            if shown.on[sensor.key]:
+                value = shown.observation[sensor.key]
+                if sensor.kind == "depth":
+                    limits = self._widen(sensor.key, value[..., 0])
+                    value = depth_colours(value[..., 0], limits)
+                    near, far = (f"{limit / 1000:.2f}" for limit in limits)
+                    notes = [f"{size} pixels, red {near} m to blue {far} m", f"{near} to {far} m", *notes]
+                _paste(image, place, value)
+            else:
+                fill(image, place, DEAD)
+                cross(image, place.inside(*[place.height // 10] * 4), RED, 3)
+                self._say_dead(image, place, shown.off_since[sensor.key])
+            frame(image, place)
+            taken = write(image, sensor.key, tile.x + 1, tile.y + 10, 9.0, bold=True, width=tile.width)
+            room = tile.width - taken - 12
+            note = next((note for note in notes if extent(note, 8.0) <= room), "")
+            write(image, note, tile.x + taken + 12, tile.y + 10, 8.0, DIM)
+
+    def _widen(self, key: str, millimetres: np.ndarray) -> tuple[float, float]:
+        # the range only grows, so that a colour keeps its meaning while the picture moves
+        nearest, farthest = depth_limits(millimetres)
+        if farthest > nearest:
+            near, far = self._limits.get(key, (nearest, farthest))
+            self._limits[key] = min(near, nearest), max(far, farthest)
+        return self._limits.get(key, (0.0, 1.0))
+
+    def _say_dead(self, image: np.ndarray, place: Box, since: int) -> None:
+        text, size, room = dead_text(since), 11.0, place.width - 20
+        while extent(text, size, bold=True) > room and size > 4.0:
+            size -= 0.5
+        width, height = min(place.width, extent(text, size, bold=True) + 16), round(2.6 * size)
+        x, y = place.x + place.width // 2, place.y + place.height // 2
+        fill(image, Box(x - width // 2, y - height // 2, width, height), DEAD)
+        write(image, text, x, y, size, bold=True, align="center", width=width)
+
+
+def _paste(image: np.ndarray, place: Box, picture: np.ndarray) -> None:
+    """Put a picture into a box, as large as it fits, every pixel a square of the same size."""
+    height, width = picture.shape[:2]
+    scale = min(place.width / width, place.height / height)
+    if scale > 1.0:  # to a whole multiple and back: pixels of one size, at the price of soft edges
+        times = int(np.ceil(scale))
+        picture = cv2.resize(picture, (width * times, height * times), interpolation=cv2.INTER_NEAREST)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    x, y = place.x + (place.width - size[0]) // 2, place.y + (place.height - size[1]) // 2
+    image[y : y + size[1], x : x + size[0]] = picture
+
+
+class Lights:
+    """A light per sensor: green and `on`, or red with a cross and `off`.
+
+    Attributes:
+        places: sensor → middle of its light.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], box: Box) -> None:
+        """Arranges the lights in a box, below its heading."""
+        self._box = box
+        self._columns = 1 if len(sensors) <= 6 else 2
+        rows = -(-len(sensors) // self._columns)
+        self._pitch = (box.width - 12) // self._columns
+        step = min(28.0, (box.height - 36) / rows)
+        self._radius = round(min(8.0, 0.4 * step))
+        self.places = {}
+        for index, sensor in enumerate(sensors):
+            column, row = divmod(index, rows)
+            self.places[sensor.key] = (box.x + 22 + column * self._pitch, round(box.y + 30 + (row + 0.5) * step))
+
+    def draw(self, image: np.ndarray, shown: Frame) -> None:
+        """Draw the lights."""
+        heading(image, self._box, "SENSORS", f"{sum(shown.on.values())} of {len(shown.on)} on")
+        for key, (x, y) in self.places.items():
+            alive = shown.on[key]
+            cv2.circle(image, (x, y), self._radius, GREEN if alive else RED, -1, cv2.LINE_AA)
+            if not alive:
+                cross(image, Box(x - 3, y - 3, 7, 7), TEXT)
+            edge, state = x + self._pitch - 22, "on" if alive else "off"
+            if not alive and self._columns == 1:
+                state += f" since {shown.off_since[key] / CONTROL_RATE:.2f} s"
+            taken = write(image, state, edge, y, 8.5, DIM if alive else RED, align="right", bold=not alive)
+            write(image, key, x + 18, y, 9.0, TEXT, width=edge - taken - x - 24)
+
+
+class Reward:
+    """The weighted reward terms of this step, each beside its own weight, and the return."""
+
+    def __init__(self, weights: dict[str, float], box: Box) -> None:
+        """Arranges a row per term in a box, below its heading."""
+        self._weights, self._box = weights, box
+        self._step = min(22, (box.height - 34) // max(1, len(weights)))
+
+    def draw(self, image: np.ndarray, shown: Frame) -> None:
+        """Draw the terms."""
+        box = self._box
+        text = f"return {shown.total:.2f}"
+        taken = write(image, text, box.right - 12, box.y + 15, 9.0, bold=True, align="right")
+        heading(image, box, "REWARD", "of this step; full bar: its weight", box.right - taken - 20)
+        left, right = box.x + 76, box.right - 70
+        for row, (name, weight) in enumerate(self._weights.items()):
+            y = box.y + 32 + row * self._step + self._step // 2
+            value = shown.terms[name]
+            share = min(1.0, abs(value / weight)) if weight else 0.0
+            write(image, name, box.x + 12, y, 8.5, TEXT, width=left - box.x - 18)
+            bar = Box(left, y - 4, right - left, 8)
+            fill(image, bar, LINE)
+            fill(image, Box(bar.x, bar.y, round(bar.width * share), bar.height), ACCENT if value >= 0 else SERIES[1])
+            write(image, f"{value:+.4f}", box.right - 12, y, 8.5, TEXT if value else DIM, align="right")
+
+
+def banner(image: np.ndarray, scene: Box, shown: Frame) -> None:
+    """How the episode ended, across the scene."""
+    if not shown.outcome:
+        return
+    colour, word = (GREEN, "SUCCESS") if shown.success else (RED, "FAILED")
+    stripe = Box(scene.x, scene.bottom - 76, scene.width, 76)
+    fade(image, stripe, (0, 0, 0), 0.72)
+    fill(image, Box(stripe.x, stripe.y, stripe.width, 3), colour)
+    taken = write(image, word, stripe.x + 24, stripe.y + 40, 22.0, colour, bold=True)
+    why = f"after {shown.time:.2f} s" if shown.success else f"{shown.outcome}, {shown.time:.2f} s"
+    write(image, f"{why}, return {shown.total:.2f}", stripe.x + taken + 48, stripe.y + 41, 11.0, width=370)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one plot shows of one sensor.
+
+    Attributes:
+        sensor: whose readings.
+        title: what they are, with the unit.
+        names: one per curve.
+        columns: the elements of a reading that are added up for each curve.
+        least: half of the smallest range of the vertical axis.
+    """
+
+    sensor: Sensor
+    title: str
+    names: tuple[str, ...]
+    columns: tuple[tuple[int, ...], ...]
+    least: float
+
+
+def choose_curves(sensors: Sequence[Sensor], robot: Robot, truth: Sequence[str]) -> list[Curves]:
+    """The plots of these sensors: proprioception in one, force and torque in one each, of the truth what is away.
+
+    Args:
+        sensors: of the world.
+        robot: whose proprioception it is.
+        truth: what the first entries of the privileged vector are, see `Task`.
+    """
+    chosen = []
+    for sensor in sensors:
+        if sensor.key == "proprio":
+            names = robot.proprio_names
+            hand = tuple((names.index(f"hand_{axis}"),) for axis in "xyz")
+            fingers = tuple(names.index(finger) for finger in robot.model.fingers)
+            title = f"hand and finger gap [m], of {len(names)} values"
+            chosen.append(Curves(sensor, title, ("x", "y", "z", "gap"), (*hand, fingers), 0.1))
+        elif sensor.key == "force":
+            columns = tuple((index,) for index in range(8))
+            names = ("x", "y", "z", "tip 1", "tip 2")
+            chosen.append(Curves(sensor, "wrist and fingertips [N]", names, columns[:3] + columns[6:], 5.0))
+            chosen.append(Curves(sensor, "wrist torque [N m]", ("x", "y", "z"), columns[3:6], 0.5))
+        elif sensor.key == TRUTH:
+            away = [name for name in truth if name.endswith(("_dx", "_dy", "_dz"))]
+            names = tuple(away or truth)[: len(SERIES)]
+            columns = tuple((truth.index(name),) for name in names)
+            chosen.append(Curves(sensor, f"{len(names)} of {sensor.shape[0]} values", names, columns, 0.1))
+    return chosen
+
+
+class Plot:
+    """Curves of one sensor over the last seconds; they stop where it dies.
+
+    Attributes:
+        box: where it is drawn.
+    """
+
+    def __init__(self, curves: Curves, box: Box, control_rate: float, time_labels: bool) -> None:
+        """Makes an empty plot.
+
+        Args:
+            curves: what to show.
+            box: where.
+            control_rate: frames per second.
+            time_labels: write the seconds below the axis.
+        """
+        self._curves, self.box = curves, box
+        self._area = box.inside(46, 26, 12, 20 if time_labels else 8)
+        self._period, self._time_labels = 1.0 / control_rate, time_labels
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the past: a new episode begins."""
+        self._times: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._last: np.ndarray | None = None
+        self._low, self._high = -self._curves.least, self._curves.least
+
+    def add(self, shown: Frame) -> None:
+        """Take in what the sensor delivered, if it did."""
+        key = self._curves.sensor.key
+        if not shown.on[key]:
+            return
+        readings = np.atleast_2d(shown.observation[key]).astype(np.float64)
+        sensor = self._curves.sensor
+        if sensor.kind == "window":
+            if self._last is not None and np.array_equal(readings, self._last):
+                return  # it delivers seldom, and holds what it has
+            self._last = readings
+            # a window overlaps the one before: only what is new since then
+            readings = readings[-round(sensor.sample_rate / sensor.rate) if shown.step else -1 :]
+            age = np.arange(len(readings) - 1, -1, -1) / sensor.sample_rate
+        else:
+            age = np.zeros(1)
+        values = np.stack([readings[:, list(columns)].sum(axis=1) for columns in self._curves.columns], axis=1)
+        sound = np.isfinite(values).all(axis=1)  # of a reading that is not a number there is nothing to draw
+        if not sound.any():
+            return
+        values, age = values[sound], age[sound]
+        self._times.append(shown.time - sensor.latency - age)
+        self._values.append(values)
+        # the range only grows, so that the curves do not jump
+        self._low, self._high = min(self._low, float(values.min())), max(self._high, float(values.max()))
+
+    def draw(self, image: np.ndarray, shown: Frame) -> None:
+        """Draw the axes, and the curves up to this shown."""
+        key, area = self._curves.sensor.key, self._area
+        start = max(0.0, shown.time - _SPAN)
+        ticks = nice_ticks(self._low, self._high)
+        low, high = ticks[0], ticks[-1]
+
+        def x_of(time: np.ndarray | float) -> np.ndarray:
+            return area.x + (np.asarray(time) - start) / _SPAN * (area.width - 1)
+
+        def y_of(value: np.ndarray | float) -> np.ndarray:
+            return area.y + (high - np.asarray(value)) / (high - low) * (area.height - 1)
+
+        since = shown.off_since.get(key)
+        fill(image, area, PANEL if since is None else DEAD)
+        for tick in ticks:
+            y = round(float(y_of(tick)))
+            cv2.line(image, (area.x, y), (area.right - 1, y), LINE, 1)
+            write(image, f"{tick:g}", area.x - 6, y, 7.0, DIM, align="right")
+        for second in range(math.ceil(start), math.floor(start + _SPAN) + 1):
+            x = round(float(x_of(second)))
+            cv2.line(image, (x, area.y), (x, area.bottom - 1), LINE, 1)
+            if self._time_labels:
+                label = f"{second} s" if second == math.ceil(start) else str(second)
+                write(image, label, x, area.bottom + 9, 7.0, DIM, align="center")
+        if self._times:
+            times, values = np.concatenate(self._times), np.concatenate(self._values)
+            recent = times >= start
+            for index, colour in enumerate(SERIES[: values.shape[1]]):
+                points = np.stack([x_of(times[recent]), y_of(values[recent, index])], axis=1)
+                fixed = np.round(points * (1 << _SHIFT)).astype(np.int32)
+                cv2.polylines(image, [fixed], False, colour, 1, cv2.LINE_AA, _SHIFT)
+        now = round(float(x_of(shown.time)))
+        cv2.line(image, (now, area.y), (now, area.bottom - 1), DIM, 1)
+        if since is not None:
+            self._mark_death(image, dead_text(since), round(float(x_of(max(start, since * self._period)))))
+        self._title(image)
+
+    def _mark_death(self, image: np.ndarray, text: str, x: int) -> None:
+        area = self._area
+        cv2.line(image, (x, area.y), (x, area.bottom - 1), RED, 2)
+        width = extent(text, 8.5, bold=True) + 12
+        left = min(x + 6, area.right - width)
+        fill(image, Box(left, area.y + area.height // 2 - 9, width, 18), DEAD)
+        write(image, text, left + 6, area.y + area.height // 2, 8.5, TEXT, bold=True)
+
+    def _title(self, image: np.ndarray) -> None:
+        box, y = self.box, self.box.y + 13
+        right = box.right - 12
+        for name, colour in reversed(list(zip(self._curves.names, SERIES, strict=False))):
+            taken = write(image, name, right, y, 8.0, TEXT, align="right")
+            cv2.line(image, (right - taken - 20, y), (right - taken - 6, y), colour, 2, cv2.LINE_AA)
+            right -= taken + 34
+        taken = write(image, self._curves.sensor.key, box.x + 12, y, 9.0, bold=True)
+        write(image, self._curves.title, box.x + 22 + taken, y, 8.0, DIM, width=right - box.x - taken - 22)
+
+
+def nice_ticks(low: float, high: float, count: int = 3) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) that enclose a range, about `count` intervals.
+
+    Args:
+        low: smallest value.
+        high: largest value, above `low`.
+        count: how many intervals to aim at.
+
+    Returns:
+        Ascending, at least two.
+    """
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= 0.999 * rough)
+    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+    return [index * step for index in range(first, last + 1)]
+
+
+def stack_plots(curves: Sequence[Curves], box: Box, control_rate: float) -> list[Plot]:
+    """Plots below each other that fill a box; the last one has the seconds."""
+    if not curves:
+        return []
+    labels, gap = 12, 8
+    height = (box.height - labels - (len(curves) - 1) * gap) // len(curves)
+    plots = []
+    for index, which in enumerate(curves):
+        last = index == len(curves) - 1
+        place = Box(box.x, box.y + index * (height + gap), box.width, height + (labels if last else 0))
+        plots.append(Plot(which, place, control_rate, last))
+    return plots

@@ -28,7 +28,7 @@ def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
         RuntimeError: this machine cannot draw or encode it.
     """
     from robofuse.play import fingerprint, load_trained
-    from robofuse.replay.command import Replay, run_replay
+    from robofuse.replay.run import Replay, run_replay
 
     if fingerprint(load_trained(policy, device="cpu").policy) != evaluation.record["policy"].get("weights"):
         raise InputError(

@@ -1,12 +1,10 @@
 """`robofuse replay`: watch a policy work, with sensors disabled."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -15,17 +13,17 @@ from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
+from robofuse.evaluate.run import find_monitor
 from robofuse.faults import Plan, parse_disable
-from robofuse.play import Monitor
+from robofuse.interrupts import Interrupt
+from robofuse.play import SCRIPTS, Actor, Monitor, load_trained, make_world, policy_title, scripted
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
-from robofuse.replay.interrupt import Interrupt
-from robofuse.replay.moments import Actor, Moment, play
-from robofuse.replay.stage import SCRIPTS, Stage, open_policy, open_script
-from robofuse.replay.video import Mp4, check_path
-from robofuse.replay.window import Window, window_problem
+from robofuse.replay.frames import Frame, frames
+from robofuse.replay.video import Mp4, Window, check_path, window_problem
 from robofuse.rng import check_seed
 
 _HOLD = 1.0  # seconds that the outcome stays
+_OF_SCRIPTS = ("task", "robot", "cameras", "image_size")  # options for a policy that brings no world of its own
 
 
 @dataclass(frozen=True)
@@ -72,22 +70,41 @@ class Replay:
     image_size: int | None = None
 
 
-def run_replay(config: Replay) -> list[Moment]:
+class Setup(NamedTuple):
+    """Who acts, and where.
+
+    Attributes:
+        world: a World of one, without automatic reset.
+        policy: who acts in it.
+        name: the policy's, for people and file names.
+        note: what people should know of it, such as a renderer that the policy was not trained on; or empty.
+        monitor: looks after the sensors.
+    """
+
+    world: World
+    policy: Actor
+    name: str
+    note: str = ""
+    monitor: Monitor | None = None
+
+
+def run_replay(config: Replay) -> list[Frame]:
     """Play, draw and film; print a line per episode.
 
     Args:
         config: what to watch.
 
     Returns:
-        The last moment of every episode that was played to its end.
+        The last frame of every episode that was played to its end.
 
     Raises:
-        ValueError: a mistake in the options; says what would be right.
-        RuntimeError: no window, no encoder, or no such renderer on this machine.
+        InputError: a mistake in the options; says what would be right.
+        StateError: no window, no encoder, or no such renderer on this machine.
     """
     _check(config)
-    console = Console()
-    world, actor, name, note, monitor = _open(config)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    setup = open_setup(config)
+    world = setup.world
     with ExitStack() as stack:
         stack.callback(world.close)
         disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
@@ -98,36 +115,37 @@ def run_replay(config: Replay) -> list[Moment]:
                     f"{event} never happens: episodes of {world.task.name} end at control step "
                     f"{world.max_steps}; give an earlier step than {event.step}"
                 )
-        dashboard = Dashboard(world, Credits(name, _about(config, world, note), config.seed), disabled)
+        dashboard = Dashboard(world, Credits(setup.name, _about(config, world, setup.note), config.seed), disabled)
         stop = stack.enter_context(Interrupt())
-        out = config.out or default_name(name, disabled, config.faults)
+        out = config.out or default_name(setup.name, disabled, config.faults)
         video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
         window = Window(config.fps) if config.show != "no" and not window_problem() else None
         if window is not None:
             stack.callback(window.close)
         progress = stack.enter_context(Progress(console=console, transient=True))
         playing = progress.add_task("playing", total=config.episodes)
-        ends: list[Moment] = []
-        for moment in _episodes(config, world, actor, plan, monitor):
-            image = dashboard.draw(moment, world.picture())
-            for _ in range(1 + round(_HOLD * config.fps) if moment.outcome else 1):
+        ends: list[Frame] = []
+        jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
+        for frame in frames(setup.policy, world, jobs, setup.monitor):
+            image = dashboard.draw(frame)
+            for _ in range(1 + round(_HOLD * config.fps) if frame.outcome else 1):
                 video.write(image)
                 if window is not None:
                     window.show(image)
-            if moment.outcome:
-                ends.append(moment)
-                progress.console.print(_line(moment))
-            progress.update(playing, completed=len(ends) + (0 if moment.outcome else moment.step / world.max_steps))
+            if frame.outcome:
+                ends.append(frame)
+                outcome, colour = ("success", "green") if frame.success else (f"failed ({frame.outcome})", "red")
+                said = f"episode {frame.episode}: {outcome} after {frame.step} steps, return {frame.total:.2f}"
+                progress.console.print(said, style=colour)
+            progress.update(playing, completed=len(ends) + (0 if frame.outcome else frame.step / world.max_steps))
             if stop.asked or (window is not None and window.quit):
                 progress.console.print("stopped")
                 break
-    _summary(console, config, ends, video)
+    mean = f", mean return {sum(frame.total for frame in ends) / len(ends):.2f}" if ends else ""
+    console.print(f"{sum(frame.success for frame in ends)} of {len(ends)} episodes succeeded{mean}")
+    if video.frames:
+        console.print(f"wrote {out}: {video.frames} pictures, {video.frames / config.fps:.1f} s")
     return ends
-
-
-def _episodes(config: Replay, world: World, actor: Actor, plan: Plan, monitor: Monitor | None) -> Iterator[Moment]:
-    for number in range(config.episodes):
-        yield from play(world, actor, plan, config.episode + number, monitor)
 
 
 def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
@@ -154,49 +172,33 @@ def _check(config: Replay) -> None:
     if config.policy in SCRIPTS and config.monitor != "none":
         raise InputError(f"--monitor is for trained policies; {config.policy} looks at no sensor")
     if config.policy not in SCRIPTS:
-        for name in ("task", "robot", "cameras", "image_size"):
+        for name in _OF_SCRIPTS:
             if getattr(config, name):
                 option = "--" + name.replace("_", "-")
                 raise InputError(f"{option} is for {', '.join(SCRIPTS)}; policy {config.policy!r} brings its own world")
 
 
-def _open(config: Replay) -> Stage:
-    if config.policy not in SCRIPTS:
-        return open_policy(
-            config.policy,
-            config.seed,
-            renderer=config.renderer,
-            allow_mismatch=config.allow_mismatch,
-            device=config.device,
-            monitor=config.monitor,
-        )
-    return open_script(
-        config.policy,
-        config.seed,
-        task=config.task,
-        robot=config.robot,
-        cameras=config.cameras,
-        image_size=config.image_size,
-        renderer=config.renderer,
-    )
+def open_setup(config: Replay) -> Setup:
+    """A policy in a World of one such as it was trained in; or a script in the World that the options describe.
+
+    Raises:
+        InputError, StateError: see `load_trained`, `make_world`, `World` and `find_monitor`; or no monitor was
+            calibrated for the policy.
+    """
+    name = config.policy
+    if name in SCRIPTS:
+        chosen = {option: getattr(config, option) for option in (*_OF_SCRIPTS, "renderer")}
+        given = {option: value for option, value in chosen.items() if value not in (None, ())}
+        world = World(seed=config.seed, auto_reset=False, **given)
+        return Setup(world, scripted(name, world, config.seed), name)
+    trained = load_trained(name, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch)
+    monitor = find_monitor(config.monitor, name, trained)
+    if monitor is None and config.monitor == "auto":
+        raise InputError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
+    return Setup(make_world(trained, 1, config.seed), trained.policy, policy_title(name), trained.note, monitor)
 
 
 def _about(config: Replay, world: World, note: str) -> str:
     speed = "" if config.fps == CONTROL_RATE else f"{config.fps / CONTROL_RATE:g} x real time"
     what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
     return ", ".join(filter(None, (what, config.faults, note, speed)))
-
-
-def _line(moment: Moment) -> str:
-    outcome = "[green]success[/]" if moment.success else f"[red]failed[/] ({moment.outcome})"
-    return f"episode {moment.episode}: {outcome} after {moment.step} steps, return {moment.total:.2f}"
-
-
-def _summary(console: Console, config: Replay, ends: list[Moment], video: Mp4) -> None:
-    good = sum(moment.success for moment in ends)
-    mean = f", mean return {np.mean([moment.total for moment in ends]):.2f}" if ends else ""
-    console.print(f"{good} of {len(ends)} episodes succeeded{mean}")
-    if video.frames:
-        seconds = video.frames / config.fps
-        wrote = f"wrote {video.path}: {video.frames} pictures, {seconds:.1f} s"
-        console.print(wrote, soft_wrap=True, highlight=False, markup=False)

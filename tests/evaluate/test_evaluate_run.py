@@ -281,7 +281,7 @@ def test_weights_have_a_fingerprint():
 def test_the_script_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--help"])
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "evaluate.py"), run_name="__main__")
+        runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "evaluate.py"), run_name="__main__")
     assert end.value.code == 0 and "--die-at" in capsys.readouterr().out
 
 

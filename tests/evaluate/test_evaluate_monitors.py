@@ -9,7 +9,7 @@ from robofuse.evaluate.run import MONITOR, find_monitor
 from robofuse.monitor import Monitor
 from robofuse.play import fingerprint, load_trained
 from robofuse.policies.saving import ZOO
-from robofuse.replay.command import Replay, run_replay
+from robofuse.replay.run import Replay, run_replay
 
 
 @pytest.fixture(scope="module")
