@@ -1,94 +1,172 @@
-"""Several policies on the same scenes, side by side."""
+"""Policies side by side on the same scenes: a table for the terminal, and what the report says of two of them."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
-from robofuse.evaluate.folder import EPISODES
-from robofuse.stats import Estimate, bootstrap, paired_difference, probability_of_improvement, wilson
+from robofuse.evaluate.results import ConditionResult, Evaluation, csv_text
+from robofuse.stats import (
+    Estimate,
+    bootstrap,
+    effective_robustness,
+    iqm,
+    paired_difference,
+    probability_of_improvement,
+)
 
-Episodes = Mapping[str, list[bool]]  # condition → success by scene
 COMPARISON = "comparison.csv"
 _MANY = 40  # conditions; a longer table says less than one of their groups
+Results = Mapping[str, ConditionResult]  # condition → its result
 
 
-def read_successes(folder: Path) -> dict[str, list[bool]]:
-    """Success by condition and scene, from the folder of a complete evaluation."""
-    found: dict[str, list[bool]] = {}
-    with (folder / EPISODES).open(newline="") as lines:
-        for row in csv.DictReader(lines):
-            found.setdefault(row["condition"], []).append(row["success"] == "1")
-    return found
+class Change(NamedTuple):
+    """One condition, under both policies.
+
+    Attributes:
+        condition: its name.
+        group: its group.
+        first: success of the first policy on the common scenes.
+        second: success of the second.
+        difference: second minus first, on the same scenes.
+    """
+
+    condition: str
+    group: str
+    first: float
+    second: float
+    difference: Estimate
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.difference.low > 0 or self.difference.high < 0
 
 
-def compare(results: Mapping[str, Episodes], groups: Mapping[str, str] | None = None) -> tuple[Table, str]:
+class Comparison(NamedTuple):
+    """The second policy beside the first.
+
+    Attributes:
+        first: its label.
+        second: its label.
+        scenes: that both have played.
+        changes: per common condition, the largest loss first.
+        alone: conditions that only one of them has.
+        middle: difference of the interquartile means over the common fault conditions.
+        effective: effective robustness of the second, the first being the baseline; of the mean over the same.
+        faults: how many fault conditions these two are over.
+    """
+
+    first: str
+    second: str
+    scenes: int
+    changes: list[Change]
+    alone: list[str]
+    middle: Estimate | None
+    effective: Estimate | None
+    faults: int
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Condition by condition, scene by scene."""
+    scenes = min(first.scenes, second.scenes)
+    common = [name for name in first.conditions if name in second.conditions]
+    alone = [name for name in {**first.conditions, **second.conditions} if name not in common]
+    changes = []
+    for name in common:
+        a, b = (one.conditions[name].won[:scenes] for one in (first, second))
+        group = first.conditions[name].group
+        changes.append(Change(name, group, sum(a) / scenes, sum(b) / scenes, paired_difference(a, b)))
+    changes.sort(key=lambda change: change.difference.value)
+    faults = [name for name in common if first.conditions[name].group == "fault"]
+    middle = effective = None
+    if faults:
+        names = ["all", *faults] if "all" in common else faults
+        scores = np.hstack([score_matrix([one.conditions[name] for name in names], scenes) for one in (first, second)])
+        start = len(names) - len(faults)
+
+        def gain(drawn: np.ndarray) -> float:
+            a, b = np.split(drawn.mean(axis=0), 2)
+            return iqm(b[start:]) - iqm(a[start:])
+
+        def excess(drawn: np.ndarray) -> float:
+            a, b = np.split(drawn.mean(axis=0), 2)
+            return effective_robustness(b[0], b[1:].mean(), [(a[0], a[1:].mean())]) if a[0] else 0.0
+
+        middle = bootstrap(scores, gain, paired=True)
+        if start and first.conditions["all"].successes:
+            effective = bootstrap(scores, excess, paired=True)
+    return Comparison(first.label, second.label, scenes, changes, alone, middle, effective, len(faults))
+
+
+def score_matrix(conditions: Sequence[ConditionResult], scenes: int | None = None) -> np.ndarray:
+    """Successes, float64 (scenes, conditions)."""
+    return np.array([one.won[:scenes] for one in conditions], dtype=float).T
+
+
+def comparison_table(policies: Mapping[str, Results]) -> tuple[Table, str]:
     """Success of each policy with its interval, and by how much the first differs from it, scene by scene.
 
     Args:
-        results: policy → its episodes; all of them on the same scenes. A condition that a policy lacks stays empty.
-        groups: condition → its group; if there are many conditions, the table is one of groups.
+        policies: policy → its results, all of them on the same scenes. A condition that a policy lacks stays empty.
 
     Returns:
-        A table for the terminal, and the text of a CSV file.
+        A table for the terminal, which is one of groups if there are many conditions, and the text of a CSV file.
 
     Raises:
         ValueError: of a condition that two policies share, they have not played as many scenes.
     """
-    first, *_ = results
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ("success", "success_low", "success_high", "difference", "difference_low", "difference_high")
-    writer.writerow(("condition", "policy", "n", *columns))
-    table = _table(results)
-    for condition, ours in results[first].items():
+    first, *_ = policies
+    table, rows = _table(policies), []
+    for condition, ours in policies[first].items():
         cells = []
-        for name in results:
-            theirs = results[name].get(condition)
+        for name, results in policies.items():
+            theirs = results.get(condition)
             if theirs is None:
                 cells.append("")
                 continue
-            rate, (low, high) = sum(theirs) / len(theirs), wilson(sum(theirs), len(theirs))
-            apart = paired_difference(theirs, ours)
-            writer.writerow(
-                (condition, name, len(theirs), rate, low, high, *(apart if name != first else ("", "", "")))
-            )
-            cells.append(f"{rate:.1%} ({low:.1%} to {high:.1%})")
-            if name != first:
-                cells[-1] += f"\n{first} {_apart(apart)}"
-        table.add_row(condition, *cells)
-    return (_overview(results, groups) if groups and len(results[first]) > _MANY else table), text.getvalue()
+            apart = paired_difference(theirs.won, ours.won) if name != first else None
+            rows.append((condition, name, theirs.n, theirs.rate, *theirs.interval, *(apart or ("", "", ""))))
+            cells.append(_share(Estimate(theirs.rate, *theirs.interval)))
+            if apart is not None:
+                cells[-1] += f"\n{first} {_points(apart)}"
+        table.add_row(*map(Text, (condition, *cells)))
+    names = ("condition", "policy", "n", "success", "success_low", "success_high")
+    text = csv_text((*names, "difference", "difference_low", "difference_high"), rows)
+    return (_groups(policies) if len(policies[first]) > _MANY else table), text
 
 
-def _overview(results: Mapping[str, Episodes], groups: Mapping[str, str]) -> Table:
+def _groups(policies: Mapping[str, Results]) -> Table:
     """Mean success by group of conditions; of the others also how probably an episode of the first goes better."""
-    first, *others = results
-    common = [name for name in results[first] if all(name in theirs for theirs in results.values())]
-    table = _table(results)
-    for group in dict.fromkeys(groups[name] for name in common):
-        names = [name for name in common if groups[name] == group]
-        scores = {policy: np.array([theirs[name] for name in names], float).T for policy, theirs in results.items()}
+    first, *others = policies
+    common = [one for name, one in policies[first].items() if all(name in theirs for theirs in policies.values())]
+    table = _table(policies)
+    for group in dict.fromkeys(one.group for one in common):
+        names = [one.condition for one in common if one.group == group]
+        scores = {policy: score_matrix([results[name] for name in names]) for policy, results in policies.items()}
         cells = []
-        for policy, table_of in scores.items():
-            mean = bootstrap(table_of, np.mean, paired=True)
-            cells.append(f"{mean.value:.1%} ({mean.low:.1%} to {mean.high:.1%})")
+        for policy, theirs in scores.items():
+            cells.append(_share(bootstrap(theirs, np.mean, paired=True)))
             if policy in others:
-                apart = bootstrap(scores[first] - table_of, np.mean, paired=True)
-                better = probability_of_improvement(table_of, scores[first])
-                cells[-1] += f"\n{first} {_apart(apart)}, better with probability {better.value:.2f}"
-        table.add_row(f"{group} ({len(names)})", *cells)
+                apart = bootstrap(scores[first] - theirs, np.mean, paired=True)
+                better = probability_of_improvement(theirs, scores[first])
+                cells[-1] += f"\n{first} {_points(apart)}, better with probability {better.value:.2f}"
+        table.add_row(*map(Text, (f"{group} ({len(names)})", *cells)))
     return table
 
 
-def _table(policies: Iterable[str]) -> Table:
+def _table(policies: Mapping[str, Results]) -> Table:
     table = Table("condition")
     for name in policies:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     return table
 
 
-def _apart(estimate: Estimate) -> str:
+def _share(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+
+
+def _points(estimate: Estimate) -> str:
     return f"{estimate.value:+.1%} ({estimate.low:+.1%} to {estimate.high:+.1%})"

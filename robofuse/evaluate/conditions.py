@@ -53,12 +53,12 @@ class Condition:
 
     @property
     def group(self) -> str:
-        """`all`, `dead` from the start, `dying` later on, or any other `fault`."""
+        """`all`; sensors `missing` from the start or from `midway` on, and announced; or any other `fault`."""
         if not len(self.plan):  # of a policy that never had the sensors in question, see `among`
-            return "all" if self.name == "all" else "dead"
+            return "all" if self.name == "all" else "missing"
         if not self.silent:
             return "fault"
-        return "dead" if all(event.step == 0 for event in self.plan) else "dying"
+        return "missing" if all(event.step == 0 for event in self.plan) else "midway"
 
     @property
     def only(self) -> FaultEvent | None:
