@@ -89,7 +89,7 @@ def _evaluate(name: str, arguments: list[str]) -> int:
 
 
 def _report(name: str, arguments: list[str]) -> int:
-    from robofuse.report import Report, run_report
+    from robofuse.evaluate import Report, run_report
 
     return run_report(parse(Report, name, arguments))
 

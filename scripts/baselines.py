@@ -12,8 +12,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from robofuse.evaluate import Evaluate, run_evaluate
-from robofuse.evaluate.compare import COMPARISON, Episodes, compare, read_successes
+from robofuse.evaluate import ConditionResult, Evaluate, Evaluation, run_evaluate
+from robofuse.evaluate.compare import COMPARISON, Results, comparison_table
 from robofuse.evaluate.conditions import dead
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
@@ -66,12 +66,12 @@ def train(config: Train, folder: Path) -> None:
         raise SystemExit(status)
 
 
-def evaluate(run: Path, out: Path, episodes: int, conditions: tuple[str, ...]) -> Episodes:
-    """Success by condition and scene."""
+def evaluate(run: Path, out: Path, episodes: int, conditions: tuple[str, ...]) -> Results:
+    """Results by condition."""
     status = run_evaluate(Evaluate(str(run), episodes=episodes, conditions=conditions, out=out))
     if status:
         raise SystemExit(status)
-    return read_successes(out)
+    return Evaluation.read(out).conditions
 
 
 def main(asked: Baselines) -> None:
@@ -83,12 +83,12 @@ def main(asked: Baselines) -> None:
     teacher = teacher_config(base, asked.folder)
     train(teacher, Path(str(teacher.out)))
     base = base.replace(teacher=str(teacher.out))
-    results: dict[str, Episodes] = {}
+    results: dict[str, Results] = {}
     for name in asked.only:
         run = asked.folder / name.replace(" ", "-")
         train(base.replace(**VARIANTS[name]), run)
         results[name] = evaluate(run, run / "evaluation", asked.episodes, ("everything",))
-    specialists: dict[str, list[bool]] = {}
+    specialists: dict[str, ConditionResult] = {}
     for sensors in asked.specialists:
         run, keys = asked.folder / f"specialist-{sensors}", tuple(sensors.split("+"))
         train(base.replace(sensors=keys, dropout="none"), run)
@@ -97,7 +97,7 @@ def main(asked: Baselines) -> None:
         specialists[dead(everything, set(everything) - set(keys)).name] = won
     if specialists:
         results["specialist"] = specialists
-    table, text = compare(results)
+    table, text = comparison_table(results)
     write_atomic(asked.folder / COMPARISON, text)
     console = Console(highlight=False)
     console.width = max(console.width, 40 * len(results) + 20)

@@ -34,7 +34,6 @@ LAYERS = [
         "monitor",
         "demos",
         "replay",
-        "report",
         "rl_zoo",
     },  # fmt: skip
     {"cli", "__main__"},
@@ -146,7 +145,7 @@ def test_rules_catch(module, imported):
         ("envs.sb3", "stable_baselines3"),
         ("wrappers.sb3", "stable_baselines3"),
         ("policies.ppo", "stable_baselines3"),
-        ("report", "robofuse.evaluate"),
+        ("monitor", "robofuse.evaluate"),
         ("cli", "robofuse.__version__"),
         ("deploy.model", "onnxruntime"),
         ("deploy.model", "robofuse.sensors.Sensor"),

@@ -1,19 +1,26 @@
 from .conditions import Condition, broken, grid, midway, parse, parse_faults, standard, subsets
-from .rollout import Job, Result, rollout, schedule, validate
+from .report import Report, run_report
+from .results import ConditionResult, Episode, Evaluation, read_evaluations
+from .rollout import Job, rollout, schedule, validate
 from .run import Evaluate, run_evaluate
 
 __all__ = [
     "Condition",
+    "ConditionResult",
+    "Episode",
     "Evaluate",
+    "Evaluation",
     "Job",
-    "Result",
+    "Report",
     "broken",
     "grid",
     "midway",
     "parse",
     "parse_faults",
+    "read_evaluations",
     "rollout",
     "run_evaluate",
+    "run_report",
     "schedule",
     "standard",
     "subsets",

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 from robofuse.errors import InputError
 from robofuse.faults import FaultEvent, Plan, blackout, faults_for
 from robofuse.faults.mix import SEVERITIES
 from robofuse.sensors import Sensor
 
+Group = Literal["all", "missing", "midway", "fault"]
 GROUPS = {
     "standard": "all sensors, each one alone, each one removed",
     "subsets": "every non-empty set of sensors, the others dead from the start",
@@ -52,7 +54,7 @@ class Condition:
         return min(steps) if steps and len(steps) == len(self.plan) else None
 
     @property
-    def group(self) -> str:
+    def group(self) -> Group:
         """`all`; sensors `missing` from the start or from `midway` on, and announced; or any other `fault`."""
         if not len(self.plan):  # of a policy that never had the sensors in question, see `among`
             return "all" if self.name == "all" else "missing"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robofuse.evaluate.compare import score_matrix
-from robofuse.evaluate.results import ConditionResult, Event, Evaluation
+from robofuse.evaluate.results import ConditionResult, Evaluation, Event
 from robofuse.faults.catalogue import faults_for
 from robofuse.faults.mix import SEVERITIES, UNLEARNABLE
 from robofuse.sensors import Kind

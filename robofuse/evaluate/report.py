@@ -42,7 +42,7 @@ from robofuse.evaluate.findings import (
 from robofuse.evaluate.results import ConditionResult, Evaluation, Event, csv_text, read_evaluations
 from robofuse.faults.mix import HELD_OUT, SEVERITIES
 from robofuse.files import lock, write_atomic
-from robofuse.stats import Estimate, retention, worst
+from robofuse.stats import Estimate, worst
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -52,7 +52,7 @@ _SCENES = 10  # hard ones that are listed
 _CHANGES = 6  # from either end of the comparison
 _CARD = ("steps", "seconds", "updates", "date", "validation_episodes", "algorithm")  # what the page says of a training
 _OPTIONS = ("task", "robot", "seed", "preset", "steps")
-_GROUPS = ("hiding", "masking", "network")
+_GROUPS = ("masking", "failures", "network")
 Films = Mapping[tuple[str, int], tuple[bytes, bool] | str]  # (label, scene) → a film and its success, or why not
 
 
@@ -347,7 +347,6 @@ def _faults(evaluations: Sequence[Evaluation]) -> Section | None:
         "legend": Picture(files["legend.png"], "Legend: " + ", ".join(labels)) if len(labels) > 1 else None,
         "panels": panels,
         "single": single,
-        "labels": labels,
         "policies": list(zip(labels, map(_curve_rows, found), combined, strict=True)),
         "severities": [f"at {severity:g}" for severity in SEVERITIES],
     }
@@ -575,18 +574,28 @@ def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
         ValueError: there is no such policy, or it is another one than was evaluated.
         RuntimeError: this machine cannot draw or encode it.
     """
-    from robofuse.replay.command import Replay, run_replay
-    from robofuse.trained import fingerprint, load_trained
+    from robofuse.play import fingerprint, load_trained
+    from robofuse.replay.run import Replay, run_replay
 
     if fingerprint(load_trained(policy, device="cpu").policy) != evaluation.record.policy.weights:
         raise InputError(
             f"policy {policy} is not the one of {evaluation.folder}: its weights differ; name that one with --policy"
         )
     disable, faults = _replay_options(hard.failed[0])
-    which = {"episode": hard.scene, "episodes": 1, "seed": evaluation.record.seed}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "scene.mp4")
-        ends = run_replay(Replay(policy=policy, disable=disable, faults=faults, out=out, show="no", **which))
+        ends = run_replay(
+            Replay(
+                policy=policy,
+                disable=disable,
+                faults=faults,
+                episodes=1,
+                episode=hard.scene,
+                seed=evaluation.record.seed,
+                out=out,
+                show="no",
+            )
+        )
         if not ends:
             raise StateError(f"the replay of scene {hard.scene} was stopped")
         return out.read_bytes(), bool(ends[0].success)
@@ -617,7 +626,7 @@ def _facts_of(one: Evaluation) -> dict[str, object]:
         "machine": _line(record.machine),
         "versions": _line(record.versions),
         "monitor": _line(record.monitor or {}),
-        "weights": _code(record.policy.weights[:16]),
+        "weights": _code((record.policy.weights or DASH)[:16]),
         "training, from its card": _line(_training(record.policy.card)),
     }
     return {name: fact for name, fact in facts.items() if fact != ""}

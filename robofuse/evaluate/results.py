@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from robofuse.errors import InputError
-from robofuse.evaluate.conditions import Condition
+from robofuse.evaluate.conditions import Condition, Group
 from robofuse.files import write_atomic
 from robofuse.stats import Estimate, paired_difference, retention, wilson
 
@@ -36,7 +36,6 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # finite
 Share = Annotated[float, Meta(ge=0, le=1)]
 Keys = Annotated[tuple[Name, ...], Meta(max_length=MAX_SENSORS)]
-Group = Literal["all", "missing", "midway", "fault"]
 
 
 class Event(NamedTuple):
@@ -215,13 +214,13 @@ class Evaluated(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what people call it.
-        weights: hash of its weights.
+        weights: hash of its weights; None of what has none.
         keys: its sensors.
         card: what its file says of it.
     """
 
     name: Name
-    weights: str = ""
+    weights: str | None = None
     keys: Annotated[Keys, Meta(min_length=1)]
     card: dict[str, Any] = {}
 
@@ -373,7 +372,9 @@ def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
         inside = [folder] if (folder / RECORD).is_file() else []
         inside = inside or sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
         if not inside:
-            raise InputError(f"no evaluation: {folder / RECORD} does not exist; `robofuse evaluate` writes such folders")
+            raise InputError(
+                f"no evaluation: {folder / RECORD} does not exist; `robofuse evaluate` writes such folders"
+            )
         found |= {one: Evaluation.read(one) for one in inside if one not in found}
     first, *others = found.values()
     for other in others:
@@ -453,9 +454,7 @@ def _summary(one: ConditionResult, episodes: Sequence[Episode], clean: Sequence[
     )
 
 
-def read_finished(
-    folder: Path, record: Record, asked: Iterable[tuple[str, int]]
-) -> tuple[list[Episode], float]:
+def read_finished(folder: Path, record: Record, asked: Iterable[tuple[str, int]]) -> tuple[list[Episode], float]:
     """The episodes that an earlier call has finished, and the seconds it took.
 
     Args:
@@ -484,9 +483,7 @@ def read_finished(
     return episodes, old.seconds
 
 
-def write_results(
-    folder: Path, record: Record, rows: Sequence[ConditionResult], episodes: Iterable[Episode]
-) -> None:
+def write_results(folder: Path, record: Record, rows: Sequence[ConditionResult], episodes: Iterable[Episode]) -> None:
     """Write everything but the heat map, each file at once."""
     plain = [row.to_dict() for row in rows]
     told = _json(record) | {"conditions": plain}
@@ -539,9 +536,8 @@ def read_episodes(folder: Path) -> list[Episode]:
         with path.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines, restkey="")
             if sorted(reader.fieldnames or ()) != sorted(names):
-                raise InputError(
-                    f"{path} must have the columns {', '.join(names)}; it has {', '.join(reader.fieldnames or ['none'])}"
-                )
+                found_names = ", ".join(reader.fieldnames or ["none"])
+                raise InputError(f"{path} must have the columns {', '.join(names)}; it has {found_names}")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 given = {name: cell for name, cell in row.items() if cell not in (None, "")}

@@ -10,6 +10,7 @@ from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition, standard
+from robofuse.evaluate.results import Episode
 from robofuse.play import NOT_FINITE, Actor, Ended, Monitor, PlayStep, play
 from robofuse.stats import second_difference
 
@@ -27,36 +28,6 @@ class Job(NamedTuple):
 
     condition: Condition
     episode: int
-
-
-class Result(NamedTuple):
-    """How one episode went.
-
-    Attributes:
-        condition: its name.
-        episode: its number.
-        success: whether the task was done; never if it broke off.
-        steps: control steps it lasted.
-        reward: sum over the episode.
-        error: why it broke off, such as a simulation that diverged; or nothing.
-        jerk: ‖a[t] − 2a[t−1] + a[t−2]‖ of the actions, t the first step of a fault, or the reference step where nothing
-            fails; None if it did not come to that, or t is not at least 2.
-        detected: control steps from the first step of the condition's only fault until a monitor no longer trusted the
-            sensor; None if it did not, or has nothing to find.
-        alarms: how often a monitor stopped trusting a sensor that was healthy.
-        watched: control steps in which a monitor looked on.
-    """
-
-    condition: str
-    episode: int
-    success: bool
-    steps: int
-    reward: float
-    error: str = ""
-    jerk: float | None = None
-    detected: int | None = None
-    alarms: int = 0
-    watched: int = 0
 
 
 def schedule(conditions: Sequence[Condition], episodes: Iterable[int]) -> list[Job]:
@@ -80,10 +51,10 @@ def rollout(
     policy: Actor,
     world: World,
     jobs: Sequence[Job],
-    progress: Callable[[Result], object] | None = None,
+    progress: Callable[[Episode], object] | None = None,
     monitor: Monitor | None = None,
     reference: int = 15,
-) -> list[Result]:
+) -> list[Episode]:
     """Play episodes under their conditions, see `robofuse.play.play`.
 
     Args:
@@ -108,7 +79,7 @@ def rollout(
                 f"condition {job.condition.name} is of the sensors {', '.join(job.condition.keys)}; "
                 f"this world has {', '.join(keys)}"
             )
-    results: dict[int, Result] = {}
+    results: dict[int, Episode] = {}
     notes = Notes(world.num_envs, keys, reference, watched=monitor is not None)
     for step in play(policy, world, [(job.episode, job.condition.plan) for job in jobs], monitor=monitor):
         notes.add(step, [jobs[step.jobs[env_id]].condition for env_id in step.began])
@@ -192,11 +163,11 @@ class Notes:
         self._before = [*self._before[-1:], step.action]
         self._reward += torch.where(step.action.isfinite().all(1), step.step.reward, 0.0)
 
-    def result(self, job: Job, end: Ended) -> Result:
+    def result(self, job: Job, end: Ended) -> Episode:
         """Of an episode that ended with the last step."""
         env_id = end.env_id
         jerk, found = float(self._jerk[env_id]), int(self._detected[env_id])
-        return Result(
+        return Episode(
             job.condition.name,
             job.episode,
             end.success,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -16,13 +17,24 @@ from robofuse import __version__
 from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.errors import INTERRUPTED, InputError
-from robofuse.evaluate.compare import COMPARISON, compare, read_successes
+from robofuse.evaluate.compare import COMPARISON, comparison_table
 from robofuse.evaluate.conditions import Condition, parse, parse_faults
-from robofuse.evaluate.folder import CONDITIONS, EPISODES, HEATMAP, RECORD, read_finished, write_all
-from robofuse.evaluate.heatmap import draw_heatmap
-from robofuse.evaluate.rollout import Job, Result, rollout, schedule
+from robofuse.evaluate.results import (
+    CONDITIONS,
+    EPISODES,
+    HEATMAP,
+    RECORD,
+    ConditionResult,
+    Episode,
+    Evaluated,
+    Evaluation,
+    Record,
+    read_finished,
+    summarise,
+    write_results,
+)
+from robofuse.evaluate.rollout import Job, rollout, schedule
 from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
-from robofuse.evaluate.summary import finished_scenes, summarise
 from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions
 from robofuse.play import Monitor, Trained, fingerprint, load_trained, make_world
@@ -123,28 +135,33 @@ class _Run:
     """One evaluation as far as it has come."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
     conditions: list[Condition]
-    results: list[Result]
+    episodes: list[Episode]
     before: float  # seconds of earlier calls
     start: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
-    def add(self, result: Result) -> None:
-        self.results.append(result)
+    @property
+    def results(self) -> list[ConditionResult]:
+        """By condition, over the scenes that every condition has finished."""
+        return summarise([ConditionResult.blank(condition) for condition in self.conditions], self.episodes)
+
+    def add(self, episode: Episode) -> None:
+        self.episodes.append(episode)
         if time.monotonic() - self.saved > _SAVE_EVERY:
             self.save()
 
     def save(self) -> None:
-        scenes = finished_scenes(self.conditions, self.results)
-        record = {
-            **self.record,
-            "complete": scenes >= self.record["episodes"],
-            "scenes": scenes,
-            "seconds": round(self.before + time.monotonic() - self.start, 1),
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        write_all(self.folder, record, summarise(self.conditions, self.results), self.results)
+        results = self.results
+        self.record = msgspec.structs.replace(
+            self.record,
+            complete=results[0].n >= self.record.episodes,
+            scenes=results[0].n,
+            seconds=round(self.before + time.monotonic() - self.start, 1),
+            written=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_results(self.folder, self.record, results, self.episodes)
         self.saved = time.monotonic()
 
 
@@ -180,8 +197,7 @@ def run_evaluate(config: Evaluate) -> int:
         trained = several[one.name]
         if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
             return status
-    groups = {condition.name: condition.group for condition in conditions}
-    table, text = compare({one.name: read_successes(one.folder) for one in each}, groups)
+    table, text = comparison_table({one.name: Evaluation.read(one.folder).conditions for one in each})
     write_atomic(config.folder / COMPARISON, text)
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 40 * len(each) + 30)
@@ -217,22 +233,23 @@ def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -
     with lock(config.folder, "evaluation"):
         monitor = open_monitor(config, trained, console)
         record = _record(config, trained, monitor)
-        results, seconds = read_finished(config.folder, record, jobs)
-        if results:
-            console.print(f"{len(results):,} episodes are already in {config.folder}")
-        run = _Run(config.folder, record, conditions, results, seconds)
+        asked = [(job.condition.name, job.episode) for job in jobs]
+        episodes, seconds = read_finished(config.folder, record, asked)
+        if episodes:
+            console.print(f"{len(episodes):,} episodes are already in {config.folder}")
+        run = _Run(config.folder, record, conditions, episodes, seconds)
         complete = _play(run, trained, config, jobs, monitor)
         _report(console, run, trained, config)
     if complete:
         return 0
-    kept = f"{len(run.results):,} of {len(jobs):,} episodes are kept in {config.folder}"
+    kept = f"{len(run.episodes):,} of {len(jobs):,} episodes are kept in {config.folder}"
     console.print(f"interrupted: {kept}; the same command goes on from there", style="yellow")
     return INTERRUPTED
 
 
 def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
     """Play what is left of the jobs; False if Ctrl-C ended it. Whatever happens, what was finished is on disk."""
-    played = {(result.condition, result.episode) for result in run.results}
+    played = {(episode.condition, episode.episode) for episode in run.episodes}
     left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     if not left:
         run.save()
@@ -244,7 +261,7 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
         run.save()  # a folder that cannot be written is told before there is something to lose
         try:
             with episode_bar(len(played), len(left)) as advance:
-                progress = lambda result: (run.add(result), advance())  # noqa: E731
+                progress = lambda episode: (run.add(episode), advance())  # noqa: E731
                 rollout(trained.policy, world, left, progress, monitor, config.die_at)
         finally:
             run.save()
@@ -266,26 +283,23 @@ def _check_steps(conditions: list[Condition], world: World) -> None:
             )
 
 
-def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> dict[str, Any]:
+def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> Record:
     """What `evaluation.json` says of the call itself."""
-    policy = {"name": config.name, "weights": fingerprint(trained.policy)}
-    card = trained.policy.card
-    return {
-        "format": 2,
-        "command": config.command,
-        "policy": {**policy, "keys": list(trained.policy.keys), "card": card},
-        "trained_on": card.get("seen_faults"),
-        "world": trained.options,
-        "note": trained.note,
-        "seed": config.seed,
-        "episodes": config.episodes,
-        "reference": config.die_at,
-        "monitor": None if monitor is None else monitor.card,
-        "device": config.device,
-        "num_envs": config.num_envs,
-        "machine": describe_machine(),
-        "versions": {"robofuse": __version__, **package_versions()},
-    }
+    policy = trained.policy
+    return Record(
+        command=config.command,
+        policy=Evaluated(name=config.name, weights=fingerprint(policy), keys=tuple(policy.keys), card=policy.card),
+        world=trained.options,
+        note=trained.note,
+        seed=config.seed,
+        episodes=config.episodes,
+        reference=config.die_at,
+        monitor=None if monitor is None else monitor.card,
+        device=config.device,
+        num_envs=config.num_envs,
+        machine=dict(describe_machine()),
+        versions={"robofuse": __version__, **package_versions()},
+    )
 
 
 def _place(trained: Trained) -> str:
@@ -294,20 +308,22 @@ def _place(trained: Trained) -> str:
 
 def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> None:
     """Draw the heat map and print the table, of the scenes that every condition has finished."""
-    rows = summarise(run.conditions, run.results)
-    subtitle = f"{_place(trained)}, the same {rows[0].n} scenes in every cell, the other sensors dead from the start"
-    picture = draw_heatmap(rows, f"{config.name}: success by live sensors", subtitle)
+    from robofuse.evaluate.figures import draw_heatmap
+
+    rows = run.results
+    subtitle = f"{_place(trained)}, the same {rows[0].n} scenes in every cell, the other sensors missing from the start"
+    picture = draw_heatmap(rows, run.record.policy.keys, f"{config.name}: success by live sensors", subtitle)
     if picture is not None:
         write_atomic(run.folder / HEATMAP, picture)
     if rows[0].n:
         console.width = max(console.width, 100)  # a narrow table would hide its figures
-        plain = [row for row in rows if row.condition.group != "fault"]
+        plain = [row for row in rows if row.group != "fault"]
         console.print("", condition_table(plain), "", sep="\n")
         if len(plain) < len(rows):
             console.print(fault_table(rows), "", sep="\n")
     files = [RECORD, EPISODES, CONDITIONS] + ([HEATMAP] if picture is not None else [])
     console.print(f"wrote {run.folder}/: {', '.join(files)}")
-    errors = [result for result in run.results if result.error]
+    errors = [episode for episode in run.episodes if episode.error]
     if errors:
         first = f"episode {errors[0].episode} under {errors[0].condition}: {errors[0].error}"
         console.print(f"{len(errors)} episodes broke off and count as failures, such as {first}", style="yellow")

@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from robofuse.evaluate.summary import Row
+from robofuse.evaluate.results import ConditionResult
 
 
-def condition_table(rows: Sequence[Row]) -> Table:
+def condition_table(rows: Sequence[ConditionResult]) -> Table:
     """A line per condition: success, its interval, retention, the difference from all sensors, length."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("condition", no_wrap=True)
@@ -20,14 +20,14 @@ def condition_table(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     kind = None
     for row in rows:
-        here = (row.condition.group == "dying", len(row.condition.live))
+        here = (row.group == "midway", len(row.live))
         if kind not in (None, here) and len(rows) > 6:
             table.add_row()
-        kind, change = here, row.difference
+        kind, change = here, row.change
         table.add_row(
-            row.condition.name,
+            Text(row.condition),
             _percent(row.success),
-            "–" if row.interval is None else f"{100 * row.interval[0]:.0f} to {100 * row.interval[1]:.0f}",
+            f"{100 * row.interval[0]:.0f} to {100 * row.interval[1]:.0f}" if row.n else "–",
             _percent(row.retention),
             "–" if change is None else f"{_points(change.value)} ({_points(change.low)} to {_points(change.high)})",
             "–" if row.steps is None else f"{row.steps:.0f}",
@@ -36,10 +36,10 @@ def condition_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def fault_table(rows: Sequence[Row]) -> Table:
+def fault_table(rows: Sequence[ConditionResult]) -> Table:
     """A line per fault of a sensor: success at each severity, and what a monitor found at the highest."""
-    faults = [row for row in rows if row.condition.group == "fault"]
-    severities = sorted({only.fault.severity for row in faults if (only := row.condition.only)})
+    faults = [row for row in rows if row.group == "fault"]
+    severities = sorted({row.severity for row in faults if row.severity is not None})
     watched = any(row.watched for row in faults)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("fault", no_wrap=True)
@@ -47,19 +47,19 @@ def fault_table(rows: Sequence[Row]) -> Table:
         table.add_column(f"at {severity:g}", justify="right", no_wrap=True)
     for name in ("found", "after") if watched else ():
         table.add_column(name, justify="right", no_wrap=True)
-    lines: dict[str, list[Row]] = {}
+    lines: dict[str, list[ConditionResult]] = {}
     for row in faults:
-        only = row.condition.only
-        plan = row.condition.plan if only is None else row.condition.plan.at(1.0)
-        lines.setdefault(str(plan), []).append(row)
+        shown = "" if row.severity is None else f"{row.severity:g}"
+        name = row.plan.replace(f"({shown})", "").replace(f"({shown}, ", "(") if shown else row.plan
+        lines.setdefault(name, []).append(row)
     for name, several in lines.items():
-        by_severity = {only.fault.severity: row for row in several if (only := row.condition.only)}
+        by_severity = {row.severity: row for row in several if row.severity is not None}
         cells = [_percent(by_severity[s].success) if s in by_severity else "" for s in severities]
         if not by_severity:
             cells[-1:] = [_percent(several[0].success)]
         worst = several[-1]
         found = [_percent(worst.detected), "–" if worst.delay is None else f"{worst.delay:g} steps"] if watched else []
-        table.add_row(name, *cells, *found)
+        table.add_row(Text(name), *cells, *found)
     return table
 
 
