@@ -328,14 +328,14 @@ class Evaluation:
         if stray := sorted({episode.condition for episode in episodes} - set(names)):
             raise InputError(f"{path} has conditions that {RECORD} lacks: {', '.join(stray)}")
         rows = summarise(record.conditions, episodes)
+        if not rows[0].n:
+            raise InputError(f"{folder}: no scene is finished under every condition yet; let `robofuse evaluate` go on")
         for claimed, row in zip(record.conditions, rows, strict=True):
             if (claimed.n, claimed.successes) != (row.n, row.successes):
                 raise InputError(
                     f"{folder / RECORD}: {row.condition} has {claimed.successes} successes of {claimed.n}, but "
                     f"{row.successes} of {row.n} in {EPISODES}; if it is being written just now, try again"
                 )
-        if not rows[0].n:
-            raise InputError(f"{folder}: no scene is finished under every condition yet; let `robofuse evaluate` go on")
         played = dict.fromkeys(names, 0)
         for episode in episodes:
             played[episode.condition] += 1
@@ -469,10 +469,13 @@ def read_finished(folder: Path, record: Record, asked: Iterable[tuple[str, int]]
         if (folder / EPISODES).exists():
             raise InputError(f"{folder} has an {EPISODES} but no {RECORD}; give another --out")
         return [], 0.0
-    old = _read_record(folder)
-    if told := _differences(old, record):
-        raise InputError(f"{folder} holds another evaluation: {told}; give another --out")
-    episodes = read_episodes(folder) if (folder / EPISODES).exists() else []
+    try:
+        old = _read_record(folder)
+        if told := _differences(old, record):
+            raise InputError(f"{folder} holds another evaluation: {told}")
+        episodes = read_episodes(folder) if (folder / EPISODES).exists() else []
+    except InputError as error:
+        raise InputError(f"{error}; give another --out") from None
     known = set(asked)
     stray = [episode for episode in episodes if (episode.condition, episode.episode) not in known]
     if stray:
@@ -520,11 +523,11 @@ def _read_record(folder: Path) -> Record:
         data = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not an evaluation: {error}") from None
     found = data.get("format") if isinstance(data, dict) else None
     if isinstance(found, int) and found != FORMAT:
-        raise InputError(f"{path} has format {found}, this robofuse reads {FORMAT}; evaluate again, with another --out")
+        raise InputError(f"{path} has format {found}, this robofuse reads {FORMAT}; evaluate again")
     return _checked(data, Record, f"{path} is not an evaluation")
 
 

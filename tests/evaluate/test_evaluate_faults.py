@@ -12,8 +12,9 @@ from lab import KEYS, WORLD, Fake
 from robofuse import cli, policies
 from robofuse.envs import World
 from robofuse.evaluate import Evaluate, Job, broken, grid, parse_faults, rollout, run, run_evaluate, schedule
-from robofuse.evaluate.compare import compare
+from robofuse.evaluate.compare import comparison_table
 from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.results import ConditionResult, Episode, summarise
 from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
 from robofuse.play import make_world
@@ -186,7 +187,7 @@ def test_for_a_policy_with_fewer_sensors():
     both = condition("force:bias+proprio:noise@2", place)
     assert str(both.among(["proprio"]).plan) == "proprio:noise@2" and both.among(["proprio"]).name == both.name
     gone = dead(KEYS, ["force"]).among(["proprio"])
-    assert (gone.name, gone.group, len(gone.plan)) == ("no-force", "dead", 0)
+    assert (gone.name, gone.group, len(gone.plan)) == ("no-force", "missing", 0)
 
 
 # failures of the policy
@@ -345,11 +346,21 @@ def test_policies_of_one_name_are_refused(fake, tmp_path):
 
 def test_many_conditions_are_compared_by_group():
     names = ["all", *(f"force:bias({i / 100})" for i in range(1, 61))]
-    groups = dict.fromkeys(names, "fault") | {"all": "all"}
     rng = np.random.default_rng(0)
     results = {p: {n: list(rng.random(20) < rate) for n in names} for p, rate in (("good", 0.9), ("bad", 0.3))}
-    table, text = compare(results, groups)
-    lines = [list(column.cells) for column in table.columns]
+    rows = [ConditionResult(condition=name, group="all" if name == "all" else "fault", live=("rgb",)) for name in names]
+    table, text = comparison_table(
+        {
+            policy: {
+                row.condition: row
+                for row in summarise(
+                    rows, [Episode(name, k, bool(w), 9, 0.0) for name, won in some.items() for k, w in enumerate(won)]
+                )
+            }
+            for policy, some in results.items()
+        }
+    )
+    lines = [list(map(str, column.cells)) for column in table.columns]
     assert lines[0] == ["all (1)", "fault (60)"]
     share = np.mean([results["bad"][n] for n in names[1:]])
     assert lines[2][1].startswith(f"{share:.1%} (")

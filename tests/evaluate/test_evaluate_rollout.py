@@ -1,14 +1,11 @@
-"""Conditions, the queue of episodes, and what they are summed up to."""
+"""Conditions, and the queue of episodes."""
 
-import numpy as np
 import pytest
 import torch
 from lab import KEYS, WORLD, Fake
 
 from robofuse.envs import World
-from robofuse.evaluate import Condition, Job, Result, midway, parse, rollout, schedule, standard, subsets, validate
-from robofuse.evaluate.heatmap import draw_heatmap, split_keys
-from robofuse.evaluate.summary import finished_scenes, summarise
+from robofuse.evaluate import Condition, Job, midway, parse, rollout, schedule, standard, subsets, validate
 from robofuse.faults import Plan, blackout
 
 FOUR = ("depth", "force", "proprio", "rgb")
@@ -38,7 +35,7 @@ def test_standard_is_all_each_removed_each_alone():
 def test_conditions_say_from_when_a_sensor_is_dead():
     (condition,) = parse(["no-rgb+depth@20"], FOUR, 15)
     assert condition == Condition("no-depth+rgb@20", FOUR, Plan((blackout("depth", 20), blackout("rgb", 20))))
-    assert condition.live == ("force", "proprio") and (condition.group, condition.onset) == ("dying", 20)
+    assert condition.live == ("force", "proprio") and (condition.group, condition.onset) == ("midway", 20)
     assert names(midway(FOUR, 7)) == [f"no-{key}@7" for key in FOUR]
     assert parse(["none"], FOUR, 15)[0].live == ()
 
@@ -140,7 +137,7 @@ def test_progress_is_told_every_result_once():
     world = World(num_envs=3, auto_reset=False, **WORLD)
     told = []
     results = rollout(Fake(world), world, JOBS[:5], told.append)
-    assert sorted(told) == sorted(results) and len(told) == 5
+    assert len(told) == 5 and all(episode in told for episode in results)
     assert rollout(Fake(world), world, []) == []
 
 
@@ -184,63 +181,3 @@ def test_mistakes_are_told():
         rollout(Fake(), world, [Job(Condition("all", ("rgb",)), 0)])
     with pytest.raises(ValueError, match="action is not finite in episode 0 under all"):
         rollout(_Still(torch.tensor(float("nan"))), world, jobs)
-
-
-# summary
-
-
-def _results(condition, outcomes):
-    return [Result(condition.name, k, bool(won), 10 + k, float(won), "") for k, won in enumerate(outcomes)]
-
-
-def test_rows_by_hand():
-    full, less = subsets(KEYS)[:2]
-    results = _results(full, [1, 1, 1, 0]) + _results(less, [1, 0, 0, 1])
-    first, second = summarise([full, less], results)
-    assert (first.n, first.successes, first.success, first.retention, first.difference) == (4, 3, 0.75, 1.0, None)
-    assert second.success == 0.5 and second.retention == pytest.approx(2 / 3)
-    assert second.difference.value == -0.25 and second.difference.low < -0.25 < second.difference.high
-    assert first.steps == 11.5 and first.steps_to_success == 11.0 and second.reward == 0.5
-    plain = second.to_dict()
-    assert plain["condition"] == "no-force" and plain["live"] == ["proprio"] and plain["dead_from"] == {"force": 0}
-    assert plain["success_low"] == pytest.approx(0.150, abs=1e-3) and plain["difference"] == -0.25
-
-
-def test_only_scenes_that_every_condition_has_finished_count():
-    full, less = subsets(KEYS)[:2]
-    results = _results(full, [1, 1, 1, 0, 1]) + [r for r in _results(less, [1, 0, 1, 1]) if r.episode != 2]
-    assert finished_scenes([full, less], results) == 2
-    assert [row.n for row in summarise([full, less], results)] == [2, 2]
-    assert [row.success for row in summarise([full, less], _results(full, [1]))] == [None, None]
-
-
-def test_nothing_to_compare_with():
-    (row,) = summarise([subsets(KEYS)[1]], _results(subsets(KEYS)[1], [1, 0]))
-    assert row.success == 0.5 and row.retention is None and row.difference is None
-    full, less = subsets(KEYS)[:2]
-    assert summarise([full, less], _results(full, [0]) + _results(less, [0]))[1].retention is None
-
-
-# heat map
-
-
-def _heat(keys, conditions):
-    import cv2
-
-    rows = summarise(conditions, [r for c in conditions for r in _results(c, [1, 0, 1])])
-    png = draw_heatmap(rows, "success", "where and how")
-    return png and cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-
-
-def test_the_heat_map_has_a_cell_for_every_set_that_was_played():
-    square, flat = _heat(FOUR, subsets(FOUR)), _heat(("a", "b"), subsets(("a", "b")))
-    assert square.shape[0] > flat.shape[0] and square.std() > 10
-    small = _heat(FOUR, parse(["all", "no-rgb"], FOUR, 15))
-    assert small.shape[0] < square.shape[0]
-    assert _heat(FOUR, midway(FOUR, 3)) is None
-
-
-def test_cameras_go_down_and_the_rest_along():
-    assert split_keys(("depth", "depth_wrist", "force", "rgb")) == (("depth", "depth_wrist", "rgb"), ("force",))
-    assert split_keys(("force", "proprio")) == (("force",), ("proprio",))
-    assert split_keys(("rgb",)) == ((), ("rgb",))

@@ -162,7 +162,7 @@ def test_another_policy_does_not_add_to_the_first(fake, tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(fake, tmp_path):
     (tmp_path / "evaluation.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="evaluation.json is not an evaluation; give another --out"):
+    with pytest.raises(ValueError, match="evaluation.json is not an evaluation: .*; give another --out"):
         run_evaluate(ask(tmp_path))
     (tmp_path / "evaluation.json").unlink()
     (tmp_path / "episodes.csv").write_text("mine")
