@@ -1,6 +1,7 @@
 """Fault plans in evaluations: they really reach the policy, on the same scenes, and what is noted of it."""
 
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -295,6 +296,7 @@ def test_results_under_faults_do_not_depend_on_how_many_are_played_at_a_time():
 @pytest.fixture
 def fake(monkeypatch):
     made = {"fake": Fake(), "other": Fake()}
+    importlib.import_module("robofuse.export")  # it would keep the replaced `load` if it were first imported below
     monkeypatch.setitem(vars(policies), "load", lambda name, device="auto": made[name])
 
     def make(trained, *arguments, **options):
