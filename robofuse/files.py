@@ -69,6 +69,11 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}{_DRAFT}{path.suffix}")
 
 
+def is_draft(path: Path) -> bool:
+    """Whether a file is one that `draft_of` tells of, of whatever process."""
+    return path.name.startswith(".") and _DRAFT in path.name
+
+
 def remove_stale_drafts(path: Path) -> None:
     """Remove what processes that are gone, killed while they wrote this file, left half written beside it."""
     for draft in path.parent.glob(f".{glob.escape(path.stem)}.*{_DRAFT}{glob.escape(path.suffix)}"):

@@ -1,7 +1,6 @@
-from .command import run_record
-from .config import Record
-from .episode import Episode
+from .layout import Episode
 from .reader import Demonstrations, read
 from .recorder import Recorder
+from .run import Record, run_record
 
 __all__ = ["Demonstrations", "Episode", "Record", "Recorder", "read", "run_record"]

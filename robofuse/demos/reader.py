@@ -10,13 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.demos.arrow import REMEDY, need_arrow, read_parquet, values
-from robofuse.demos.episode import Episode
-from robofuse.demos.features import COUNTERS, Feature, describe
-from robofuse.demos.folder import ABOUT, DATA_PATH, INFO, VIDEO_PATH, place, read_episodes, read_info, sensors_of
-from robofuse.demos.pictures import read_mp4
+from robofuse.demos.layout import (
+    ABOUT,
+    CHUNK,
+    COUNTERS,
+    DATA_PATH,
+    DIGESTS,
+    INFO,
+    REMEDY,
+    VIDEO_PATH,
+    Episode,
+    Feature,
+    describe,
+    need_arrow,
+    place,
+    read_episodes,
+    read_info,
+    read_parquet,
+    sensors_of,
+    whole_file,
+)
+from robofuse.demos.parts import read_mp4, values
+from robofuse.envs import World
 from robofuse.errors import InputError
-from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
+from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH, Sensor
 
 
 @dataclass(frozen=True)
@@ -62,18 +79,19 @@ def read(folder: str | Path) -> Demonstrations:
     folder = Path(folder)
     info, about = read_info(folder)
     features = _features(folder, info, about)
-    rows = read_episodes(folder, info["total_episodes"])
+    rows = read_episodes(folder, info["total_episodes"], about)
     files: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        files[row["data/chunk_index"] * 1000 + row["data/file_index"]].append(row)
+        files[row["data/chunk_index"] * CHUNK + row["data/file_index"]].append(row)
     found: list[Episode] = []
     for number, told in files.items():
-        found += _part(folder, number, told, features)
+        found += _part(folder, number, told, features, about)
     if sum(map(len, found)) != info["total_frames"]:
         raise InputError(f"{folder / INFO} tells of {info['total_frames']} control steps, there are "
                          f"{sum(map(len, found))}; {REMEDY}")  # fmt: skip
     names = next(feature.names for feature in features if feature.name == "action")
-    return Demonstrations(folder, sensors_of(about, folder), tuple(found), about, tuple(names or ()))
+    told = {name: value for name, value in about.items() if name != DIGESTS}
+    return Demonstrations(folder, sensors_of(about, folder), tuple(found), told, tuple(names or ()))
 
 
 def _features(folder: Path, info: Mapping[str, Any], about: Mapping[str, Any]) -> list[Feature]:
@@ -98,9 +116,15 @@ def _features(folder: Path, info: Mapping[str, Any], about: Mapping[str, Any]) -
     return features
 
 
-def _part(folder: Path, number: int, rows: Sequence[Mapping[str, Any]], features: Sequence[Feature]) -> list[Episode]:
+def _part(
+    folder: Path,
+    number: int,
+    rows: Sequence[Mapping[str, Any]],
+    features: Sequence[Feature],
+    about: Mapping[str, Any],
+) -> list[Episode]:
     """The episodes of one data file."""
-    path = folder / DATA_PATH.format(**place(number))
+    path = whole_file(folder, DATA_PATH.format(**place(number)), about)
     table = read_parquet(path)
     count = sum(row["length"] for row in rows)
     index = values(table, "index", COUNTERS["index"], (), path)
@@ -111,7 +135,7 @@ def _part(folder: Path, number: int, rows: Sequence[Mapping[str, Any]], features
     arrays: dict[str, np.ndarray] = {}
     for feature in features:
         if feature.stored == "video":
-            video = folder / VIDEO_PATH.format(video_key=feature.name, **place(number))
+            video = whole_file(folder, VIDEO_PATH.format(video_key=feature.name, **place(number)), about)
             arrays[feature.name] = read_mp4(video, count, feature.shape)
         else:
             arrays[feature.name] = values(table, feature.name, feature.dtype, feature.shape, path)
@@ -129,3 +153,48 @@ def _episode(at: Mapping[str, Tensor], features: Sequence[Feature], scene: int) 
     last = {key: observation.pop(key) for key in (AVAILABLE, PRIVILEGED) if key in observation}
     plain = at["action"], at["next.reward"], at["next.success"]
     return Episode(observation | last, *plain, scene=scene, executed=at.get("executed"))
+
+
+def check_fits(demos: Demonstrations, world: World, options: Mapping[str, Any]) -> None:
+    """Whether demonstrations have what these worlds observe and do.
+
+    They may have more sensors. `truth` is found in `privileged`, if that was recorded. The renderer may differ.
+
+    Args:
+        demos: of `read`.
+        world: the worlds.
+        options: what a policy file would say of them.
+
+    Raises:
+        ValueError: another task or robot, a sensor that is missing or another, another camera, other actions.
+    """
+    told, where = demos.about.get("world") or {}, f"the demonstrations in {demos.folder}"
+    for what in ("task", "robot"):
+        if told.get(what, options[what]) != options[what]:
+            raise InputError(f"{where} are of the {what} {told[what]}; this training is of {options[what]}")
+    theirs = {sensor.key: sensor for sensor in demos.sensors}
+    for ours in world.sensors:
+        if ours.key == TRUTH and all(PRIVILEGED in episode.observation for episode in demos.episodes):
+            theirs.setdefault(TRUTH, ours)
+        if ours.key not in theirs:
+            raise InputError(f"{where} have no sensor {ours.key!r}; they have {', '.join(theirs)}")
+        other = theirs[ours.key]
+        for what in ("kind", "shape", "dtype", "scale", "rate", "latency", "sample_rate"):
+            if getattr(other, what) != getattr(ours, what):
+                raise InputError(
+                    f"{where} have a sensor {ours.key!r} of {what} {getattr(other, what)}; in this training it is "
+                    f"{getattr(ours, what)}"
+                )
+    pictures = any(sensor.kind in ("rgb", "depth") for sensor in world.sensors)
+    cameras = {camera["name"]: camera for camera in told.get("cameras") or () if isinstance(camera, Mapping)}
+    for camera in options["cameras"] if pictures else ():
+        if cameras.get(camera["name"], camera) != camera:
+            raise InputError(f"{where} see through {cameras[camera['name']]}; this training sees through {camera}")
+    for episode in demos.episodes[:1]:
+        known = len(episode.observation[PRIVILEGED][0]) if PRIVILEGED in episode.observation else None
+        if known not in (None, len(world.privileged_names)):
+            raise InputError(f"{where} have {known} numbers of truth, these worlds {len(world.privileged_names)}")
+    if len(demos.actions) != (world.action_space.shape or (0,))[0]:
+        raise InputError(
+            f"{where} have actions {', '.join(demos.actions)}; these worlds take {world.action_space.shape}"
+        )

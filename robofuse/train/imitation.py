@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robofuse.demos.episode import Episode
-from robofuse.demos.fitting import check_fits
-from robofuse.demos.reader import read
+from robofuse.demos.layout import Episode
+from robofuse.demos.reader import check_fits, read
 from robofuse.dropout import Masker
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError

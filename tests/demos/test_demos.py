@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,12 +14,13 @@ import torch
 from helpers import BLIND
 
 from robofuse import cli
-from robofuse.demos import Episode, Record, Recorder, command, part, read, run_record
-from robofuse.demos.features import describe
-from robofuse.demos.pictures import from_png, read_mp4, to_png
-from robofuse.demos.playing import play
-from robofuse.demos.stats import of_feature, together
+from robofuse.demos import Episode, Record, Recorder, parts, read, run, run_record
+from robofuse.demos.layout import describe
+from robofuse.demos.parts import from_png, merge_stats, stats_of_feature, to_png
+from robofuse.demos.run import demonstrate
 from robofuse.envs import World
+from robofuse.errors import InputError
+from robofuse.play import scripted
 from robofuse.sensors import Sensor
 
 SENSORS = [
@@ -173,8 +174,8 @@ def test_statistics_are_those_of_all_steps(folder):
     assert stats["observation.images.scene_depth"]["max"][0][0][0] > 60_000  # in millimetres
     assert np.isfinite(stats["observation.state"]["mean"]).all()
     feature = next(one for one in describe(SENSORS, ACTIONS) if one.name == "action")
-    parts = [{"action": of_feature(feature, actions[rows])} for rows in (slice(0, 7), slice(7, 30))]
-    whole, ours = np.quantile(actions, [0.01, 0.99], axis=0, method="inverted_cdf"), together(parts)["action"]
+    halves = [{"action": stats_of_feature(feature, actions[rows])} for rows in (slice(0, 7), slice(7, 30))]
+    whole, ours = np.quantile(actions, [0.01, 0.99], axis=0, method="inverted_cdf"), merge_stats(halves)["action"]
     assert (ours["q01"] <= whole[0]).all() and (ours["q99"] >= whole[1]).all()
 
 
@@ -208,9 +209,9 @@ def test_a_killed_recording_keeps_what_was_written(tmp_path, monkeypatch, moment
             publish(*arguments)
         raise Killed
 
-    publish = part.Part.publish
+    publish = parts.Part.publish
     with monkeypatch.context() as patch:
-        patch.setattr(part.Part, "publish", die)
+        patch.setattr(parts.Part, "publish", die)
         recorder = Recorder(folder, SENSORS, ACTIONS, **OPTIONS, **options, frames=1)
         with pytest.raises(Killed):
             recorder.append(random_episode(3, 7))
@@ -318,6 +319,63 @@ def test_a_bit_that_fell_over_is_noticed(copy):
         read(copy)
 
 
+@pytest.mark.parametrize("kind", ["data", "videos", "meta/episodes"])
+def test_every_bit_counts(copy, kind):
+    """Films are decoded without a word whatever a flipped bit makes of them: the checksum must tell."""
+    generator = np.random.default_rng(0)
+    for path in sorted(path for path in (copy / kind).rglob("*.*") if path.is_file()):
+        whole = path.read_bytes()
+        for position in generator.integers(0, len(whole), 10):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << int(generator.integers(8))
+            path.write_bytes(bytes(damaged))
+            with pytest.raises(ValueError, match=f"{path.name} is cut off or damaged.*checksum"):
+                read(copy)
+        path.write_bytes(whole)
+    assert len(read(copy).episodes) == 5
+
+
+def test_what_is_killed_at_its_first_write_can_be_begun_again(tmp_path, monkeypatch):
+    def die(*arguments):
+        raise SystemExit  # nothing tidies up after SIGKILL
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *a, **k: None)
+        patch.setattr("os.replace", die)
+        recorder = Recorder(tmp_path / "d", SENSORS, ACTIONS, **OPTIONS, frames=1)
+        with pytest.raises(SystemExit):
+            recorder.append(random_episode(0))
+        recorder._held.close()
+    assert any(".draft" in path.name for path in (tmp_path / "d").rglob("*"))
+    recorded(tmp_path / "d")
+    assert len(read(tmp_path / "d").episodes) == 5
+    assert not [path for path in (tmp_path / "d").rglob("*") if path.name.startswith(".")]
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_nothing_is_lost(tmp_path, monkeypatch):
+    folder = recorded(tmp_path / "d", range(3))
+    before = sorted(folder.rglob("*"))
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "ParquetWriter", full)
+        recorder = Recorder(folder, SENSORS, ACTIONS, **OPTIONS, frames=1)
+        with pytest.raises(InputError, match="cannot write .*file-.*parquet: No space left on device"):
+            recorder.append(random_episode(3))
+    recorder.close()  # there is room again: what waited is written
+    assert len(read(folder).episodes) == 4 and len(before) < len(sorted(folder.rglob("*")))
+    assert not [path for path in folder.rglob("*") if ".draft" in path.name]
+
+
+def test_a_file_as_out_is_refused(tmp_path, capsys):
+    (tmp_path / "d").write_text("mine")
+    arguments = "record --task Reach --robot gripper --sensors proprio --episodes 1 --out".split()
+    assert cli.main([*arguments, str(tmp_path / "d")]) == 2
+    assert "cannot write" in capsys.readouterr().err and (tmp_path / "d").read_text() == "mine"
+
+
 def test_other_folders_are_left_alone(tmp_path):
     with pytest.raises(ValueError, match="there is no folder"):
         read(tmp_path / "nowhere")
@@ -342,15 +400,13 @@ def test_pictures():
         np.testing.assert_array_equal(from_png(to_png(picture), shape, dtype, "it"), picture)
         with pytest.raises(ValueError, match="a picture of it is damaged"):
             from_png(to_png(picture), (5, 8, shape[2]), dtype, "it")
-    with pytest.raises(ValueError, match="there is no file"):
-        read_mp4(SimpleNamespace(is_file=lambda: False), 1, (2, 2, 3))
 
 
 def test_episodes_do_not_depend_on_the_number_of_worlds():
     found = []
     for count, first in ((2, 0), (3, 1)):
-        world = World("Reach", count, robot="gripper", sensors=BLIND, privileged=True, seed=4)
-        played = play(world, lambda _, world=world: world.expert(), noise=0.3, first=first)
+        world = World("Reach", count, robot="gripper", sensors=BLIND, privileged=True, seed=4, auto_reset=False)
+        played = demonstrate(scripted("expert", world), world, noise=0.3, first=first)
         found.append([next(played) for _ in range(4)])
         world.close()
     assert [episode.scene for episode in found[0]] == [0, 1, 2, 3]
@@ -377,8 +433,8 @@ def test_record_from_the_command_line(tmp_path, capsys):
 
 
 def test_who_only_fails_is_given_up(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "_PATIENCE", 4)
-    monkeypatch.setattr(command, "_TRIES", 1)
+    monkeypatch.setattr(run, "_PATIENCE", 4)
+    monkeypatch.setattr(run, "_TRIES", 1)
     monkeypatch.setattr(World, "expert", lambda self: torch.zeros(self.num_envs, 5))
     assert run_record(replace(SMALL, episodes=2, out=tmp_path / "d")) == 1
     assert "gave up: too few episodes succeed" in capsys.readouterr().out
@@ -386,7 +442,7 @@ def test_who_only_fails_is_given_up(tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_it_goes_on_to_the_same_episodes(tmp_path, monkeypatch, capsys):
-    class Impatient(command.Interrupt):
+    class Impatient(run.Interrupt):
         def __init__(self):
             super().__init__()
             self.looks = 0
@@ -401,7 +457,7 @@ def test_interrupted_it_goes_on_to_the_same_episodes(tmp_path, monkeypatch, caps
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "Interrupt", Impatient)
+        patch.setattr(run, "Interrupt", Impatient)
         assert run_record(replace(SMALL, out=tmp_path / "d")) == 130
     assert "the same command goes on" in capsys.readouterr().out
     assert len(read(tmp_path / "d").episodes) == 3

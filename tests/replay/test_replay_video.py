@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from replaying import pictures_of
 
-from robofuse.demos.pictures import read_mp4
+from robofuse.demos.parts import read_mp4
 from robofuse.files import draft_of
 from robofuse.replay import video
 from robofuse.replay.run import Replay, run_replay

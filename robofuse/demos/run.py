@@ -1,0 +1,263 @@
+"""`robofuse record`: a script or a policy demonstrates, until there are enough episodes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+from robofuse import __version__
+from robofuse.checks import whole
+from robofuse.demos.layout import Episode, need_arrow
+from robofuse.demos.recorder import Recorder
+from robofuse.envs import World
+from robofuse.envs.control import ACTION
+from robofuse.envs.world import CONTROL_RATE
+from robofuse.errors import INTERRUPTED, InputError
+from robofuse.evaluate.run import TRAINING_SEEDS
+from robofuse.evaluate.screen import episode_bar
+from robofuse.interrupts import Interrupt
+from robofuse.machine import gl_problem, package_versions
+from robofuse.memory.stateful import stateful
+from robofuse.play import Actor, fingerprint, load_trained, make_world, play, policy_title, scripted
+from robofuse.rng import Stream, normal
+
+EXPERT = "expert"
+_PATIENCE, _TRIES = 100, 10  # give up when this many episodes, and this many for each that is wanted, were not enough
+_SALT = 0x5A  # the noise of actions within the stream of noise; sensors have 0 and 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What to record, and how.
+
+    Attributes:
+        policy: expert, the task's scripted solution, which sees the simulator's truth; or the name of a policy that
+            comes with robofuse, or the path of one.
+        task: For the expert: task, as in `robofuse list`.
+        robot: For the expert: robot, as in `robofuse list`.
+        episodes: How many to keep, together with those that are in the folder already.
+        out: Folder for them, by default demos/TASK-ROBOT-POLICY. If it holds a part of the same recording, the rest is
+            done.
+        keep: Episodes that succeeded, or all.
+        noise: Standard deviation of normal noise that is added to what is done, as a share of the largest action, so
+            that the demonstrations tell how to recover; recorded as `action` is what was chosen without it.
+        rgb: Colours as lossless video (every bit is kept, browsers do not play it), as lossy video (a twentieth of the
+            size), or as png in the tables.
+        instruction: The task in words, for LeRobot; by default its name.
+        seed: Of the scenes, below 1000, as in trainings; higher ones are for validation and evaluation.
+        num_envs: Episodes simulated at a time.
+        sensors: For the expert: out of rgb, depth, proprio and force.
+        cameras: For the expert: cameras, as in `robofuse list`.
+        image_size: For the expert: pixels a side.
+        renderer: For the expert: auto takes gl if it works here, else warp.
+        device: Of a policy's network: auto, cpu or cuda.
+    """
+
+    policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = EXPERT
+    task: str | None = None
+    robot: str | None = None
+    episodes: int = 50
+    out: Path | None = None
+    keep: Literal["success", "all"] = "success"
+    noise: float = 0.0
+    rgb: Literal["lossless", "lossy", "png"] = "lossless"
+    instruction: str = ""
+    seed: int = 0
+    num_envs: int = 32
+    sensors: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+    image_size: int | None = None
+    renderer: Literal["auto", "gl", "warp"] | None = None
+    device: str = "auto"
+
+
+class _Setup(NamedTuple):
+    """Who demonstrates, and where."""
+
+    world: World
+    policy: Actor
+    name: str
+    about: dict[str, Any]
+    note: str = ""
+
+
+def run_record(config: Record) -> int:
+    """Record, and print what came of it.
+
+    Args:
+        config: what to do.
+
+    Returns:
+        Exit status: 0; 1 if the demonstrator failed so often that it gave up; 130 after Ctrl-C. What was finished is
+        in the folder, and the same command goes on from there.
+
+    Raises:
+        ValueError, RuntimeError: options that do not fit; the message says what would.
+    """
+    need_arrow()
+    whole(config.episodes, "--episodes", 1)
+    whole(config.num_envs, "--num-envs", 1)
+    whole(config.seed, "--seed", 0, TRAINING_SEEDS - 1)
+    if not 0.0 <= config.noise <= 1.0:
+        raise InputError(f"--noise must lie in [0, 1], got {config.noise}")
+    console = Console(highlight=False, soft_wrap=True)
+    setup = _open(config)
+    try:
+        return _record(config, setup, console)
+    finally:
+        setup.world.close()
+
+
+def _record(config: Record, setup: _Setup, console: Console) -> int:
+    world = setup.world
+    task, robot = world.task.name, world.robot.model.name
+    folder = config.out or Path("demos", f"{task}-{robot}-{setup.name}".lower())
+    with Recorder(
+        folder,
+        world.sensors,
+        ACTION,
+        privileged=world.privileged_names,
+        state_names=world.robot.proprio_names,
+        executed=config.noise > 0.0,
+        rgb=config.rgb,
+        fps=CONTROL_RATE,
+        robot=robot,
+        task=config.instruction or task,
+        about={**setup.about, "seed": config.seed, "noise": config.noise, "keep": config.keep, "rgb": config.rgb},
+    ) as recorder:
+        there, first = recorder.episodes, max(recorder.scenes, default=-1) + 1
+        console.print(f"{setup.name} shows {task} with the {robot}, seed {config.seed}", markup=False)
+        for note in filter(None, (setup.note, f"{there} episodes are already in {folder}" if there else "")):
+            console.print(f"note: {note}", style="yellow", markup=False)
+        if there >= config.episodes:
+            return 0
+        enough = first + max(_PATIENCE, _TRIES * (config.episodes - there))
+        with Interrupt() as stop, episode_bar(there, config.episodes - there) as advance:
+            played = first
+            for episode in demonstrate(setup.policy, world, config.noise, first):
+                if stop.asked or played >= enough:
+                    break
+                played = episode.scene + 1
+                finite = bool(episode.action.isfinite().all())
+                if episode.succeeded or (config.keep == "all" and finite):
+                    recorder.append(episode)
+                    advance()
+                if recorder.episodes == config.episodes:
+                    break
+        recorder.save()
+        return _report(config, recorder, played, stop.asked, console)
+
+
+def _report(config: Record, recorder: Recorder, played: int, stopped: bool, console: Console) -> int:
+    kept = recorder.episodes
+    lost = f" ({played - kept} failed)" if config.keep == "success" else ""
+    size = sum(path.stat().st_size for path in recorder.folder.rglob("*") if path.is_file()) / 1e6
+    frames = f"{recorder.frames:,} control steps, {size:.1f} MB"
+    console.print(f"{kept} of {played} episodes{lost}, {frames} in {recorder.folder}", markup=False)
+    if kept >= config.episodes:
+        return 0
+    if stopped:
+        console.print("interrupted: the same command goes on from there", style="yellow")
+        return INTERRUPTED
+    advice = "less --noise, another demonstrator, or --keep all"
+    console.print(f"gave up: too few episodes succeed; {advice}", style="red", markup=False)
+    return 1
+
+
+def _open(config: Record) -> _Setup:
+    """ValueError if options are given that are not for this demonstrator."""
+    given = {name: getattr(config, name) for name in ("task", "robot", "sensors", "cameras", "image_size", "renderer")}
+    given = {name: value for name, value in given.items() if value}
+    num_envs = min(config.num_envs, config.episodes)
+    versions = {"robofuse": __version__, **package_versions()}
+    if config.policy != EXPERT:
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise InputError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
+        trained = load_trained(config.policy, device=config.device)
+        world = make_world(trained, num_envs, config.seed, privileged=True)
+        by = {"name": policy_title(config.policy), "weights": fingerprint(trained.policy)}
+        about = {"by": by, "world": trained.options | _seen(world), "versions": versions}
+        return _Setup(world, trained.policy, by["name"] or "", about, trained.note)
+    note = ""
+    if given.get("renderer", "auto") == "auto":
+        problem = gl_problem()
+        given["renderer"] = "warp" if problem else "gl"
+        note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
+    world = World(num_envs=num_envs, seed=config.seed, auto_reset=False, privileged=True, **given)
+    plain = {"task": world.task.name, "robot": world.robot.model.name, "renderer": given["renderer"]} | _seen(world)
+    about = {"by": {"name": EXPERT, "weights": None}, "world": plain, "versions": versions}
+    return _Setup(world, scripted(EXPERT, world), EXPERT, about, note)
+
+
+def _seen(world: World) -> dict[str, Any]:
+    """What a world's cameras and sensors are, in plain JSON."""
+    cameras = [asdict(camera) for camera in world.cameras]
+    return json.loads(json.dumps({"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}))
+
+
+def demonstrate(policy: Actor, world: World, noise: float = 0.0, first: int = 0) -> Iterator[Episode]:
+    """Episodes `first`, `first` + 1, … in this order, for as long as somebody asks.
+
+    What is in an episode depends on (the world's seed, its number) alone, as far as the demonstrator's arithmetic
+    does not depend on how many it acts for at a time.
+
+    Args:
+        policy: who acts.
+        world: made with `auto_reset=False`; reset by this call.
+        noise: standard deviation of what is added to the actions, clipped to the bounds.
+        first: number of the first episode.
+    """
+    actor, ready = _Noisy(policy, world, noise), dict[int, Episode]()
+    histories: dict[int, list[tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]]] = {}
+    for now in play(actor, world, ((number, None) for number in count(first))):
+        histories |= {env_id: [] for env_id in now.began}
+        for env_id in now.jobs:
+            sensed = {key: value[env_id] for key, value in now.observation.items()}
+            done = now.step.reward[env_id], now.step.success[env_id]
+            histories[env_id].append((sensed, actor.chosen[env_id], now.action[env_id], *done))
+        for end in now.ended:
+            number = int(now.episode[end.env_id])
+            ready[number] = _episode(histories[end.env_id], number, bool(noise))
+        while first in ready:
+            yield ready.pop(first)
+            first += 1
+
+
+class _Noisy:
+    """A policy whose actions are disturbed.
+
+    Attributes:
+        chosen: (N, A), its last actions, before that.
+    """
+
+    def __init__(self, policy: Actor, world: World, noise: float) -> None:
+        self._actor, self._world, self._noise = stateful(policy, world.num_envs), world, noise
+        self.chosen = torch.zeros(world.num_envs, 0)
+
+    def start(self, env_ids: Tensor, /) -> None:
+        self._actor.start(env_ids)
+
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
+        self.chosen = self._actor.act(observation).float().cpu().clamp(-1.0, 1.0)
+        if not self._noise:
+            return self.chosen
+        world = self._world
+        z = normal(world.seed, Stream.NOISE, world.episode, world.elapsed, self.chosen.shape[1], _SALT)
+        return (self.chosen + self._noise * z.float()).clamp(-1.0, 1.0)
+
+
+def _episode(
+    history: list[tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]], number: int, noisy: bool
+) -> Episode:
+    sensed, *rest = zip(*history, strict=True)
+    chosen, executed, reward, success = (torch.stack(one) for one in rest)
+    observation = {key: torch.stack([one[key] for one in sensed]) for key in sensed[0]}
+    return Episode(observation, chosen, reward, success, number, executed if noisy else None)
