@@ -166,7 +166,7 @@ class Notes:
     def result(self, job: Job, end: Ended) -> Episode:
         """Of an episode that ended with the last step."""
         env_id = end.env_id
-        jerk, found = float(self._jerk[env_id]), int(self._detected[env_id])
+        noted, found = float(self._jerk[env_id]), int(self._detected[env_id])
         return Episode(
             job.condition.name,
             job.episode,
@@ -174,7 +174,7 @@ class Notes:
             end.steps,
             float(self._reward[env_id]),
             end.error,
-            None if jerk != jerk else jerk,
+            None if noted != noted else noted,
             None if found == _NEVER else found - int(self._onset[env_id]),
             int(self._alarms[env_id]),
             int(self._watched[env_id]),

@@ -1,13 +1,19 @@
 """What can be said about success rates: how sure one can be of them, and how gracefully they fall."""
 
-from robofuse.stats.intervals import Estimate, paired_difference, retention, wilson
-from robofuse.stats.resampling import bootstrap, iqm, probability_of_improvement
+from robofuse.stats.intervals import (
+    Estimate,
+    bootstrap,
+    iqm,
+    paired_difference,
+    probability_of_improvement,
+    retention,
+    wilson,
+)
 from robofuse.stats.robustness import (
     Violation,
     Violations,
     Worst,
     effective_robustness,
-    jerk,
     monotonicity_violations,
     relative_robustness,
     second_difference,
@@ -22,7 +28,6 @@ __all__ = [
     "bootstrap",
     "effective_robustness",
     "iqm",
-    "jerk",
     "monotonicity_violations",
     "paired_difference",
     "probability_of_improvement",

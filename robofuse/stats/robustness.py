@@ -5,7 +5,6 @@ from itertools import permutations
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from robofuse.errors import InputError
 from robofuse.stats.intervals import check_level
@@ -170,35 +169,11 @@ def monotonicity_violations(subsets: Mapping[frozenset[str], tuple[int, int]], l
     return Violations(sum(pair.gain > 0 for pair in found), tuple(sure), len(found))
 
 
-def jerk(actions: ArrayLike, onset: int) -> float | None:
-    """How abruptly a policy acts when a fault sets in: |a[t] − 2 a[t−1] + a[t−2]|, of the first action t that sees it.
-
-    Args:
-        actions: (T, A), one per control step of an episode.
-        onset: t, control steps from the episode's start.
-
-    Returns:
-        The Euclidean norm, in units of the action per step²; None where one of the three actions is missing, as the
-        fault was there from the start or the episode ended before it.
-
-    Raises:
-        ValueError: no (T, A), or an onset before the episode.
-    """
-    acts = np.asarray(actions, dtype=np.float64)
-    if acts.ndim != 2:
-        raise InputError(f"actions must be (T, A), got an array of the shape {acts.shape}")
-    if onset < 0:
-        raise InputError(f"onset must be at least 0, got {onset}")
-    if onset < 2 or onset >= len(acts):
-        return None
-    return float(np.linalg.norm(second_difference(acts[onset], acts[onset - 1], acts[onset - 2])))
-
-
 def second_difference(now: A, before: A, older: A) -> A:
-    """How much a sequence bends: a[t] − 2 a[t−1] + a[t−2].
+    """How much a sequence bends: a[t] − 2 a[t−1] + a[t−2]; its norm is the jerk of actions, in their unit per step².
 
     Args:
-        now: a[t], array or tensor.
+        now: a[t], array or tensor. For the jerk at a fault's onset, t is the first step that shows the fault.
         before: a[t−1].
         older: a[t−2].
 

@@ -13,12 +13,12 @@ from robofuse.stats import (
     bootstrap,
     effective_robustness,
     iqm,
-    jerk,
     monotonicity_violations,
     paired_difference,
     probability_of_improvement,
     relative_robustness,
     retention,
+    second_difference,
     wilson,
     worst,
 )
@@ -286,19 +286,11 @@ def test_no_violation_where_more_is_never_worse(counts):
     assert len(mixed.pairs) <= mixed.raw <= 12 and all(p.gain > 0 and p.fewer < p.more for p in mixed.pairs)
 
 
-def test_jerk_by_hand():
-    actions = [[0, 0], [1, 0], [1, 1], [4, 4]]
-    # (1, 1) − 2 (1, 0) + (0, 0) = (−1, 1); (4, 4) − 2 (1, 1) + (1, 0) = (3, 2)
-    assert jerk(actions, 2) == pytest.approx(math.sqrt(2)) and jerk(actions, 3) == pytest.approx(math.sqrt(13))
-    assert jerk(actions, 1) is None and jerk(actions, 4) is None
-
-
-@BRIEF
-@given(arrays(np.float64, (5, 3), elements=some.floats(-1, 1)), some.floats(-1, 1))
-def test_jerk_sees_no_steady_motion(actions, speed):
-    steady = actions + speed * np.arange(5)[:, None]
-    assert jerk(steady, 3) == pytest.approx(jerk(actions, 3), abs=1e-9)
-    assert 0 <= jerk(actions, 3) <= 4 * math.sqrt(3) + 1e-9  # actions lie in [−1, 1]
+def test_second_differences_by_hand_and_of_steady_motion():
+    actions = np.array([[0, 0], [1, 0], [1, 1], [4, 4]])
+    assert second_difference(actions[2:], actions[1:3], actions[:2]).tolist() == [[-1, 1], [3, 2]]
+    steady = actions + 3 * np.arange(4)[:, None]
+    assert second_difference(*steady[2::-1]).tolist() == [-1, 1]
 
 
 @pytest.mark.parametrize(
@@ -318,8 +310,6 @@ def test_jerk_sees_no_steady_motion(actions, speed):
         (lambda: effective_robustness(1, 1, [(0, 0)]), "has some clean success"),
         (lambda: effective_robustness(1, 80, [(1, 1)]), "got 80"),
         (lambda: monotonicity_violations({live("a"): (3, 2)}), r"got 3 of 2 for \['a'\]"),
-        (lambda: jerk([1, 2, 3], 2), r"must be \(T, A\)"),
-        (lambda: jerk([[1], [2], [3]], -1), "onset must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, said):
