@@ -144,11 +144,11 @@ class FaultContext:
         return self._past(torch.as_tensor(age, device=self.step.device).expand(len(self.step)))
 
     def uniform(self, *shape: int, fixed: bool = False) -> Tensor:
-        """float32 (n, *shape), uniform in (0, 1); new at every step, or `fixed` for the episode."""
+        """`float32 (n, *shape)`, uniform in (0, 1); new at every step, or `fixed` for the episode."""
         return self._draw(uniform, shape, fixed)
 
     def normal(self, *shape: int, fixed: bool = False) -> Tensor:
-        """float32 (n, *shape), standard normal; new at every step, or `fixed` for the episode."""
+        """`float32 (n, *shape)`, standard normal; new at every step, or `fixed` for the episode."""
         return self._draw(normal, shape, fixed)
 
     def grain(self, *shape: int, fixed: bool = False) -> Tensor:
