@@ -278,8 +278,8 @@ def _glossary(title: str, entries: Mapping[str, str]) -> Table:
 
 def _faults() -> list[tuple[str, str, str]]:
     """Rows (name, kinds of sensors, the first sentence about it)."""
+    from robofuse.faults.base import EVERY_KIND
     from robofuse.faults.catalogue import everything  # brings torch
-    from robofuse.faults.fault import EVERY_KIND
 
     rows = []
     for fault in everything():

@@ -1,4 +1,5 @@
 import sys
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,7 +56,7 @@ events = st.builds(
     ),
     st.sampled_from(sorted(KINDS)),
     st.integers(0, 100),
-    st.sampled_from([0.125, 1.0]) | st.floats(0.0, 1.0),
+    st.sampled_from([0.0, 0.125, 1.0]) | st.floats(1e-6, 1.0),
     numbers,
     st.none() | numbers,
     st.sampled_from([None, "contact", "in_hand2"]),
@@ -83,11 +84,12 @@ def test_any_plan_goes_round(event, other):
         ("rgb:explode", "unknown fault 'explode' for a sensor of kind rgb; faults: blackout, colourcast", 5),
         ("force:motionblur", "unknown fault 'motionblur' for a sensor of kind window; faults: bias", 7),
         ("rgb:noise(2)", "severity of noise must lie in [0, 1], got 2", 11),
+        ("rgb:noise(1e-300)", "severity of noise must be 0 or at least 1e-06, got 1e-300", 11),
         ("rgb:noise(loud=2)", "noise has no 'loud'; it has severity, deviation", 11),
         ("rgb:noise(x)", "expected a number, got 'x'", 11),
         ("rgb:noise(1, 1)", "severity is given twice", 11),
         ("rgb:noise@soon 5", "expected a step such as 20, 10..30, contact", 11),
-        ("rgb:noise@30..10", "must be an integer of at least 30, got 10", 11),
+        ("rgb:noise@30..10", "must be an integer from 30 to 999999999, got 10", 11),
         ("rgb:noise)", "expected + and another fault, or the end", 10),
         (
             "rgb:blackout+rgb:noise",
@@ -96,7 +98,7 @@ def test_any_plan_goes_round(event, other):
         ),
         ("rgb:blackout+rgb:noise@contact", "rgb:noise@contact has nothing left to change while rgb:blackout", 14),
         ("rgb:intermittent@3 in 5~5", "intermittent comes in bursts of its own", 18),
-        ("proprio:quantisation(1, scales=0)", "scales of quantisation must be larger than 0, got 0", 22),
+        ("proprio:quantisation(1, scales=0)", "scales of quantisation must be at least 1e-06, got 0", 22),
         ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
     ],
 )
@@ -105,6 +107,16 @@ def test_mistakes_are_pointed_at(text, message, place):
         parse(text)
     assert message in str(error.value) and f"at character {place}:" in str(error.value), str(error.value)
     assert str(error.value).splitlines()[2].index("^") == place + 1
+
+
+def test_contradictions_are_found_among_thousands():
+    text = "+".join(f"rgb:noise@{10 * step} for 10" for step in range(10_000))
+    began = time.perf_counter()
+    assert len(parse(text)) == 10_000
+    for other in ("rgb:noise@50005 for 2", "rgb:blackout@70000", "rgb:blackout@contact+rgb:freeze@contact"):
+        with pytest.raises(ValueError, match="overlaps with|has nothing left to change"):
+            parse(f"{text}+{other}")
+    assert time.perf_counter() - began < 30.0  # minutes when every pair is looked at
 
 
 def test_what_does_not_meet_does_not_contradict():

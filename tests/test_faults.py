@@ -26,19 +26,22 @@ def test_text_is_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rgb,rgbb", "unknown sensor 'rgbb' at character 5; sensors: depth, force, proprio, rgb"),
-        (" camera", "unknown sensor 'camera' at character 2; sensors"),
-        ("rgb,", "no sensor at character 5 of 'rgb,'; sensors: depth, force, proprio, rgb"),
-        ("@20", "no sensor at character 1"),
-        ("rgb,,depth", "no sensor at character 5"),
-        ("rgb depth", "expected a comma or @ at character 5 of 'rgb depth'"),
-        ("rgb@", "expected a control step after the @ at character 4, such as rgb@20; got ''"),
-        ("depth,rgb@-1", "after the @ at character 10, such as rgb@20; got '-1'"),
+        ("rgb,rgbb", "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb, at character 5:"),
+        (" camera", "unknown sensor 'camera'; sensors: depth, force, proprio, rgb, at character 2:"),
+        ("rgb,", "expected another sensor after the ,, at character 4:"),
+        ("@20", "expected a sensor; sensors: depth, force, proprio, rgb, at character 1:"),
+        ("rgb,,depth", "expected a sensor; sensors: depth, force, proprio, rgb, at character 5:"),
+        ("rgb depth", "unknown sensor 'rgb depth'; sensors: depth, force, proprio, rgb, at character 1:"),
+        ("rgb@", "expected a control step such as 20; got '', at character 5:"),
+        ("depth,rgb@-1", "got '-1', at character 11:"),
         ("rgb@1.5", "got '1.5'"),
         ("rgb@20s", "got '20s'"),
         ("rgb@²", "got '²'"),
-        ("rgb@" + 30 * "9", "after the @ at character 4"),
-        ("rgb@3,depth,rgb@5", "sensor 'rgb' at character 13 is already named at character 1"),
+        ("rgb@" + 30 * "9", "expected a control step such as 20; got '9999"),
+        (
+            "rgb@3,depth,rgb@5",
+            "the same fault of the same sensor (the other at character 1), at character 13:",
+        ),
     ],
 )
 def test_error_points_at_the_place(text, message):
@@ -62,6 +65,6 @@ def test_any_text_is_read_or_refused(text):
 
 
 def test_blackouts_are_checked():
-    with pytest.raises(ValueError, match="step of rgb:blackout must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="step of rgb:blackout must be an integer from 0 to 999999999, got -1"):
         blackout("rgb", -1)
     assert blackout("rgb").is_announced and str(blackout("rgb", 3)) == "rgb:blackout@3"

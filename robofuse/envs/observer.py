@@ -10,11 +10,9 @@ from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
 from robofuse.envs.tasks.task import expect
-from robofuse.errors import InputError
-from robofuse.faults import Injector, Mix, Plan
+from robofuse.faults import Injector, Plan
+from robofuse.faults.mix import FaultsLike, as_faults
 from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
-
-FaultsLike = Plan | Mix | str | Callable[[Sequence[Sensor]], Plan | Mix] | None
 
 
 class Truth:
@@ -67,8 +65,8 @@ class Observer:
         """`sensed` makes truth a sensor, `privileged` adds it beside the sensors; the rest is as for `World`."""
         self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
         self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
-        plan = _planned(faults, self.sensors)
-        self.injector = Injector(plan, self.sensors, num_envs, seed, control_dt, truth.task.phases, True)
+        plan, phases = as_faults(faults, self.sensors), truth.task.phases
+        self.injector = Injector(plan, self.sensors, num_envs, seed, control_dt, phases, cameras_move=True)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_envs, seed)
 
     def start(self, seed: int, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
@@ -111,17 +109,3 @@ class Observer:
             return None
         phase = self._truth.task.phase()
         return phase if env_ids is None else phase[env_ids]
-
-
-def _planned(faults: FaultsLike, sensors: Sequence[Sensor]) -> Plan | Mix:
-    if faults is None:
-        return Plan()
-    if isinstance(faults, str):
-        return Plan.parse(faults, sensors)
-    plan = faults(sensors) if callable(faults) else faults
-    if not isinstance(plan, Plan | Mix):
-        raise InputError(
-            "faults must be a robofuse.faults.Plan or Mix, a line such as rgb:freeze@20, or a function of the sensors "
-            f"that gives a Plan or Mix; got {plan!r}"
-        )
-    return plan

@@ -149,7 +149,7 @@ def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
             if kind.recalls:
                 continue
             for severity in SEVERITIES if kind.graded(sensor.kind) else SEVERITIES[-1:]:
-                event = FaultEvent(sensor.key, kind(severity), step, announced=False if kind.silences else None)
+                event = FaultEvent(sensor.key, kind(severity), step, announced=False if kind.erases else None)
                 if kind().bursts() is not None:
                     event = replace(event, announced=None)
                 found.append(broken(keys, Plan((event,))))

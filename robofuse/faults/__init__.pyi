@@ -1,11 +1,9 @@
-from .blackouts import blackout, parse_disable
+from .base import Fault, FaultContext
 from .catalogue import faults_for, find_fault, register
 from .common import Blackout
-from .event import FaultEvent
-from .fault import Fault, FaultContext
 from .injector import Injector
 from .mix import Mix, seen_faults
-from .plan import Plan
+from .plan import FaultEvent, Plan, blackout, parse_disable, parse_missing
 
 __all__ = [
     "Blackout",
@@ -19,6 +17,7 @@ __all__ = [
     "faults_for",
     "find_fault",
     "parse_disable",
+    "parse_missing",
     "register",
     "seen_faults",
 ]

@@ -3,8 +3,8 @@
 from typing import TypeVar
 
 from robofuse.errors import InputError
-from robofuse.faults import common, depth, force, mount, proprio, rgb
-from robofuse.faults.fault import EVERY_KIND, Fault
+from robofuse.faults import camera, common, depth, force, proprio
+from robofuse.faults.base import EVERY_KIND, Fault
 from robofuse.sensors import Kind
 
 F = TypeVar("F", bound=type[Fault])
@@ -61,9 +61,10 @@ def find_fault(name: str, kind: Kind) -> type[Fault]:
 for _fault in (
     *(common.Blackout, common.Intermittent, common.Freeze, common.Latency, common.Jitter, common.Slow),
     *(common.NotANumber, common.Infinite, common.Stale),
-    mount.Knocked,
-    *(rgb.Gaussian, rgb.Shot, rgb.MotionBlur, rgb.Defocus, rgb.Exposure, rgb.Underexposure, rgb.Glare),
-    *(rgb.Occlusion, rgb.MovingOcclusion, rgb.DeadPixels, rgb.DeadLines, rgb.ColourCast, rgb.Compression),
+    camera.Knocked,
+    *(camera.Gaussian, camera.Shot, camera.MotionBlur, camera.Defocus, camera.Exposure, camera.Underexposure),
+    *(camera.Glare, camera.Occlusion, camera.MovingOcclusion, camera.DeadPixels, camera.DeadLines),
+    *(camera.ColourCast, camera.Compression),
     *(depth.Holes, depth.RangeNoise, depth.Coarse, depth.CutOff, depth.FlyingPixels, depth.ScaleError),
     *(proprio.Offset, proprio.EncoderDrift, proprio.Stuck, proprio.EncoderNoise, proprio.Coarse),
     *(force.Bias, force.ForceDrift, force.Saturation, force.Gain, force.CrossTalk, force.Spikes, force.DeadAxis),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
-from robofuse.faults.fault import Fault, FaultContext
+from robofuse.faults.base import Fault, FaultContext
 from robofuse.sensors import Kind
 
 
@@ -18,7 +18,7 @@ class Blackout(Fault):
 
     name: ClassVar[str] = "blackout"
     announced: ClassVar[bool] = True
-    silences: ClassVar[bool] = True
+    erases: ClassVar[bool] = True
 
     @classmethod
     def graded(cls, kind: Kind) -> bool:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, FaultContext
-from robofuse.faults.rgb import planes_back, planes_last
+from robofuse.faults.base import Fault, FaultContext
+from robofuse.faults.camera import planes_back, planes_last
 from robofuse.sensors import Kind
 
 _DEPTH: tuple[Kind, ...] = ("depth",)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.fault import Fault, FaultContext
+from robofuse.faults.base import Fault, FaultContext
 from robofuse.sensors import Kind
 
 _WINDOW: tuple[Kind, ...] = ("window",)

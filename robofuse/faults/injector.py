@@ -1,29 +1,35 @@
-"""Breaks the sensors of N environments, each under its own plan: one implementation for World and wrappers."""
+"""Breaks the sensors of N environments, each under its own plan: one implementation for World and wrappers.
 
-from collections.abc import Iterator, Mapping, Sequence
+Two kinds of numbers occur: `env_ids` are environments, from 0 to N − 1; `rows` are where they stand in a batch of
+readings, which may be of some environments only.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
-from robofuse.faults.event import FaultEvent
-from robofuse.faults.fault import FaultContext, salt_of
-from robofuse.faults.mix import Mix
-from robofuse.faults.plan import Plan
-from robofuse.faults.running import ActiveFault
-from robofuse.rng import check_seed
+from robofuse.faults.base import FaultContext, salt_of
+from robofuse.faults.mix import Mix, as_faults
+from robofuse.faults.plan import FaultEvent, Plan
+from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import Sensor
 from robofuse.tensors import put, take
+
+_NEVER = torch.iinfo(torch.int64).max
+_RECALLED = 128  # steps of an episode that `FaultContext.other` can recall; beyond them the last one stays
 
 
 class Injector:
     """Faults in N environments, a function of (seed, episode, control step) and the readings.
 
     Attributes:
-        faults: what breaks unless `start` is told otherwise.
+        faults: what breaks unless `start` is given other plans.
         keys: the M sensors, in the order of `available`.
         seed: of the faults; to change it, set it and start an episode in every environment.
-        struck: bool (N, M), which sensors the last `apply` has broken.
+        affected: bool (N, M), which sensors the last `apply` has broken.
     """
 
     def __init__(
@@ -45,102 +51,142 @@ class Injector:
             seed: of the faults.
             dt: seconds of a control step.
             phases: of the task, if it has any.
-            cameras_move: whether the caller moves cameras as `knocks` says, before it reads them.
+            cameras_move: whether the caller moves cameras as `camera_offsets` says, before it reads them.
 
         Raises:
-            ValueError: the faults do not fit the sensors.
+            InputError: the faults do not fit the sensors.
         """
-        faults.check(sensors, phases, cameras_move)
+        self._check = partial(Plan.check, sensors=sensors, phases=phases, cameras_move=cameras_move)
+        for plan in faults.plans if isinstance(faults, Mix) else (faults,):
+            self._check(plan)
         self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
         self.affected = torch.zeros(num_envs, len(sensors), dtype=torch.bool)
         self._sensors, self._dt, self._phases = {s.key: s for s in sensors}, dt, list(phases)
         self._episode, self._step = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
-        self._under: list[Plan] = [Plan()] * num_envs
-        self._of: list[list[ActiveFault]] = [[] for _ in range(num_envs)]  # the strikes of each environment's plan
-        self._running: dict[tuple[int, int, FaultEvent], ActiveFault] = {}  # by place in the plan, which comes first
+        self._plan_of: list[Plan] = [Plan()] * num_envs
+        self._faults_of: list[list[ActiveFault]] = [[] for _ in range(num_envs)]
+        # by place in the plan, which comes first; index among those of the same name; and event
+        self._active: dict[tuple[int, int, FaultEvent], ActiveFault] = {}
 
     @property
     def idle(self) -> bool:
         """Whether nothing can break until the next episode starts."""
-        return not self._running
+        return not self._active
 
-    def start(self, rows: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+    def plans(self, faults: Sequence[Plan | str], count: int) -> list[Plan]:
+        """Plans for `start`, checked.
+
+        Args:
+            faults: one for each of `count` environments, or its text.
+            count: how many environments start.
+
+        Raises:
+            InputError: not as many as environments, not plans, or they do not fit the sensors.
+        """
+        if isinstance(faults, str | Plan) or not isinstance(faults, Sequence) or len(faults) != count:
+            number = f"{len(faults)} plans" if isinstance(faults, list | tuple) else repr(faults)
+            raise InputError(f"faults must be a list of plans, one for each of {count} environments, got {number}")
+        found: dict[int, Plan] = {}  # by the identity of what was given, as most are the same
+        for given in faults:
+            if id(given) not in found:
+                plan = as_faults(given, tuple(self._sensors.values()))
+                if not isinstance(plan, Plan):
+                    raise InputError(f"an environment needs one plan, got {given!r}")
+                self._check(plan)
+                found[id(given)] = plan
+        return [found[id(given)] for given in faults]
+
+    def start(self, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
         """Begin episodes.
 
         Args:
-            rows: int64 (n,), environments.
+            env_ids: int64 (n,), environments.
             episode: int64 (n,), their numbers.
             plans: n, what breaks in each; by default what `faults` says.
         """
         if plans is None:
-            plans = self.faults.draw(self.seed, episode) if isinstance(self.faults, Mix) else [self.faults] * len(rows)
-        self._episode[rows], self._step[rows], self.affected[rows] = episode, 0, False
+            faults, count = self.faults, len(env_ids)
+            plans = faults.draw(self.seed, episode) if isinstance(faults, Mix) else [faults] * count
+        self._episode[env_ids], self._step[env_ids], self.affected[env_ids] = episode, 0, False
+        self._change_plans(env_ids.tolist(), plans)
         begins: dict[ActiveFault, list[int]] = {}
-        for place, (row, plan) in enumerate(zip(rows.tolist(), plans, strict=True)):
-            if plan is not self._under[row]:
-                self._change(row, plan)
-            for active in self._of[row]:
-                begins.setdefault(active, []).append(place)
-        for active, places in begins.items():
-            active.start(rows[places], self.seed, episode[places])
+        for row, env_id in enumerate(env_ids.tolist()):
+            for active in self._faults_of[env_id]:
+                begins.setdefault(active, []).append(row)
+        for active, rows in begins.items():
+            active.start(env_ids[rows], self.seed, episode[rows])
 
-    def _change(self, row: int, plan: Plan) -> None:
-        """The environment is under this plan from now on."""
-        self._under[row], count, now = plan, dict[tuple[str, str], int](), list[ActiveFault]()
+    def _change_plans(self, env_ids: list[int], plans: Sequence[Plan]) -> None:
+        """The environments are under these plans from now on."""
+        faults_of_plan: dict[int, list[ActiveFault]] = {}
+        leave: dict[ActiveFault, list[int]] = {}
+        join: dict[ActiveFault, list[int]] = {}
+        for env_id, plan in zip(env_ids, plans, strict=True):
+            if plan is self._plan_of[env_id]:
+                continue
+            if id(plan) not in faults_of_plan:
+                faults_of_plan[id(plan)] = self._faults_of_plan(plan)
+            for active in self._faults_of[env_id]:
+                leave.setdefault(active, []).append(env_id)
+            self._plan_of[env_id], self._faults_of[env_id] = plan, faults_of_plan[id(plan)]
+            for active in self._faults_of[env_id]:
+                join.setdefault(active, []).append(env_id)
+        for active, these in leave.items():
+            active.leave(these)
+        for active, these in join.items():
+            active.join(these)
+        if leave or join:  # what no environment has any more is forgotten; first events of plans come first
+            ordered = sorted(self._active.items(), key=lambda item: item[0][0])
+            self._active = {key: active for key, active in ordered if len(active.env_ids)}
+
+    def _faults_of_plan(self, plan: Plan) -> list["ActiveFault"]:
+        counts, found = dict[tuple[str, str], int](), list[ActiveFault]()
         for place, event in enumerate(event for event in plan if event.fault.severity):
             named = (event.sensor, event.fault.name)
-            index = count[named] = count.get(named, -1) + 1
-            active = self._running.get((place, index, event))
-            if active is None:
-                sensor = self._sensors[event.sensor]
-                active = ActiveFault(event, sensor, len(self._under), salt_of(*named, index), self._dt, self._phases)
-                self._running[place, index, event] = active
-            now.append(active)
-        for active in self._of[row]:
-            active.leave(row)
-        for active in now:
-            active.join(row)
-        self._of[row] = now
-        # what no environment has any more is forgotten; first strikes of plans come first
-        self._running = {key: self._running[key] for key in sorted(self._running, key=lambda key: key[0])}
-        self._running = {key: active for key, active in self._running.items() if len(active)}
+            index = counts[named] = counts.get(named, -1) + 1
+            if (place, index, event) not in self._active:
+                sensor, salt = self._sensors[event.sensor], salt_of(*named, index)
+                active = ActiveFault(event, sensor, len(self._plan_of), salt, self._dt, self._phases)
+                self._active[place, index, event] = active
+            found.append(self._active[place, index, event])
+        return found
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
         self._step += 1
 
     def camera_offsets(
-        self, rows: Tensor | None = None, phase: Tensor | None = None
+        self, env_ids: Tensor | None = None, phase: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         """Where cameras are out of place, for what `apply` will be given next; call it before cameras are read.
 
         Args:
-            rows: int64 (n,) the environments; all by default.
+            env_ids: int64 (n,) the environments; all by default.
             phase: int64 (n,), which of the phases the task is in.
 
         Yields:
             Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
         """
-        for active in self._running.values():
+        for active in self._active.values():
             if not active.event.fault.moves_camera:
                 continue
-            places, env_ids = active.among(rows)
-            since = self._since(active, places, env_ids, phase)
-            active.since[env_ids] = since
-            affected = (since >= 0).nonzero()[:, 0]
-            if len(affected):
-                context = self._context(active, env_ids[affected], since[affected])
-                yield active.event.sensor, env_ids[affected], *active.event.fault.offset(context)
+            rows, having = active.among(env_ids)
+            since = self._since(active, rows, having, phase)
+            active.since[having] = since
+            broken = (since >= 0).nonzero()[:, 0]
+            if len(broken):
+                context = self._context(active, having[broken], since[broken])
+                yield active.event.sensor, having[broken], *active.event.fault.offset(context)
 
     def apply(
-        self, readings: Mapping[str, Tensor], rows: Tensor | None = None, live: Tensor | None = None,
+        self, readings: Mapping[str, Tensor], env_ids: Tensor | None = None, live: Tensor | None = None,
         phase: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
         """What arrives of healthy readings; call it once for every control step of an environment.
 
         Args:
             readings: key → (n, …); not changed.
-            rows: int64 (n,) the environments they come from; all by default.
+            env_ids: int64 (n,) the environments they come from; all by default.
             live: bool (n, M), sensors that deliver at all; faults change nothing of others.
             phase: int64 (n,), which of the phases the task is in.
 
@@ -148,84 +194,256 @@ class Injector:
             The same keys, with fresh tensors where anything broke; int8 (n, M), 0 where an announced fault is.
 
         Raises:
-            ValueError: a fault returned another shape than it was given.
+            InputError: a fault returned another shape than it was given.
         """
-        count = len(self._under) if rows is None else len(rows)
-        arrived, told = dict(readings), torch.ones(count, len(self.keys), dtype=torch.int8)
-        self.affected[slice(None) if rows is None else rows] = False
-        fresh: set[str] = set()  # sensors of which `arrived` holds a copy
-        for active in self._running.values():
-            places, env_ids = active.among(rows)
-            if not len(places):
+        count = len(self._plan_of) if env_ids is None else len(env_ids)
+        arrived, available = dict(readings), torch.ones(count, len(self.keys), dtype=torch.int8)
+        self.affected[slice(None) if env_ids is None else env_ids] = False
+        copied: set[str] = set()  # sensors of which `arrived` holds a copy
+        for active in self._active.values():
+            rows, having = active.among(env_ids)
+            if not len(rows):
                 continue
             event, key, column = active.event, active.event.sensor, self.keys.index(active.event.sensor)
             moved = event.fault.moves_camera
-            since = active.since[env_ids] if moved else self._since(active, places, env_ids, phase)
-            hit = since >= 0
+            since = active.since[having] if moved else self._since(active, rows, having, phase)
             # what a fault remembers is what it was given, after the faults before it in the plan
-            active.remember(arrived[key], places, env_ids, ~hit, self._step[env_ids])
-            hit = hit if live is None else hit & live[places, column]
-            at = hit.nonzero()[:, 0]
-            if not len(at):
+            active.remember(lambda: take(arrived[key], rows), having, since < 0, self._step[having])  # noqa: B023
+            broken = (since >= 0) if live is None else (since >= 0) & live[rows, column]
+            broken = broken.nonzero()[:, 0]
+            if not len(broken):
                 continue
-            places, env_ids = places[at], env_ids[at]
-            self.affected[env_ids, column] = True
+            rows, having, since = rows[broken], having[broken], since[broken]
+            self.affected[having, column] = True
             if event.is_announced:
-                told[places, column] = 0
+                available[rows, column] = 0
             if moved:
                 continue  # the camera took its picture from there
-            given = take(arrived[key], places)
+            given = take(arrived[key], rows)
             shape, dtype = given.shape, given.dtype
-            context = self._context(active, env_ids, since[at], arrived[key], readings, places)
-            broken = event.fault.apply(given, context)
-            if broken.shape != shape:
-                raise InputError(f"{event} made {tuple(broken.shape)} of readings of shape {tuple(shape)}")
-            broken = broken.to(dtype)
-            if len(places) == count:
-                arrived[key] = broken.contiguous()
+            result = event.fault.apply(given, self._context(active, having, since, arrived[key], readings, rows))
+            if result.shape != shape:
+                raise InputError(f"{event} made {tuple(result.shape)} of readings of shape {tuple(shape)}")
+            result = result.to(dtype)
+            if len(rows) == count:
+                arrived[key] = result.contiguous()
             else:
-                if key not in fresh:
+                if key not in copied:
                     arrived[key] = arrived[key].clone()
-                put(arrived[key], places, broken)
-            fresh.add(key)
-        return arrived, told
+                put(arrived[key], rows, result)
+            copied.add(key)
+        return arrived, available
 
-    def _since(self, active: ActiveFault, places: Tensor, env_ids: Tensor, phase: Tensor | None) -> Tensor:
-        here = None if phase is None else phase[places]
+    def _since(self, active: "ActiveFault", rows: Tensor, env_ids: Tensor, phase: Tensor | None) -> Tensor:
+        here = None if phase is None else phase[rows]
         return active.follow(env_ids, self._step[env_ids], here, self.seed, self._episode[env_ids])
 
     def _context(
         self,
-        active: ActiveFault,
+        active: "ActiveFault",
         env_ids: Tensor,
         since: Tensor,
         arrived: Tensor | None = None,
         readings: Mapping[str, Tensor] | None = None,
-        places: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> FaultContext:
-        """For environments `env_ids`, whose readings stand at `places`; knocks come before there are any."""
+        """For environments `env_ids`, whose readings are `rows`; there are none yet when cameras are moved."""
         step = self._step[env_ids]
 
         def present() -> Tensor:
             assert arrived is not None
-            assert places is not None
-            return take(arrived, places)
+            assert rows is not None
+            return take(arrived, rows)
 
-        def beside(name: str) -> Tensor | None:
-            if readings is None or places is None or name not in readings or name == active.sensor.key:
+        def beside(key: str) -> Tensor | None:
+            if readings is None or rows is None or key not in readings or key == active.event.sensor:
                 return None
-            return take(readings[name], places)
+            return take(readings[key], rows)
 
         return FaultContext(
             active.sensor,
             since,
             step,
             self._dt,
-            before=lambda: active.before(env_ids) if active.event.fault.holds else present(),
-            past=lambda age: active.past(env_ids, step, age) if active.event.fault.history else present(),
-            other=lambda otherwise: active.other(env_ids, step, otherwise),
+            before=lambda: active.held.look(env_ids) if active.held else present(),
+            past=lambda age: active.ring.look(env_ids, step, age) if active.ring else present(),
+            other=lambda otherwise: active.recall.look(env_ids, step, otherwise) if active.recall else otherwise,
             beside=beside,
             seed=self.seed,
             episode=self._episode[env_ids],
             salt=active.salt,
         )
+
+
+class ActiveFault:
+    """One event in those of N environments whose plan has it: since when it is there, and what it remembers.
+
+    Attributes:
+        event: what happens, and when.
+        sensor: to which.
+        salt: of its random numbers.
+        since: int64 (N,), of what moves cameras, as it was found before they took their pictures.
+        held: the last healthy reading, if the fault reads it.
+        ring: the last readings, likewise.
+        recall: the readings of the episode before, likewise.
+    """
+
+    def __init__(
+        self, event: FaultEvent, sensor: Sensor, num_envs: int, salt: int, dt: float, phases: list[str]
+    ) -> None:
+        """In none of `num_envs` environments, whose control step takes `dt` seconds, yet."""
+        self.event, self.sensor, self.salt = event, sensor, salt
+        fault = event.fault
+        self.held = _Held(num_envs) if fault.holds else None
+        self.ring = _Ring(num_envs, round(fault.history / dt) + 1) if fault.history else None
+        self.recall = _Recall(num_envs) if fault.recalls else None
+        self.since = torch.full((num_envs,), -1, dtype=torch.int64)
+        self._phase = None if event.phase is None else phases.index(event.phase)
+        self._bursts = event.bursts or fault.bursts()
+        self._wait = torch.zeros(num_envs, dtype=torch.int64)  # steps after the phase, or the episode's start
+        self._first = torch.full((num_envs,), _NEVER)  # the first step of the fault, once it is known
+        self._began = torch.full((num_envs,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
+        self._draw = partial(uniform, stream=Stream.FAULTS, count=1, salt=salt + 3)
+        self._here = torch.zeros(num_envs, dtype=torch.bool)
+        self._env_ids: Tensor | None = None
+
+    @property
+    def env_ids(self) -> Tensor:
+        """The environments that have it, int64 (m,)."""
+        if self._env_ids is None:
+            self._env_ids = self._here.nonzero()[:, 0]
+        return self._env_ids
+
+    def join(self, env_ids: list[int]) -> None:
+        """The environments' plans have it."""
+        self._here[env_ids], self._env_ids = True, None
+
+    def leave(self, env_ids: list[int]) -> None:
+        """The environments have other plans."""
+        self._here[env_ids], self._env_ids = False, None
+
+    def among(self, env_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of environments int64 (n,), or all, those that have it: their rows in `env_ids`, and the environments."""
+        if env_ids is None:
+            return self.env_ids, self.env_ids
+        rows = self._here[env_ids].nonzero()[:, 0]
+        return rows, env_ids[rows]
+
+    def start(self, env_ids: Tensor, seed: int, episode: Tensor) -> None:
+        """Begin episodes."""
+        event, wait = self.event, torch.full_like(env_ids, self.event.step)
+        if event.until is not None:
+            drawn = self._draw(seed=seed, episode=episode, step=1 << 40)[:, 0]
+            wait = event.step + (drawn * (event.until - event.step + 1)).long()
+        self._wait[env_ids], self._began[env_ids] = wait, -1
+        self._first[env_ids] = wait if event.phase is None else _NEVER
+        for memory in (self.held, self.recall):
+            if memory is not None:
+                memory.start(env_ids)
+
+    def follow(self, env_ids: Tensor, step: Tensor, phase: Tensor | None, seed: int, episode: Tensor) -> Tensor:
+        """Control steps since the fault set in, int64 (m,), −1 where it is not there."""
+        if self._phase is not None and phase is not None:
+            now = (phase >= self._phase) & (self._first[env_ids] == _NEVER)
+            self._first[env_ids] = torch.where(now, step + self._wait[env_ids], self._first[env_ids])
+        since = step - self._first[env_ids]
+        there = since >= 0
+        if self.event.duration is not None:
+            there &= since < self.event.duration
+        if self._bursts is None:
+            return torch.where(there, since, -1)
+        on, gap = self._bursts
+        drawn, began = self._draw(seed=seed, episode=episode, step=step)[:, 0], self._began[env_ids]
+        stays = drawn >= 1.0 / on
+        # at its first step the process is where it is in the long run
+        comes = drawn < torch.where(since == 0, on / (on + gap), 1.0 / gap)
+        burst = there & torch.where(began >= 0, stays, comes)
+        began = torch.where(burst, torch.where(began >= 0, began, step), -1)
+        self._began[env_ids] = began
+        return torch.where(burst, step - began, -1)
+
+    def remember(self, read: Callable[[], Tensor], env_ids: Tensor, healthy: Tensor, step: Tensor) -> None:
+        """What the sensor reads at a control step, (m, …); `healthy` bool (m,), where the fault is not there."""
+        if self.held or self.ring or self.recall:
+            readings = read()
+            if self.held:
+                self.held.push(readings, env_ids, healthy)
+            for memory in (self.ring, self.recall):
+                if memory:
+                    memory.push(readings, env_ids, step)
+
+
+class _Held:
+    """The last reading of one sensor before it broke, in each of N environments."""
+
+    def __init__(self, num_envs: int) -> None:
+        self._num_envs, self._last = num_envs, None
+        self._fresh = torch.ones(num_envs, dtype=torch.bool)  # nothing was read in this episode
+
+    def start(self, env_ids: Tensor) -> None:
+        self._fresh[env_ids] = True
+
+    def push(self, readings: Tensor, env_ids: Tensor, healthy: Tensor) -> None:
+        """Readings (m, …) are kept if healthy, or the first ones of their episode."""
+        if self._last is None:
+            self._last = readings.new_zeros(self._num_envs, *readings.shape[1:])
+        keep = (healthy | self._fresh[env_ids]).nonzero()[:, 0]
+        if len(keep):
+            put(self._last, env_ids[keep], readings if len(keep) == len(readings) else take(readings, keep))
+            self._fresh[env_ids] = False
+
+    def look(self, env_ids: Tensor) -> Tensor:
+        assert self._last is not None
+        return take(self._last, env_ids)
+
+
+class _Ring:
+    """The last readings of one sensor in each of N environments."""
+
+    def __init__(self, num_envs: int, length: int) -> None:
+        self._num_envs, self._length, self._ring = num_envs, length, None
+
+    def push(self, readings: Tensor, env_ids: Tensor, step: Tensor) -> None:
+        if self._ring is None:
+            # untouched memory costs nothing: only the rows that are used
+            self._ring = readings.new_empty(self._num_envs * self._length, *readings.shape[1:])
+        put(self._ring, env_ids * self._length + step % self._length, readings)
+
+    def look(self, env_ids: Tensor, step: Tensor, age: Tensor) -> Tensor:
+        """Readings of `age` control steps ago, never from before the episode."""
+        assert self._ring is not None
+        age = age.clamp(min=0, max=self._length - 1).minimum(step)
+        return take(self._ring, env_ids * self._length + (step - age) % self._length)
+
+
+class _Recall:
+    """The first readings of the present episode and of the one before, in each of N environments."""
+
+    def __init__(self, num_envs: int) -> None:
+        self._num_envs, self._both = num_envs, None
+        self._now = torch.zeros(num_envs, dtype=torch.int64)  # which half is the present episode
+        self._count = torch.zeros(num_envs, 2, dtype=torch.int64)
+
+    def start(self, env_ids: Tensor) -> None:
+        """What was the present episode is the one before."""
+        self._now[env_ids] = 1 - self._now[env_ids]
+        self._count[env_ids, self._now[env_ids]] = 0
+
+    def push(self, readings: Tensor, env_ids: Tensor, step: Tensor) -> None:
+        if self._both is None:
+            self._both = readings.new_empty(self._num_envs * 2 * _RECALLED, *readings.shape[1:])
+        fits = (step < _RECALLED).nonzero()[:, 0]
+        now = self._now[env_ids]
+        put(self._both, ((env_ids * 2 + now) * _RECALLED + step)[fits], take(readings, fits))
+        self._count[env_ids, now] = (step + 1).clamp(max=_RECALLED)
+
+    def look(self, env_ids: Tensor, step: Tensor, otherwise: Tensor) -> Tensor:
+        """What the episode before read at these steps; `otherwise` where there was none."""
+        assert self._both is not None
+        old = 1 - self._now[env_ids]
+        count = self._count[env_ids, old]
+        known = (count > 0).nonzero()[:, 0]
+        found = (env_ids * 2 + old) * _RECALLED + step.minimum(count - 1)
+        otherwise = otherwise.clone()
+        put(otherwise, known, take(self._both, found[known]))
+        return otherwise

@@ -1,14 +1,13 @@
 """Faults to train on: another one, or none, in every episode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from robofuse.errors import InputError
 from robofuse.faults.catalogue import faults_for
-from robofuse.faults.event import FaultEvent
-from robofuse.faults.plan import Plan
+from robofuse.faults.plan import FaultEvent, Plan
 from robofuse.rng import Stream, uniform
 from robofuse.sensors import Sensor
 
@@ -37,7 +36,7 @@ class Mix:
     share: float = 0.3
 
     def __post_init__(self) -> None:
-        """ValueError for no plans, or a share out of range."""
+        """InputError for no plans, or a share out of range."""
         object.__setattr__(self, "plans", tuple(self.plans))
         if not self.plans or not all(isinstance(plan, Plan) for plan in self.plans):
             raise InputError("a mix needs at least one robofuse.faults.Plan")
@@ -46,7 +45,7 @@ class Mix:
 
     @classmethod
     def parse(cls, texts: Sequence[str], share: float, sensors: Sequence[Sensor]) -> "Mix":
-        """From texts of plans; `standard` stands for `standard_plans`. ValueError as of `Plan.read`."""
+        """From texts of plans; `standard` stands for `standard_plans`. InputError as of `Plan.read`."""
         plans: list[Plan] = []
         for text in texts:
             plans += standard_plans(sensors) if text == "standard" else [Plan.read(text, sensors)]
@@ -61,6 +60,28 @@ class Mix:
         """What breaks in episodes int64 (n,), a function of the seed and the number."""
         drawn = uniform(seed, Stream.FAULTS, episode, 1 << 40, 2, _SALT).tolist()
         return [self.plans[int(which * len(self.plans))] if hit < self.share else Plan() for hit, which in drawn]
+
+
+FaultsLike = Plan | Mix | str | Callable[[Sequence[Sensor]], Plan | Mix] | None
+
+
+def as_faults(faults: FaultsLike, sensors: Sequence[Sensor]) -> Plan | Mix:
+    """What breaks, from all that a World takes: a line of text is read, a function is called with the sensors.
+
+    Raises:
+        InputError: anything else, or a line that cannot be read.
+    """
+    if faults is None:
+        return Plan()
+    if isinstance(faults, str):
+        return Plan.parse(faults, sensors)
+    found = faults(sensors) if callable(faults) else faults
+    if not isinstance(found, Plan | Mix):
+        raise InputError(
+            "faults must be a robofuse.faults.Plan or Mix, a line such as rgb:freeze@20, or a function of the sensors "
+            f"that gives a Plan or Mix; got {found!r}"
+        )
+    return found
 
 
 def seen_faults(faults: Plan | Mix | None) -> list[str]:

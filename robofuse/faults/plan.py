@@ -1,50 +1,173 @@
-"""What breaks, and when: a plan is data, as a dataclass, as one line of text, and as YAML."""
+"""What breaks, and when: plans as dataclasses, as dictionaries and YAML, and as text.
 
+Text says which sensor is off, or broken, and from which control step on. It has three spellings and one parser:
+
+    rgb,depth:noise(0.5)@20 for 5!+force:bias    a plan: any faults; `Plan.parse`
+    rgb,depth@20                                 `--disable`: announced blackouts; `parse_disable`
+    no-depth+rgb@20, only-force, all, none       names of conditions: announced blackouts too; `parse_missing`
+"""
+
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
+from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+from robofuse.checks import whole
 from robofuse.errors import InputError
+from robofuse.faults.base import Fault
 from robofuse.faults.catalogue import faults_for, find_fault
-from robofuse.faults.event import FaultEvent, contradiction, make_fault
-from robofuse.faults.parsing import parse
+from robofuse.faults.common import Blackout
 from robofuse.sensors import Kind, Sensor
 
-_WHEN = {field.name for field in fields(FaultEvent)[2:]}
+_LAST = 999_999_999  # the largest control step
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?"
+_STEP = re.compile(r"(?P<step>[0-9]{1,9})")
+_WHEN = re.compile(
+    rf"""(?:(?P<phase>[a-z_][a-z0-9_]*)(?:\s*/\s*(?P<after>[0-9]{{1,9}}))?|(?P<step>[0-9]{{1,9}}))
+    (?:\s*\.\.\s*(?P<until>[0-9]{{1,9}}))?(?:\s*\bfor\s+(?P<duration>[0-9]{{1,9}}))?
+    (?:\s*\bin\s+(?P<on>{_NUMBER})\s*~\s*(?P<off>{_NUMBER}))?""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class FaultEvent:
+    """One fault of one sensor, and when it is there.
+
+    Attributes:
+        sensor: key of the observation.
+        fault: what happens to it.
+        step: control step from which on, or, with `phase`, how many after the phase was first reached.
+        until: the first step is drawn per episode, uniformly from `step` to `until`; None for exactly `step`.
+        phase: of the task, such as "contact"; the fault waits until it is reached. None for the episode's start.
+        duration: control steps; None for the rest of the episode.
+        bursts: mean lengths of a burst and of the gap after it [control steps], geometric, while the fault lasts; None
+            for what is the fault's nature.
+        announced: whether `available` shows it; None for what is usual for the fault.
+    """
+
+    sensor: str
+    fault: Fault
+    step: int = 0
+    until: int | None = None
+    phase: str | None = None
+    duration: int | None = None
+    bursts: tuple[float, float] | None = None
+    announced: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a value that has no meaning."""
+        if not isinstance(self.sensor, str):
+            raise InputError(f"sensor of a fault must be a key of the observation, got {self.sensor!r}")
+        if not isinstance(self.fault, Fault):
+            raise InputError(f"fault of {self.sensor!r} must be a robofuse.faults.Fault, got {self.fault!r}")
+        what = f"of {self.sensor}:{self.fault.name}"
+        whole(self.step, f"step {what}", 0, _LAST)
+        if self.until is not None:
+            whole(self.until, f"last first step {what}", self.step, _LAST)
+        if self.duration is not None:
+            whole(self.duration, f"duration {what}", 1, _LAST)
+        if self.phase is not None and not isinstance(self.phase, str):
+            raise InputError(f"phase {what} must be a name, got {self.phase!r}")
+        if self.announced not in (None, True, False):
+            raise InputError(f"announced {what} must be true or false, got {self.announced!r}")
+        if self.bursts is not None:
+            if self.fault.bursts() is not None:
+                raise InputError(f"{self.fault.name} comes in bursts of its own; leave those {what} out")
+            try:
+                on, gap = (float(length) for length in self.bursts)
+            except (TypeError, ValueError):
+                raise InputError(f"bursts {what} are two lengths, of bursts and of gaps, got {self.bursts!r}") from None
+            if not (1.0 <= on < inf and 1.0 <= gap < inf):
+                raise InputError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
+            object.__setattr__(self, "bursts", (on, gap))
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether `available` shows it."""
+        return type(self.fault).announced if self.announced is None else self.announced
+
+    def __str__(self) -> str:
+        """As `Plan.parse` reads it."""
+        given = [_number(self.fault.severity)] if self.fault.severity != 1.0 else []
+        defaults = {field.name: field.default for field in fields(self.fault)}
+        given += [
+            f"{name}={_number(getattr(self.fault, name))}"
+            for name, default in defaults.items()
+            if name != "severity" and getattr(self.fault, name) != default
+        ]
+        text = f"{self.sensor}:{self.fault.name}" + (f"({', '.join(given)})" if given else "")
+        first = str(self.step) + (f"..{self.until}" if self.until is not None else "")
+        when = first if self.phase is None else self.phase if first == "0" else f"{self.phase}/{first}"
+        if self.duration is not None:
+            when += f" for {self.duration}"
+        if self.bursts is not None:
+            when += f" in {_number(self.bursts[0])}~{_number(self.bursts[1])}"
+        text += f"@{when}" if when != "0" else ""
+        return text + ("" if self.announced is None else "!" if self.announced else "?")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, without what is default."""
+        found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
+        found |= {
+            f.name: getattr(self.fault, f.name) for f in fields(self.fault) if f.default != getattr(self.fault, f.name)
+        }
+        for field in fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                found[field.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+
+def blackout(sensor: str, step: int = 0) -> FaultEvent:
+    """A sensor that delivers nothing from one control step of every episode on, which `available` shows.
+
+    Args:
+        sensor: its key.
+        step: number of the first observation without it; 0 is what `reset` returns.
+
+    Returns:
+        What a `Plan` is made of.
+    """
+    return FaultEvent(sensor, Blackout(), step)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What breaks in every episode. As text: strikes joined by +, such as `rgb:blackout@20+force:drift(0.5)`.
+    """What breaks in every episode. As text: events joined by +, such as `rgb:blackout@20+force:drift(0.5)`.
 
-    A strike is `sensors:fault(severity, name=value)@when`, all after the fault optional; several sensors are divided by
+    An event is `sensors:fault(severity, name=value)@when`, all after the fault optional; several sensors are divided by
     commas. When: `20` from that step on; `10..30` from one of these, drawn per episode; `contact` from that phase of
     the task on, `contact/5` five steps later; then ` for 15` steps; then ` in 5~20`, in bursts of 5 steps with gaps of
-    20, on average. An `!` at the end announces it in `available`, a `?` keeps it silent.
+    20, on average. An `!` at the end announces it in `available`, a `?` does not.
 
     Attributes:
-        strikes: in the order in which they change a reading.
+        events: in the order in which they change a reading.
     """
 
     events: tuple[FaultEvent, ...] = ()
 
     def __post_init__(self) -> None:
-        """ValueError for strikes that contradict each other."""
-        object.__setattr__(self, "strikes", tuple(self.events))
-        for index, event in enumerate(self.events):
+        """Raises InputError for anything but events, and for events that contradict each other."""
+        if isinstance(self.events, str | Mapping) or not isinstance(self.events, Iterable):
+            raise InputError(f"a plan is made of FaultEvents, got {self.events!r}; Plan.parse reads text")
+        object.__setattr__(self, "events", tuple(self.events))
+        for event in self.events:
             if not isinstance(event, FaultEvent):
-                raise InputError(f"a plan has robofuse.faults.FaultEvent, got {event!r}")
-            for other in self.events[:index]:
-                if problem := contradiction(other, event):
-                    raise InputError(problem)
+                raise InputError(f"a plan is made of robofuse.faults.FaultEvent, got {event!r}")
+        if found := _find_contradiction(self.events):
+            raise InputError(found[2])
 
     def __iter__(self) -> Iterator[FaultEvent]:
-        """The strikes."""
+        """The events."""
         return iter(self.events)
 
     def __len__(self) -> int:
-        """How many strikes."""
+        """How many events."""
         return len(self.events)
 
     def __str__(self) -> str:
@@ -56,7 +179,16 @@ class Plan:
         return replace(self, events=tuple(replace(s, fault=replace(s.fault, severity=severity)) for s in self.events))
 
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
-        """Whether it fits sensors, the phases of a task and, of mounts, a World; ValueError says what there is."""
+        """Whether it can happen there.
+
+        Args:
+            sensors: that exist.
+            phases: of the task.
+            cameras_move: whether faults may move cameras, as in a World.
+
+        Raises:
+            InputError: it cannot; says what there is.
+        """
         by_key = {sensor.key: sensor for sensor in sensors}
         for event in self.events:
             if event.sensor not in by_key:
@@ -82,14 +214,31 @@ class Plan:
             sensors: that exist; a fault's name means what it is for that kind of sensor.
 
         Raises:
-            ValueError: says at which character (the first is 1) and what would be right.
+            InputError: says at which character (the first is 1) and what would be right.
         """
-        return cls(parse(text, sensors))
+        kinds = _kinds(sensors)
+        line = _Line(text, kinds)
+        while line.begins_another("fault", "+"):
+            keys = line.sensors(",")
+            if not line.accept(":"):
+                line.fail(f"expected : and a fault after {keys[-1][0]}")
+            name, name_at = line.word(r"[^+@!?()\s]*")
+            given, given_at = line.in_brackets()
+            when, when_at = line.when(_WHEN, "step such as 20, 10..30, contact or contact/5, then for 15, then in 5~20")
+            announced = True if line.accept("!") else False if line.accept("?") else None
+            for key, place in keys:
+                with line.pointing_at(name_at):
+                    kind = find_fault(name, kinds[key])
+                with line.pointing_at(given_at):
+                    fault = _make_fault(kind, _arguments(given))
+                with line.pointing_at(when_at):
+                    line.add(FaultEvent(key, fault, **when, announced=announced), place)
+        return cls(line.events("+ and another fault"))
 
     @classmethod
     def read(cls, text: str, sensors: Sequence[Sensor]) -> Self:
-        """As `parse`; or, of a name that ends in .yaml or .yml, from that file. ValueError says what is wrong."""
-        if not text.endswith((".yaml", ".yml")):
+        """As `parse`; or, of a name that ends in .yaml or .yml, from that file. InputError says what is wrong."""
+        if not str(text).endswith((".yaml", ".yml")):
             return cls.parse(text, sensors)
         try:
             content = Path(text).read_text()
@@ -105,20 +254,22 @@ class Plan:
     def from_dict(
         cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], lines: Sequence[int] = ()
     ) -> Self:
-        """From what `plain` gave; ValueError names the entry that is wrong, and its line if they are known."""
-        kinds: dict[str, Kind] = {sensor.key: sensor.kind for sensor in sensors}
-        events: list[FaultEvent] = []
+        """From what `to_dict` gave; InputError names the entry that is wrong, and its line if they are known."""
+        kinds, events = _kinds(sensors), list[FaultEvent]()
+        when_names = {field.name for field in fields(FaultEvent)[2:]}
+        if isinstance(plain, str | Mapping) or not isinstance(plain, Iterable):
+            raise InputError("a plan is a list of entries with sensor, fault and more")
         for number, entry in enumerate(plain, start=1):
             where = f"entry {number} of the plan" + (f", line {lines[number - 1]}" if lines else "")
             try:
                 given = dict(entry)
                 key, name = str(given.pop("sensor")), str(given.pop("fault"))
-                when = {what: given.pop(what) for what in list(given) if what in _WHEN}
+                when = {what: given.pop(what) for what in list(given) if what in when_names}
                 if isinstance(when.get("bursts"), list):
                     when["bursts"] = tuple(when["bursts"])
                 if key not in kinds:
                     raise InputError(f"unknown sensor {key!r}; sensors: {', '.join(kinds)}")
-                events.append(FaultEvent(key, make_fault(find_fault(name, kinds[key]), given), **when))
+                events.append(FaultEvent(key, _make_fault(find_fault(name, kinds[key]), given), **when))
             except (ValueError, TypeError) as error:
                 raise InputError(f"{where}: {error}") from None
             except KeyError as error:
@@ -131,15 +282,257 @@ class Plan:
 
     @classmethod
     def from_yaml(cls, text: str, sensors: Sequence[Sensor]) -> Self:
-        """From a YAML file's text; ValueError names what is wrong, and where."""
+        """From a YAML file's text; InputError names what is wrong, and where."""
         yaml = _yaml()
         try:
-            plain, marks = yaml.safe_load(text) or [], yaml.compose(text, yaml.SafeLoader)
-        except yaml.YAMLError as error:
+            loader = yaml.SafeLoader(text)
+            node = loader.get_single_node()
+            plain, entries = [], []
+            if node is not None:
+                plain, entries = loader.construct_document(node) or [], node.value
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"this is not YAML: {error}") from None
         if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
             raise InputError("a plan is a list of entries with sensor, fault and more")
-        return cls.from_dict(plain, sensors, [entry.start_mark.line + 1 for entry in marks.value] if marks else ())
+        return cls.from_dict(plain, sensors, [entry.start_mark.line + 1 for entry in entries] if plain else ())
+
+
+def parse_disable(text: str, keys: Sequence[str]) -> Plan:
+    """Announced blackouts from a line such as `rgb,depth@20`: no rgb at all, and no depth from control step 20 on.
+
+    All sensors may be named. A policy then has its learned mask tokens to act on, the same at every step: worth a look
+    as the floor below which no fault can push it.
+
+    Args:
+        text: sensors divided by commas, each with `@` and a control step or without; empty for none.
+        keys: the sensors that exist.
+
+    Returns:
+        Its events are in the order of the text.
+
+    Raises:
+        InputError: an unknown sensor, one named twice, or no number after the `@`; says at which character of the
+            text (the first is 1), and what would be right.
+    """
+    line = _Line(text, keys)
+    while line.begins_another("sensor", ","):
+        ((key, place),) = line.sensors("")
+        line.add(blackout(key, line.step()), place)
+    return Plan(line.events("a comma and another sensor"))
+
+
+def parse_missing(name: str, keys: Sequence[str]) -> Plan:
+    """Announced blackouts from the name of a condition: which sensors are missing, or which are the only ones left.
+
+    Args:
+        name: `all`, `none`, `no-rgb`, `no-depth+rgb`, `only-force`; all but `all` with `@20` for from step 20 on.
+        keys: the sensors that exist.
+
+    Returns:
+        Its events are in the order of `keys`.
+
+    Raises:
+        InputError: says at which character (the first is 1) and what would be right.
+    """
+    line = _Line(name, keys)
+    which, _ = line.word(r"all|none|no-|only-|")
+    if not which:
+        line.fail("expected all, none, no- or only-")
+    named = dict(line.sensors("+")) if which.endswith("-") else {}
+    step = line.step() if which != "all" else 0
+    missing = {"all": [], "none": keys, "no-": named}.get(which, [key for key in keys if key not in named])
+    for key in keys:
+        if key in missing:
+            line.add(blackout(key, step), named.get(key, 0))
+    return Plan(line.events("the end" if which == "all" else "@ and a control step"))
+
+
+class _Line:
+    """A line of text that is read from left to right; errors point at a character."""
+
+    def __init__(self, text: str, keys: Iterable[str]) -> None:
+        """At its start; `keys` are those of the sensors that exist."""
+        if not isinstance(text, str):
+            raise InputError(f"expected text such as rgb:freeze@20, got {text!r}")
+        self._text, self._keys, self._place = text, list(keys), 0
+        self._events: list[FaultEvent] = []
+        self._places: list[int] = []
+
+    def fail(self, what: str, place: int | None = None) -> NoReturn:
+        """Raises InputError that shows the text, with a mark where the error is: by default where reading stands."""
+        place = self._place if place is None else place
+        first = max(0, place - 60) if len(self._text) > 100 else 0
+        text = self._text[first : first + 100]
+        shown = re.sub(r"\s", " ", ("…" if first else "") + text + ("…" if first + 100 < len(self._text) else ""))
+        mark = " " * (place - first + bool(first)) + "^"
+        raise InputError(f"{what}, at character {place + 1}:\n  {shown}\n  {mark}")
+
+    @contextmanager
+    def pointing_at(self, place: int) -> Iterator[None]:
+        """Errors within are about what stands there."""
+        try:
+            yield
+        except InputError as error:
+            self.fail(str(error), place)
+
+    def word(self, pattern: str) -> tuple[str, int]:
+        """What matches after blanks, without the blanks at its end, and where it begins."""
+        match = re.compile(rf"\s*({pattern})").match(self._text, self._place)
+        if match is None:
+            return "", self._place
+        self._place = match.end()
+        return match[1].rstrip(), match.start(1)
+
+    def accept(self, mark: str) -> bool:
+        """Whether this comes next, after blanks; if so, it is read."""
+        return bool(mark) and bool(self.word(re.escape(mark))[0])
+
+    def begins_another(self, what: str, divider: str) -> bool:
+        """Whether there is a fault or sensor (`what`) to read: the first one, or one after a divider."""
+        if not self._events:
+            return bool(self._text.strip())
+        found = self.accept(divider)
+        if found and not self._text[self._place :].strip():
+            self.fail(f"expected another {what} after the {divider}", self._place - 1)
+        return found
+
+    def sensors(self, divider: str) -> list[tuple[str, int]]:
+        """One key, or several with a divider between them, and where each stands."""
+        found: list[tuple[str, int]] = []
+        while not found or self.accept(divider):
+            key, place = self.word(r"[^,:+@!?()]*")
+            if key not in self._keys:
+                what = f"unknown sensor {key!r}" if key else "expected a sensor"
+                self.fail(f"{what}; sensors: {', '.join(self._keys)}", place)
+            found.append((key, place))
+        return found
+
+    def in_brackets(self) -> tuple[str, int]:
+        """What stands in round brackets, if there are any, and where it begins."""
+        if not self.accept("("):
+            return "", self._place
+        place = self._place
+        given, _ = self.word("[^()]*")
+        if not self.accept(")"):
+            self.fail("expected )")
+        return given, place
+
+    def when(self, pattern: re.Pattern[str], expected: str) -> tuple[dict[str, Any], int]:
+        """What the text after an @ says, if there is one, as arguments of FaultEvent; and where it begins."""
+        if not self.accept("@"):
+            return {}, self._place
+        text, place = self.word("[^+,!?]*")
+        match = pattern.fullmatch(text)
+        if match is None:
+            self.fail(f"expected a {expected}; got {text!r}", place)
+        said = match.groupdict()
+        found: dict[str, Any] = {"step": int(said["step"] or said["after"] or 0), "phase": said.get("phase")}
+        found |= {name: int(said[name]) for name in ("until", "duration") if said.get(name)}
+        if said.get("on"):
+            found["bursts"] = (float(said["on"]), float(said["off"]))
+        return found, place
+
+    def step(self) -> int:
+        """The control step after an @, 0 without one."""
+        return self.when(_STEP, "control step such as 20")[0].get("step", 0)
+
+    def add(self, event: FaultEvent, place: int) -> None:
+        """An event was read, whose sensor stands there."""
+        self._events.append(event)
+        self._places.append(place)
+
+    def events(self, expected: str) -> tuple[FaultEvent, ...]:
+        """What was added, if the line is at its end and no event contradicts another; `expected` could come next."""
+        if self._text[self._place :].strip():
+            self.word("")
+            self.fail(f"expected {expected}, or the end")
+        if found := _find_contradiction(self._events):
+            first, second, why = found
+            self.fail(f"{why} (the other at character {self._places[first] + 1})", self._places[second])
+        return tuple(self._events)
+
+
+def _arguments(text: str) -> dict[str, float]:
+    """Numbers of a fault from `0.5, name=value`."""
+    found: dict[str, float] = {}
+    for part in text.split(",") if text.strip() else ():
+        name, equals, value = part.rpartition("=")
+        name = name.strip() if equals else "severity"
+        if name in found:
+            raise InputError(f"{name} is given twice")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InputError(f"expected a number, got {value.strip()!r}") from None
+    return found
+
+
+def _make_fault(kind: type[Fault], given: Mapping[str, Any]) -> Fault:
+    """A fault with these numbers; InputError for one that it does not have."""
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise InputError(f"{kind.name} has no {name!r}; it has {', '.join(known)}")
+    return kind(**given)
+
+
+def _find_contradiction(events: Sequence[FaultEvent]) -> tuple[int, int, str] | None:
+    """Two events that cannot both be meant: their numbers, the smaller first, and why; None if there are none.
+
+    They change the same sensor at the same step, and are the same fault, or one of them leaves nothing to change.
+    Events of different phases meet for certain only if one of them is there from the start to the end. One pass over
+    the events sorted by their first steps, as a plan may have thousands.
+    """
+
+    def contradict(one: int, other: int) -> tuple[int, int, str]:
+        first, second = sorted((one, other))
+        a, b = events[first], events[second]
+        if a.fault.name == b.fault.name:
+            return first, second, f"{b} overlaps with {a}, the same fault of the same sensor"
+        erased, other_event = (a, b) if _erases(a) else (b, a)
+        return first, second, f"{other_event} has nothing left to change while {erased} lasts"
+
+    def order(index: int) -> tuple[str, bool, str, int]:
+        event = events[index]
+        return event.sensor, event.phase is not None, event.phase or "", event.step
+
+    numbers = sorted((index for index, event in enumerate(events) if event.fault.severity), key=order)
+    for _, of_sensor in groupby(numbers, key=lambda index: events[index].sensor):
+        always: dict[str, int] = {}  # what is there to the end, whatever the phase; by fault, and * any, ! erasing
+        for phase, of_phase in groupby(of_sensor, key=lambda index: events[index].phase):
+            latest: dict[str, tuple[float, int]] = {}  # when what began before ends at the latest
+            for index in of_phase:
+                event, any_fault, erasing = events[index], "*", "!"
+                last = event.until if event.until is not None else event.step
+                end = inf if event.duration is None else last + event.duration
+                for name in (event.fault.name, erasing, *((any_fault,) if _erases(event) else ())):
+                    if name in latest and latest[name][0] > event.step:
+                        return contradict(latest[name][1], index)
+                    if name in always and phase is not None:
+                        return contradict(always[name], index)
+                for name in (event.fault.name, any_fault, *((erasing,) if _erases(event) else ())):
+                    latest[name] = max(latest.get(name, (0.0, index)), (end, index))
+                    if phase is None and end == inf:
+                        always.setdefault(name, index)
+    return None
+
+
+def _erases(event: FaultEvent) -> bool:
+    """Whether nothing is left of the reading as long as it lasts."""
+    return event.fault.erases and event.bursts is None and event.fault.bursts() is None
+
+
+def _number(value: float) -> str:
+    """The shortest text that is read as the same number."""
+    short = f"{value:g}".replace("e+", "e")
+    return short if float(short) == value else repr(value).replace("e+", "e")
+
+
+def _kinds(sensors: Sequence[Sensor]) -> dict[str, Kind]:
+    try:
+        return {sensor.key: sensor.kind for sensor in sensors}
+    except (TypeError, AttributeError):
+        raise InputError(f"sensors must be a list of robofuse.sensors.Sensor, got {sensors!r}") from None
 
 
 def _yaml() -> Any:  # noqa: ANN401

@@ -68,7 +68,7 @@ def test_ctrl_c_leaves_the_video_so_far(world, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"disable": "rgbb"}, "unknown sensor 'rgbb' at character 1; sensors: depth, force, proprio, rgb"),
+        ({"disable": "rgbb"}, "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb, at character 1"),
         (
             {"disable": "rgb@500"},
             "rgb:blackout@500 never happens: episodes of Reach end at control step [0-9]+; .* than 500",

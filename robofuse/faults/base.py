@@ -15,6 +15,7 @@ from robofuse.errors import InputError
 from robofuse.rng import Stream, bits, normal, shift, uniform
 from robofuse.sensors import Kind, Sensor
 
+SMALLEST = 1e-6  # of severities and sizes; what divides by them stays finite as float32
 _BANK = 1 << 20
 EVERY_KIND: tuple[Kind, ...] = get_args(Kind)
 
@@ -27,16 +28,16 @@ class Fault:
     they say otherwise. Severity 0 never reaches `apply`: nothing happens.
 
     Attributes:
-        severity: from 0, healthy, to 1, as bad as it gets.
+        severity: 0, healthy, or from 1e-6 to 1, as bad as it gets.
         name: what plans call it.
         kinds: of the sensors that it can befall.
-        announced: whether `available` tells of it, unless a plan says otherwise.
-        silences: whether nothing is left of the reading, so that no other fault can befall it.
-        positive: its numbers that must be larger than 0.
+        announced: whether `available` shows it, unless a plan says otherwise.
+        erases: whether nothing is left of the reading, so that no other fault can befall it.
+        positive: its numbers that must be at least 1e-6.
         history: how many seconds `FaultContext.past` can look back.
         holds: whether `apply` reads `FaultContext.before`.
         recalls: whether `apply` reads `FaultContext.other`.
-        moves_camera: whether it has an `offset`, by which a World moves the camera; see `mount.py`.
+        moves_camera: whether it has an `offset`, by which a World moves the camera; see `Knocked`.
     """
 
     severity: float = 1.0
@@ -44,7 +45,7 @@ class Fault:
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = EVERY_KIND
     announced: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
+    erases: ClassVar[bool] = False
     history: ClassVar[float] = 0.0
     positive: ClassVar[tuple[str, ...]] = ()
     holds: ClassVar[bool] = False
@@ -52,7 +53,7 @@ class Fault:
     moves_camera: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Numbers are finite and severity lies in [0, 1]; ValueError."""
+        """Raises InputError for numbers that are not finite or out of their range."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
@@ -60,9 +61,11 @@ class Fault:
             object.__setattr__(self, field.name, float(value))
         if not 0.0 <= self.severity <= 1.0:
             raise InputError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
+        if 0.0 < self.severity < SMALLEST:
+            raise InputError(f"severity of {self.name} must be 0 or at least {SMALLEST:g}, got {self.severity:g}")
         for name in self.positive:
-            if getattr(self, name) <= 0.0:
-                raise InputError(f"{name} of {self.name} must be larger than 0, got {getattr(self, name):g}")
+            if getattr(self, name) < SMALLEST:
+                raise InputError(f"{name} of {self.name} must be at least {SMALLEST:g}, got {getattr(self, name):g}")
 
     def apply(self, reading: Tensor, context: "FaultContext") -> Tensor:
         """Broken readings.
@@ -91,13 +94,13 @@ class Fault:
 
 
 class FaultContext:
-    """Where and when a fault strikes n readings of one sensor, and all that may depend on it.
+    """Where and when a fault changes n readings of one sensor, and all that may depend on it.
 
     Random numbers depend on (seed, episode, control step, sensor, fault) alone: not on n, other faults or the order of
     the calls.
 
     Attributes:
-        sensor: which.
+        sensor: whose readings they are.
         since: int64 (n,), control steps since the fault set in; 0 at its first reading.
         step: int64 (n,), control steps since the episode's start.
         dt: seconds of a control step.
