@@ -288,3 +288,17 @@ def test_a_knock_needs_a_world():
     with pytest.raises(ValueError, match="rgb:knocked moves a camera, which only a World can do"):
         SensorFaults(env, "rgb:knocked")
     env.close()
+
+
+@pytest.mark.parametrize("key", ["achieved_goal", "desired_goal"])
+def test_goals_are_no_sensors(key):
+    class Goals(gym.Env):
+        observation_space = gym.spaces.Dict(
+            {name: gym.spaces.Box(-1, 1, (3,)) for name in ("observation", "achieved_goal", "desired_goal")}
+        )
+        action_space = gym.spaces.Box(-1, 1, (2,))
+
+    SensorFaults(Goals(), "observation:blackout!")
+    for wrap in (SensorFaults, lambda env, plan: VecSensorFaults(DummyVecEnv([lambda: env]), plan)):
+        with pytest.raises(ValueError, match=f"'{key}' is a goal, .*; sensors that can break: observation"):
+            wrap(Goals(), f"{key}:blackout!")

@@ -143,7 +143,7 @@ def stacked_space(sensed: SensorSpace, frames: int) -> gym.spaces.Dict:
 
 
 def breakable_sensors(sensed: SensorSpace, kinds: Mapping[str, Kind]) -> tuple[tuple[Sensor, ...], dict[str, str]]:
-    """The sensors that faults can break: images, and vectors and windows of floats.
+    """The sensors that faults can break: images, and vectors and windows of floats, but no goals.
 
     Args:
         sensed: the sensors of the space.
@@ -162,6 +162,9 @@ def breakable_sensors(sensed: SensorSpace, kinds: Mapping[str, Kind]) -> tuple[t
     left_out: dict[str, str] = {}
     for key in sensed.keys:
         part = sensed.space[key]
+        if key in GOALS:
+            left_out[key] = f"{key!r} is a goal, from which rewards and replay buffers are computed; no sensor reads it"
+            continue
         if not isinstance(part, gym.spaces.Box) or not part.shape or (len(part.shape) < 3 and part.dtype.kind != "f"):
             left_out[key] = f"no fault is known for {key!r}, {part}; faults break vectors of floats, and images"
             continue
