@@ -366,7 +366,7 @@ def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "monit
         return found
     from robofuse.monitor import calibrate
 
-    world = make_world(trained, config.num_envs, _MONITOR_SEED, auto_reset=True)
+    world = make_world(trained, config.num_envs, _MONITOR_SEED)
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("calibrating the health monitor", total=_MONITOR_EPISODES)

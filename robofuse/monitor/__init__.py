@@ -1,13 +1,10 @@
 """A monitor that notices broken sensors which do not say so, and hides them from the policy.
 
-Start at `watch.py`, which judges; `calibrate.py` learns what is usual. What is measured of a reading is in
-`features.py`, what a healthy sensor looks like by itself in `health.py`, and beside the others in `peers.py`.
+Start at `monitor.py`, which judges; `calibrate.py` learns what is usual. What is measured of a reading is in
+`features.py`, and what healthy sensors look like, by themselves and beside the others, in `health.py`.
 """
 
-from robofuse.monitor.calibrate import calibrate, fit
-from robofuse.monitor.monitor import CHECKS, Monitor
-from robofuse.monitor.policy import MonitoredPolicy
-from robofuse.monitor.recording import Recording, record
-from robofuse.monitor.watch import Watch
+from robofuse.monitor.calibrate import Recording, calibrate, fit, record
+from robofuse.monitor.monitor import CHECKS, Monitor, MonitoredPolicy, Watch
 
 __all__ = ["CHECKS", "Monitor", "MonitoredPolicy", "Recording", "Watch", "calibrate", "fit", "record"]

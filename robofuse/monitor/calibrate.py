@@ -2,29 +2,54 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from robofuse.checks import whole
+from robofuse.dropout import mask_sensors
 from robofuse.envs import World
 from robofuse.errors import InputError
-from robofuse.monitor.health import OWN, Health
-from robofuse.monitor.monitor import CHECKS, MOST, RARE, Monitor, Tails
-from robofuse.monitor.peers import Peers
-from robofuse.monitor.recording import FOLDS, Recording, env_id_of, moments, record
-from robofuse.monitor.watch import FADE
-from robofuse.play import Policy, fingerprint
+from robofuse.memory.stateful import stateful
+from robofuse.monitor.features import Measured, filled_after, measure
+from robofuse.monitor.health import OWN, Health, Peers
+from robofuse.monitor.monitor import CHECKS, FADE, MOST, RARE, Monitor, Tails
+from robofuse.play import Actor, fingerprint, play
 from robofuse.sensors import Sensor
 from robofuse.tensors import one_torch_thread
 
 SEED = 2_000_000  # neither trained on nor evaluated on
+FOLDS = 8  # episodes are dealt out to so many; two of them are kept to check the monitor on
 _MARGIN = 0.5  # of the false alarms that are allowed
 _THINNEST = 0.02
 
 
+@dataclass(frozen=True)
+class Recording:
+    """Healthy readings, episode by episode, as they were measured.
+
+    Attributes:
+        measured: per sensor, of n control steps.
+        live: bool (n, M), which sensors the policy was given.
+        episode: int64 (n,), ascending.
+        step: int64 (n,), 0, 1, … within each episode.
+    """
+
+    measured: list[Measured]
+    live: Tensor
+    episode: Tensor
+    step: Tensor
+
+    def take(self, rows: Tensor) -> "Recording":
+        """Some control steps, in the same order."""
+        return Recording(
+            [found.take(rows) for found in self.measured], self.live[rows], self.episode[rows], self.step[rows]
+        )
+
+
 def calibrate(
-    policy: Policy,
+    policy: Actor,
     world: World,
     episodes: int = 240,
     false_alarms: float = 1e-3,
@@ -38,7 +63,7 @@ def calibrate(
 
     Args:
         policy: that the monitor will look after.
-        world: such as it will be in, without faults; made with `auto_reset`, and reset by this call.
+        world: such as it will be in, without faults; made with `auto_reset=False`, and reset by this call.
         episodes: to play.
         false_alarms: healthy sensors switched off per control step, at most.
         seed: of the scenes.
@@ -48,13 +73,95 @@ def calibrate(
         The monitor; its card says how often it was wrong in a quarter of the episodes, which it did not learn from.
 
     Raises:
-        ValueError: the world does not reset by itself, has too many sensors, or the numbers are out of range.
+        ValueError: the world resets by itself, has too many sensors, or the numbers are out of range.
     """
     _check(world.sensors, false_alarms)
     recording = record(policy, world, episodes, seed, progress)
     monitor = fit(recording, world.sensors, false_alarms)
     known = {"policy": getattr(policy, "name", ""), "weights": fingerprint(policy), "seed": seed, "episodes": episodes}
     return replace(monitor, card={**known, **monitor.card})
+
+
+@one_torch_thread()
+def record(
+    policy: Actor,
+    world: World,
+    episodes: int,
+    seed: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> Recording:
+    """The healthy episodes that `calibrate` learns from.
+
+    Args:
+        policy: that acts.
+        world: without faults; made with `auto_reset=False`, and reset by this call.
+        episodes: to play.
+        seed: of the scenes.
+        progress: called with (episodes done, episodes to do).
+
+    Returns:
+        What was measured of every reading.
+    """
+    whole(episodes, "episodes", FOLDS)
+    sensors, num = world.sensors, world.num_envs
+    masked_from = _masks(episodes, len(sensors), seed, world.max_steps)
+    filled = torch.tensor([filled_after(sensor) for sensor in sensors])
+    before = [torch.full((num, *sensor.shape), torch.nan) for sensor in sensors]
+    parts, done = list[Recording](), 0
+    world.reset(seed=seed)
+    for now in play(_Masked(policy, world, masked_from), world, ((episode, None) for episode in range(episodes))):
+        episode, elapsed = now.episode.cpu(), now.elapsed.cpu()
+        measured = []
+        for m, sensor in enumerate(sensors):
+            before[m][elapsed == 0] = torch.nan
+            reading = now.observation[sensor.key].cpu()
+            found, before[m] = measure(reading, before[m], sensor, elapsed < filled[m])
+            measured.append(found)
+        kept = torch.tensor(sorted(now.jobs))
+        parts.append(Recording(measured, _live(masked_from, episode, elapsed), episode, elapsed).take(kept))
+        done += len(now.ended)
+        if progress is not None:
+            progress(done, episodes)
+    measured = [
+        Measured(*map(torch.cat, zip(*found, strict=True)))
+        for found in zip(*(part.measured for part in parts), strict=True)
+    ]
+    rest = (torch.cat([getattr(part, name) for part in parts]) for name in ("live", "episode", "step"))
+    every = Recording(measured, *rest)
+    return every.take((every.episode * (1 + world.max_steps) + every.step).argsort())
+
+
+class _Masked:
+    """A policy that has to do without some sensors, from some step of each episode on."""
+
+    def __init__(self, policy: Actor, world: World, masked_from: Tensor) -> None:
+        self._actor, self._world, self._masked_from = stateful(policy, world.num_envs), world, masked_from
+
+    def start(self, env_ids: Tensor, /) -> None:
+        self._actor.start(env_ids)
+
+    def act(self, observation: dict[str, Tensor], /) -> Tensor:
+        world = self._world
+        live = _live(self._masked_from, world.episode.cpu(), world.elapsed.cpu()).to(torch.int8)
+        keys = [sensor.key for sensor in world.sensors]
+        return self._actor.act(mask_sensors(observation, live.to(world.episode.device), keys))
+
+
+def _live(masked_from: Tensor, episode: Tensor, elapsed: Tensor) -> Tensor:
+    """Which sensors a policy is given, bool (N, M), in these control steps of these episodes."""
+    return elapsed[:, None] < masked_from[episode.clamp(max=len(masked_from) - 1)]
+
+
+def _masks(episodes: int, many: int, seed: int, steps: int) -> Tensor:
+    """From which step on each sensor is masked, int64 (E, M); at least one never is."""
+    generator = torch.Generator().manual_seed(seed)
+    never = torch.iinfo(torch.int64).max
+    masked_from = torch.full((episodes, many), never)
+    for episode in range(episodes):
+        kind, when = torch.randint(4, (1,), generator=generator), torch.randint(steps // 2, (2,), generator=generator)
+        gone = torch.randperm(many, generator=generator)[: min(many - 1, [0, 1, 1, 2][int(kind)])]
+        masked_from[episode, gone] = when[: len(gone)] if int(kind) > 1 else 0
+    return masked_from
 
 
 @one_torch_thread()
@@ -117,7 +224,7 @@ def alarms(monitor: Monitor, recording: Recording) -> Tensor:
     """How often a monitor stops trusting each sensor in healthy episodes, int64 (M,)."""
     count = torch.zeros(len(monitor.sensors), dtype=torch.int64)
     watch, episode = monitor.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
-    for rows in moments(recording.step):
+    for rows in by_step(recording.step):
         env_ids = episode[rows]
         before, part = watch.trusted[env_ids], recording.take(rows)
         watch.judge(part.measured, part.live, env_ids)
@@ -187,7 +294,7 @@ def _worst(judge: Monitor, recording: Recording) -> Tensor:
     """The largest score of every episode, (E,), while everything is trusted."""
     watch, episode = judge.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
     worst = torch.full((watch.trusted.shape[0],), -torch.inf)
-    for rows in moments(recording.step):
+    for rows in by_step(recording.step):
         part, env_ids = recording.take(rows), episode[rows]
         watch.judge(part.measured, part.live, env_ids)
         worst[env_ids] = worst[env_ids].maximum(watch.level[env_ids].amax((1, 2)))
@@ -196,7 +303,7 @@ def _worst(judge: Monitor, recording: Recording) -> Tensor:
 
 def _smoothed(scores: Tensor, step: Tensor) -> Tensor:
     result = torch.full_like(scores, -1.0)
-    for rows in moments(step):
+    for rows in by_step(step):
         last = result[rows - 1] if int(step[rows[0]]) else torch.full_like(scores[rows], -1.0)
         result[rows] = last.lerp(scores[rows], FADE)
     return result
@@ -206,7 +313,17 @@ def _runs(recording: Recording) -> Tensor:
     """For how many steps each reading has been the same, int64 (n, M)."""
     same = torch.stack([found.same for found in recording.measured], dim=1).long()
     runs = torch.zeros_like(same)
-    for rows in moments(recording.step):
+    for rows in by_step(recording.step):
         if int(recording.step[rows[0]]):
             runs[rows] = (runs[rows - 1] + 1) * same[rows]
     return runs
+
+
+def by_step(step: Tensor) -> list[Tensor]:
+    """The rows of step 0, of step 1, …; rows of an episode follow each other."""
+    return [(step == t).nonzero()[:, 0] for t in range(int(step.max()) + 1)]
+
+
+def env_id_of(episode: Tensor) -> Tensor:
+    """Episodes numbered from 0 on, without gaps."""
+    return episode.unique(return_inverse=True)[1]
