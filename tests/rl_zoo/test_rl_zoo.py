@@ -48,7 +48,7 @@ print(json.dumps(found))
 def zoo(tmp_path):
     """Runs Python in an empty folder; returns what it printed."""
     (tmp_path / "lines.py").write_text(LINES)
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     paths = os.pathsep.join([str(tmp_path), str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
 
     def run(*arguments):
