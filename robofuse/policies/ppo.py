@@ -5,7 +5,6 @@ Read `FusionPPO.collect_rollouts` (act, step, store), then `train` and `loss`; t
 
 import time
 import warnings
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -24,30 +23,7 @@ from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.modules import MEMORY
 from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
 from robofuse.policies.teacher import Teacher
-from robofuse.sensors import PRIVILEGED
-
-
-@dataclass(frozen=True)
-class PPODefaults:
-    """The defaults of `FusionPPO` and of `robofuse train`, for dozens of worlds and short episodes."""
-
-    learning_rate: float = 7e-4
-    n_steps: int = 25
-    batch_size: int = 400
-    n_epochs: int = 3
-    gamma: float = 0.96
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    ent_coef: float = 0.002
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
-    target_kl: float | None = None
-    aux_coef: float = 2.0
-    teacher_coef: float = 3.0
-    teacher_until: float = 0.6
-
-
-DEFAULTS = PPODefaults()
+from robofuse.sensors import PRIVILEGED, infer_sensors
 
 
 class FusionPPO(PPO):
@@ -62,7 +38,7 @@ class FusionPPO(PPO):
         seconds: time spent since `learn` began: act, simulate (the environment's step), learn.
     """
 
-    policy_aliases = {"FusionPolicy": FusionActorCriticPolicy}
+    policy_aliases = {"FusionPolicy": FusionActorCriticPolicy, "MultiInputPolicy": FusionActorCriticPolicy}
     policy: FusionActorCriticPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
     rollout_buffer: TensorRolloutBuffer  # pyright: ignore[reportIncompatibleVariableOverride]
     _memory: Tensor  # (N, H), the recurrent state before the next step; H is 0 without a memory
@@ -71,27 +47,24 @@ class FusionPPO(PPO):
         self,
         policy: str | type[FusionActorCriticPolicy] = "FusionPolicy",
         env: GymEnv | str | None = None,
-        learning_rate: Any = DEFAULTS.learning_rate,  # noqa: ANN401
-        n_steps: int = DEFAULTS.n_steps,
-        batch_size: int = DEFAULTS.batch_size,
-        n_epochs: int = DEFAULTS.n_epochs,
-        gamma: float = DEFAULTS.gamma,
-        gae_lambda: float = DEFAULTS.gae_lambda,
-        clip_range: Any = DEFAULTS.clip_range,  # noqa: ANN401
-        ent_coef: float | Schedule = DEFAULTS.ent_coef,
-        vf_coef: float = DEFAULTS.vf_coef,
-        max_grad_norm: float = DEFAULTS.max_grad_norm,
-        target_kl: float | None = DEFAULTS.target_kl,
-        aux_coef: float = DEFAULTS.aux_coef,
+        learning_rate: Any = 7e-4,  # noqa: ANN401
+        n_steps: int = 25,
+        batch_size: int = 400,
+        n_epochs: int = 3,
+        gamma: float = 0.96,
+        gae_lambda: float = 0.95,
+        clip_range: Any = 0.2,  # noqa: ANN401
+        ent_coef: float | Schedule = 0.003,
+        aux_coef: float = 2.0,
         teacher: Teacher | None = None,
-        teacher_coef: float = DEFAULTS.teacher_coef,
-        teacher_until: float = DEFAULTS.teacher_until,
+        teacher_coef: float = 3.0,
+        teacher_until: float = 0.6,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
 
         Args:
-            policy: the policy class.
+            policy: "FusionPolicy" or, as SB3 calls it, "MultiInputPolicy"; or a subclass of `FusionActorCriticPolicy`.
             env: anything SB3 takes, with Dict observations.
             learning_rate: number, or function of the remaining progress (1 to 0).
             n_steps: steps per environment and rollout.
@@ -101,9 +74,6 @@ class FusionPPO(PPO):
             gae_lambda: λ of generalised advantage estimation.
             clip_range: number, or function of the remaining progress.
             ent_coef: weight of the entropy of the executed action; number, or function of the remaining progress.
-            vf_coef: weight of the value loss.
-            max_grad_norm: gradients are clipped to this norm.
-            target_kl: stop an update early beyond 1.5 of this divergence.
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
@@ -113,8 +83,20 @@ class FusionPPO(PPO):
                 et al. 2011).
             teacher_coef: weight of the squared difference of the actions, at the start.
             teacher_until: share of the training after which that weight, falling linearly, is 0.
-            **kwargs: see SB3's PPO (tensorboard_log, seed, device, …).
+            **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
+
+        Raises:
+            InputError: another policy, clip_range_vf, or a teacher that does not fit the environment.
         """
+        known = (
+            policy in self.policy_aliases if isinstance(policy, str) else issubclass(policy, FusionActorCriticPolicy)
+        )
+        if not known:
+            raise InputError(
+                f"FusionPPO trains a FusionActorCriticPolicy, which it calls {' or '.join(self.policy_aliases)}, got "
+                f"{policy!r}; other policies take the extractor in stable_baselines3.PPO, by policy_kwargs="
+                "{'features_extractor_class': FusionExtractor}"
+            )
         if kwargs.get("clip_range_vf") is not None:
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
         self.aux_coef = aux_coef
@@ -132,13 +114,12 @@ class FusionPPO(PPO):
             gae_lambda=gae_lambda,
             clip_range=clip_range,
             ent_coef=ent_coef,  # pyright: ignore[reportArgumentType]
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
-            target_kl=target_kl,
             **kwargs,
         )
 
     def _setup_model(self) -> None:
+        if not isinstance(self.observation_space, spaces.Dict):
+            infer_sensors(self.observation_space)  # its error says how to make a Dict
         super()._setup_model()
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
