@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from robofuse.evaluate import ConditionResult, Evaluate, Evaluation, run_evaluate
+from robofuse.evaluate import ConditionResult, Evaluate, read_evaluation, run_evaluate
 from robofuse.evaluate.compare import COMPARISON, Results, comparison_table
 from robofuse.evaluate.conditions import dead
 from robofuse.files import write_atomic
@@ -71,7 +71,7 @@ def evaluate(run: Path, out: Path, episodes: int, conditions: tuple[str, ...]) -
     status = run_evaluate(Evaluate(str(run), episodes=episodes, conditions=conditions, out=out))
     if status:
         raise SystemExit(status)
-    return Evaluation.read(out).conditions
+    return read_evaluation(out).conditions
 
 
 def main(asked: Baselines) -> None:

@@ -1,6 +1,7 @@
 from .conditions import Condition, broken, grid, midway, parse, parse_faults, standard, subsets
+from .folder import read_evaluation, read_evaluations
 from .report import Report, run_report
-from .results import ConditionResult, Episode, Evaluation, read_evaluations
+from .results import ConditionResult, Episode, Evaluation
 from .rollout import Job, rollout, schedule, validate
 from .run import Evaluate, run_evaluate
 
@@ -17,6 +18,7 @@ __all__ = [
     "midway",
     "parse",
     "parse_faults",
+    "read_evaluation",
     "read_evaluations",
     "rollout",
     "run_evaluate",

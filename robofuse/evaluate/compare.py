@@ -7,7 +7,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from robofuse.evaluate.results import ConditionResult, Evaluation, csv_text
+from robofuse.evaluate.folder import csv_text
+from robofuse.evaluate.results import ConditionResult, Evaluation
 from robofuse.stats import (
     Estimate,
     bootstrap,

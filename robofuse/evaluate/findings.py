@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import fmean, median
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -160,6 +160,21 @@ def hardest(evaluation: Evaluation, count: int) -> list[Hard]:
     return sorted(found, key=lambda hard: (-len(hard.failed), hard.scene))[:count]
 
 
+def replay_options(one: ConditionResult) -> tuple[str, str]:
+    """What `robofuse replay` needs for this condition: the values of --disable and --faults."""
+    if one.group == "fault":
+        return "", one.condition
+    return ",".join(f"{key}@{step}" if step else key for key, step in one.dead_from.items()), ""
+
+
+def replay_command(one: Evaluation, hard: Hard) -> list[str]:
+    """The command that shows a scene under the first of its conditions."""
+    disable, faults = replay_options(hard.failed[0])
+    words = ["robofuse", "replay", one.record.asked_policy, "--seed", str(one.record.seed)]
+    words += ["--episode", str(hard.scene), "--episodes", "1"]
+    return words + (["--disable", disable] if disable else ["--faults", faults])
+
+
 def seen_and_new(evaluations: Sequence[Evaluation], seen: frozenset[str]) -> dict[bool, list[ConditionResult]]:
     """Conditions of the first that all have, with one unannounced fault: True → met in training, False → new."""
     first, *others = evaluations
@@ -297,9 +312,3 @@ def _monitor(evaluation: Evaluation) -> Iterator[str]:
 def _some(names: list[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def mean_or_none(values: Iterable[float]) -> float | None:
-    """Their mean; None of none."""
-    values = list(values)
-    return fmean(values) if values else None

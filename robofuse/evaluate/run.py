@@ -19,20 +19,16 @@ from robofuse.envs import World
 from robofuse.errors import INTERRUPTED, InputError
 from robofuse.evaluate.compare import COMPARISON, comparison_table
 from robofuse.evaluate.conditions import Condition, parse, parse_faults
-from robofuse.evaluate.results import (
+from robofuse.evaluate.folder import (
     CONDITIONS,
     EPISODES,
     HEATMAP,
     RECORD,
-    ConditionResult,
-    Episode,
-    Evaluated,
-    Evaluation,
-    Record,
+    read_evaluation,
     read_finished,
-    summarise,
     write_results,
 )
+from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Record, summarise
 from robofuse.evaluate.rollout import Job, rollout, schedule
 from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
 from robofuse.files import lock, write_atomic
@@ -197,7 +193,7 @@ def run_evaluate(config: Evaluate) -> int:
         trained = several[one.name]
         if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
             return status
-    table, text = comparison_table({one.name: Evaluation.read(one.folder).conditions for one in each})
+    table, text = comparison_table({one.name: read_evaluation(one.folder).conditions for one in each})
     write_atomic(config.folder / COMPARISON, text)
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 40 * len(each) + 30)

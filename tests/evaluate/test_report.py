@@ -18,8 +18,9 @@ from robofuse.evaluate import Report, run_report
 from robofuse.evaluate import read_evaluations as read_all
 from robofuse.evaluate.compare import compare
 from robofuse.evaluate.findings import curves, hardest, judge, not_measured, total, watch
-from robofuse.evaluate.report import films_of, points, span
+from robofuse.evaluate.report import films_of
 from robofuse.evaluate.results import Event
+from robofuse.evaluate.sections import points, span
 from robofuse.stats import iqm, paired_difference, wilson
 
 KEYS = ("depth", "force", "rgb")

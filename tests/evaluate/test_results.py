@@ -9,19 +9,11 @@ import pytest
 from lab import KEYS
 
 from robofuse.errors import InputError
-from robofuse.evaluate import ConditionResult, Episode, Evaluation, midway, parse, subsets
+from robofuse.evaluate import ConditionResult, Episode, midway, parse, read_evaluation, read_evaluations, subsets
 from robofuse.evaluate.compare import comparison_table
 from robofuse.evaluate.figures import draw_curve, draw_detection, draw_heatmap, draw_legend, shade, split_keys
-from robofuse.evaluate.results import (
-    Evaluated,
-    Record,
-    finished_scenes,
-    read_episodes,
-    read_evaluations,
-    read_finished,
-    summarise,
-    write_results,
-)
+from robofuse.evaluate.folder import read_episodes, read_finished, write_results
+from robofuse.evaluate.results import Evaluated, Record, finished_scenes, summarise
 
 FOUR = ("depth", "force", "proprio", "rgb")
 
@@ -80,7 +72,7 @@ def write(folder, **options):
 
 def test_what_is_written_is_read(tmp_path):
     rows, episodes = write(tmp_path)
-    found = Evaluation.read(tmp_path)
+    found = read_evaluation(tmp_path)
     assert list(found.conditions.values()) == summarise(rows, episodes) and found.record.policy == record().policy
     assert found.played == {"all": 3, "no-force": 3, "no-proprio@2": 3} and found.scenes == 3 and found.keys == KEYS
     assert read_episodes(tmp_path) == episodes
@@ -137,7 +129,7 @@ def test_wrong_records_are_named(tmp_path, change, said):
     change(found)
     path.write_text(json.dumps(found))
     with pytest.raises(InputError, match=said) as error:
-        Evaluation.read(tmp_path)
+        read_evaluation(tmp_path)
     assert "evaluation.json" in str(error.value)
 
 
@@ -147,7 +139,7 @@ def test_wrong_records_are_named(tmp_path, change, said):
 def test_what_is_no_record_is_said_so(tmp_path, content):
     write(tmp_path)
     (tmp_path / "evaluation.json").write_bytes(content)
-    for read in (Evaluation.read, lambda folder: read_finished(folder, record(), [])):
+    for read in (read_evaluation, lambda folder: read_finished(folder, record(), [])):
         with pytest.raises(InputError, match=r"evaluation\.json is not an evaluation"):
             read(tmp_path)
 
@@ -176,7 +168,7 @@ def test_wrong_episodes_are_named_with_their_line(tmp_path, old, new, said):
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=said) as error:
-        Evaluation.read(tmp_path)
+        read_evaluation(tmp_path)
     assert "episodes.csv" in str(error.value)
 
 
