@@ -300,8 +300,7 @@ def load_trained(
         ValueError: no such policy or renderer, or another renderer without `allow_mismatch`.
         RuntimeError: an exported policy, and onnxruntime is not installed or too old.
     """
-    from robofuse.export.command import SUFFIX
-    from robofuse.export.played import Played
+    from robofuse.export.played import SUFFIX, Played
     from robofuse.policies import load
 
     policy = Played(name, device) if Path(name).suffix == SUFFIX else load(name, device=device)

@@ -131,7 +131,10 @@ def _odd(whose: str, why: str) -> InputError:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "nested too deeply"
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

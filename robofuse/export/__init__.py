@@ -1,5 +1,5 @@
 """Policies as ONNX files, for robots without torch: `robofuse export`; `robofuse.deploy` runs them."""
 
-from robofuse.export.command import Export, export, run_export
+from robofuse.export.make import Export, export, run_export
 
 __all__ = ["Export", "export", "run_export"]

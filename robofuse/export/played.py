@@ -16,6 +16,8 @@ from robofuse.policies import Policy
 from robofuse.sensors import AVAILABLE
 from robofuse.tensors import integers
 
+SUFFIX = ".onnx"
+
 
 class Played(Policy):
     """What `robofuse export` wrote, with the interface of the policies that `robofuse.policies.load` gives.
@@ -96,13 +98,14 @@ class StatefulPlayed:
 
     def __init__(self, policy: Played, num_envs: int) -> None:
         """Episodes begin in all of them."""
-        self.policy, self.num_envs = policy, whole(num_envs, "num", 1)
+        self.policy, self.num_envs = policy, whole(num_envs, "num_envs", 1)
         self._robots = [policy.deployed.fork() for _ in range(num_envs)]
 
-    def start(self, rows: Tensor | Sequence[int] | None = None) -> None:
-        """New episodes begin in environments `rows`, int64 (n,), by default in all: nothing is remembered there."""
-        for row in range(self.num_envs) if rows is None else integers(rows, "rows", self.num_envs).tolist():
-            self._robots[row].reset()
+    def start(self, env_ids: Tensor | Sequence[int] | None = None) -> None:
+        """New episodes begin in environments `env_ids`, int64 (n,), by default in all: nothing is remembered there."""
+        every = range(self.num_envs)
+        for env_id in every if env_ids is None else integers(env_ids, "env_ids", self.num_envs).tolist():
+            self._robots[env_id].reset()
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
         """Actions of all environments for the next control step; ValueError as of `Played.act`."""

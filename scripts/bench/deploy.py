@@ -60,8 +60,7 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
         RuntimeError: onnx or onnxruntime is not installed.
     """
     from robofuse.deploy import Policy
-    from robofuse.export.agreement import random_observation
-    from robofuse.export.make import exported
+    from robofuse.export.make import exported, random_observation
     from robofuse.policies import load
     from robofuse.tensors import one_torch_thread
 

@@ -13,9 +13,8 @@ import torch
 from exporting import CAMERA, DEPTH, MASKS, PROPRIO, RGB, SENSORS, by_torch, make, observe, spoilt
 
 from robofuse.cli import main
-from robofuse.export import export, modules
-from robofuse.export.agreement import masks, random_observation, worst_difference
-from robofuse.export.make import TOLERANCE, exported
+from robofuse.export import export, graph
+from robofuse.export.make import TOLERANCE, exported, masks, random_observation, worst_difference
 from robofuse.policies import FUSIONS, load
 from robofuse.policies.saving import save
 
@@ -163,7 +162,7 @@ def test_the_file_says_all_about_itself(made):
 def test_what_does_not_agree_is_not_written(policy, made, tmp_path, monkeypatch):
     path = tmp_path / "one.onnx"
     path.write_bytes(b"old")
-    monkeypatch.setattr(modules, "SLOPE", 20.0)
+    monkeypatch.setattr(graph, "SLOPE", 20.0)
     with pytest.raises(RuntimeError, match="differ from torch's by .* more than 0.0001"):
         export(policy, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

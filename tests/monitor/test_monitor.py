@@ -406,13 +406,13 @@ def test_the_policy_that_comes_along_is_looked_after(needs_gl):
     world = make_world(trained, 32, 0)
     monitor = calibrate(trained.policy, world, episodes=160)
     assert tuple(sensor.key for sensor in load("grasp").sensors) == monitor.keys
-    policy, onset, env_ids = MonitoredPolicy(trained.policy, monitor), 15, 20
+    policy, onset, num = MonitoredPolicy(trained.policy, monitor), 15, 20
     for fault in ("blackout", "freeze"):
         for m, key in enumerate(monitor.keys):
-            options = {**trained.options, "faults": f"{key}:{fault}@{onset}?", "auto_reset": False}
-            place = World(num_envs=env_ids, seed=4_000_000, **options)
-            policy.watch, observation, lost, healthy = None, place.reset(), 0, torch.ones(env_ids, 4, dtype=torch.bool)
-            going = torch.ones(env_ids, dtype=torch.bool)
+            options = {**trained.options, "faults": f"{key}:{fault}@{onset}?"}
+            place = World(num_envs=num, seed=4_000_000, auto_reset=False, **options)
+            policy.watch, observation, lost, healthy = None, place.reset(), 0, torch.ones(num, 4, dtype=torch.bool)
+            going = torch.ones(num, dtype=torch.bool)
             for step in range(onset + 3):
                 action = policy.act(observation)
                 trusted = policy.available > 0
@@ -424,5 +424,5 @@ def test_the_policy_that_comes_along_is_looked_after(needs_gl):
                 observation = result.observation
             place.close()
             assert going.any() and (~trusted[going, m]).float().mean() >= 0.95, (key, fault)
-            assert lost <= 2 * 1e-3 * env_ids * onset + 1
+            assert lost <= 2 * 1e-3 * num * onset + 1
     world.close()
