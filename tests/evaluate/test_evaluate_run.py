@@ -7,16 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from lab import Fake
 
-from robofuse import cli, play, policies
-from robofuse.envs import World
-from robofuse.envs.cameras import resolve
+from robofuse import cli, policies
 from robofuse.evaluate import Evaluate, run, run_evaluate
-from robofuse.play import Trained, fingerprint, load_trained, make_world
-from robofuse.policies import FusionActorCriticPolicy
-from robofuse.policies.saving import save
+from robofuse.play import make_world
 
 FEW = ("all", "no-force", "no-proprio@1")
 
@@ -211,73 +206,6 @@ def test_names_of_policies_and_folders(tmp_path):
     assert Evaluate("grasp").folder == Path("evaluation/grasp")
 
 
-def test_a_world_such_as_the_file_describes():
-    fake = Fake(
-        sensors=["rgb"],
-        cameras=[{"name": "low", "position": [0.5, 0.0, 0.1], "size": [8, 10]}],
-        noise={"rgb": 0.0},
-        timing={"rgb_low": {"delay": 1}},
-        privileged=True,
-        num_envs=9,
-    )
-    fake.keys = ("rgb_low",)
-    policies_world = {key: value for key, value in fake.world.items() if key not in play._OWN}
-    world = make_world(Trained(fake, policies_world), 2, 1)
-    assert world.num_envs == 2 and world.reset()["rgb_low"].shape == (2, 8, 10, 3) and not world.auto_reset
-    world.close()
-    fake.keys = ("depth", "rgb_low")
-    with pytest.raises(ValueError, match="other sensors"):
-        make_world(Trained(fake, policies_world), 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gravity": 1.0}, "world of policy '' has the option 'gravity', which .* knows task, robot, sensors"),
-        ({"noise": {"rgbd": 1.0}}, r"noise of .* is {'rgbd': 1.0}; what robofuse knows there: rgb, depth"),
-        ({"timing": {"force": {"late": 1}}}, "timing of force of .*'late': 1}; .*: update_interval, delay"),
-        ({"timing": [1]}, r"timing of .* must be given by sensor, got \[1\]"),
-        ({"cameras": [{"place": 1}]}, "a camera is described by name, position.*{'place': 1}"),
-        ({"sensors": 5}, "sensors must be different names out of .*; got 5"),
-    ],
-)
-def test_what_a_file_says_of_its_world_is_checked(options, message):
-    fake = Fake(**options)
-    with pytest.raises(ValueError, match=message):
-        make_world(Trained(fake, fake.world), 1, 1)
-
-
-def test_a_policy_without_pictures_takes_any_renderer(policy_without_pictures):
-    assert load_trained(policy_without_pictures, renderer="gl").options["renderer"] == "gl"
-    with pytest.raises(ValueError, match="unknown renderer 'crayon'"):
-        load_trained(policy_without_pictures, renderer="crayon")
-
-
-@pytest.fixture
-def policy_without_pictures(tmp_path):
-    world = make_world(Trained(fake := Fake(), fake.world), 1, 1)
-    network = FusionActorCriticPolicy(
-        world.observation_space,
-        world.action_space,
-        lambda _: 0.0,
-        net_arch=[8],
-        features_extractor_kwargs={"sensors": world.sensors, "token_dim": 8},
-    )
-    world.close()
-    return str(save(network, tmp_path / "blind.safetensors", fake.world))
-
-
-def test_weights_have_a_fingerprint():
-    fake = Fake()
-    assert fingerprint(fake) is None
-    fake.network = torch.nn.Linear(2, 1)
-    before = fingerprint(fake)
-    assert len(before) == 64 and fingerprint(fake) == before
-    with torch.no_grad():
-        fake.network.bias += 1e-6
-    assert fingerprint(fake) != before
-
-
 def test_the_script_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--help"])
     with pytest.raises(SystemExit) as end:
@@ -285,25 +213,64 @@ def test_the_script_is_the_command(monkeypatch, capsys):
     assert end.value.code == 0 and "--die-at" in capsys.readouterr().out
 
 
-def test_where_gl_does_not_work_warp_draws_and_it_is_told(monkeypatch):
-    def no_gl(*_, **__):
-        raise RuntimeError("no library")
-
-    assert load_trained("grasp").options["renderer"] == "gl"
-    monkeypatch.setattr("robofuse.envs.World", no_gl)
-    trained = load_trained("grasp")
-    assert trained.options["renderer"] == "warp" and "does not work here (no library)" in trained.note
+# what was found by trying it
 
 
-def test_a_policy_files_options_make_its_world(tmp_path):
-    from robofuse.train import Train
-    from robofuse.train.build import world_options
+def test_two_evaluations_do_not_share_a_folder(fake, tmp_path):
+    refused = []
 
-    told = json.loads(
-        json.dumps(world_options(Train("Reach").replace(robot="gripper", image_size=20, renderer="warp")))
-    )
-    world = World(**told)
-    assert [vars(camera) for camera in world.cameras] == [vars(camera) for camera in resolve(("scene",), 20)]
-    world.close()
-    with pytest.raises(ValueError, match="a camera is described by name"):
-        World(**told | {"cameras": [{"name": "scene", "place": 1}]})
+    def second():
+        with pytest.raises(ValueError, match="another evaluation is at work in .*; stop it, or give another --out"):
+            run_evaluate(ask(tmp_path))
+        refused.append(True)
+
+    fake.on_call = {20: second}
+    assert run_evaluate(ask(tmp_path)) == 0
+    assert refused and len(episodes(tmp_path)) == 9 and not list(tmp_path.glob(".*"))
+
+
+def test_an_evaluation_that_grows_has_never_fewer_than_four_worlds(fake, tmp_path):
+    """Products of fewer rows round differently, and an episode must not depend on how many are asked for."""
+    seen = []
+    fake.on_call = {1: lambda: seen.append(fake.place.num_envs)}
+    assert run_evaluate(ask(tmp_path, episodes=1, conditions=("all",), num_envs=64)) == 0
+    fake.calls = 0
+    assert run_evaluate(ask(tmp_path, num_envs=64)) == 0
+    assert seen == [4, 9]
+
+
+def test_what_is_left_is_played_in_worlds_for_all(fake, tmp_path):
+    seen = []
+    fake.break_down(40)
+    assert run_evaluate(ask(tmp_path, num_envs=64)) == 130
+    left = 9 - len(episodes(tmp_path))
+    fake.calls, fake.on_call = 0, {1: lambda: seen.append(fake.place.num_envs)}
+    assert run_evaluate(ask(tmp_path, num_envs=64)) == 0
+    assert left < 9 and seen == [9]
+
+
+def test_brackets_in_names_are_printed_as_they_are(fake, tmp_path, capsys):
+    folder = tmp_path / "[" / "red] [bold]"
+    asked = ask(folder, policy="[bold]fake", seed=7, episodes=1, compare=("other[/]",))
+    assert run_evaluate(asked) == 0
+    shown = capsys.readouterr().out
+    assert "[bold]fake: 3 conditions" in shown and f"wrote {folder}/comparison.csv" in shown.replace("\n", "")
+
+
+def test_a_disk_that_is_full_in_the_middle_is_told_in_one_line(fake, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "_SAVE_EVERY", 0.0)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    fake.on_call = {40: lambda: monkeypatch.setattr("robofuse.files.os.replace", full)}
+    words = ["evaluate", "fake", "--episodes", "3", "--conditions", *FEW, "--num-envs", "4", "--out", str(tmp_path)]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: cannot write ") and said.endswith("No space left on device")
+    assert episodes(tmp_path) and not list(tmp_path.glob(".*"))  # what was saved before, and no drafts
+
+
+def test_drafts_of_a_killed_evaluation_go(fake, tmp_path):
+    (tmp_path / ".episodes.1.draft.csv").touch()
+    assert run_evaluate(ask(tmp_path)) == 0 and not list(tmp_path.glob(".*"))
