@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import is_dataclass
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -43,6 +46,34 @@ def zeros_and_ones(values: Any, what: str) -> None:  # noqa: ANN401
     """ValueError unless every element of an array or a tensor is 0 or 1, as in masks; `what` is its name."""
     if not bool(((values == 0) | (values == 1)).all()):
         raise InputError(f"{what} must hold 0 and 1 alone, 1 = delivering; got {values.min()} to {values.max()}")
+
+
+def check_types(options: Any) -> None:  # noqa: ANN401
+    """Whether the options of a command, a dataclass that may hold groups of options, have their declared types.
+
+    Raises:
+        InputError: a value of another type; names the option.
+    """
+    for name, hint in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if not _has_type(value, hint):
+            wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+            raise InputError(f"--{name.replace('_', '-')} must be {wanted}, got {value!r}")
+        if is_dataclass(value):
+            check_types(value)
+
+
+def _has_type(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in inner
+    if kind is tuple:
+        return isinstance(value, tuple | list) and all(_has_type(x, inner[0]) for x in value)
+    if kind in (Union, UnionType):
+        return any(_has_type(value, one) for one in inner)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401

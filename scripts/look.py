@@ -17,6 +17,8 @@ from robofuse.envs import World
 from robofuse.envs.rendering.picture import depth_colours, depth_limits
 from robofuse.errors import InputError, RobofuseError
 from robofuse.faults import FaultEvent, Plan, faults_for
+from robofuse.play import play, scripted
+from robofuse.replay.frames import Frame, frames
 from robofuse.sensors import Kind, Sensor
 
 _TILE = 192
@@ -61,16 +63,9 @@ def sheet(world: World, episode: int = 0, moments: int = 6) -> np.ndarray:
     Raises:
         ValueError: the World has several worlds or resets by itself.
     """
-    if world.num_envs != 1 or world.auto_reset:
-        raise InputError("a sheet needs World(…, num_envs=1, auto_reset=False)")
-    columns, observation, over = [], world.reset(episode=episode), False
-    while not over:
-        columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
-        step = world.step(world.expert())
-        observation, over = step.observation, len(step.ended) > 0
-    columns.append(_column(world, {key: value[0].numpy() for key, value in observation.items()}))
-    chosen = np.linspace(0, len(columns) - 1, moments).round().astype(int)
-    return np.hstack([columns[index] for index in chosen])
+    shown = list(frames(scripted("expert", world), world, [(episode, None)]))
+    chosen = np.linspace(0, len(shown) - 1, moments).round().astype(int)
+    return np.hstack([_column(world.sensors, shown[index]) for index in chosen])
 
 
 def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.0), step: int = 12) -> np.ndarray:
@@ -88,12 +83,9 @@ def fault_sheet(world: World, severities: Sequence[float] = (0.25, 0.5, 0.75, 1.
     """
 
     def seen(*events: FaultEvent) -> dict[str, torch.Tensor]:
-        observation = world.restart([0], [0], [Plan(events)])
-        for _ in range(step):
-            observation = world.step(world.expert()).observation
-        return observation
+        steps = play(scripted("expert", world), world, [(0, Plan(events))])
+        return next(played.observation for played in steps if int(played.elapsed[0]) == step)
 
-    world.reset()
     observation, lines = seen(), []
     for sensor in (sensor for sensor in world.sensors if sensor.kind in ("rgb", "depth")):
         for name, kind in faults_for(sensor.kind).items():
@@ -120,12 +112,12 @@ def _camera(value: np.ndarray, sensor: Sensor, limits: tuple[float, float] | Non
     return cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
 
 
-def _column(world: World, observation: dict[str, np.ndarray]) -> np.ndarray:
-    height, width = 480, 640
+def _column(sensors: Sequence[Sensor], frame: Frame) -> np.ndarray:
+    height, width = frame.scene.shape[:2]
     side = (width - height) // 2
-    tiles = [_caption(cv2.resize(world.picture()[:, side:-side], (_TILE, _TILE), interpolation=cv2.INTER_AREA), "")]
-    for sensor in world.sensors:
-        value = observation[sensor.key]
+    tiles = [_caption(cv2.resize(frame.scene[:, side:-side], (_TILE, _TILE), interpolation=cv2.INTER_AREA), "")]
+    for sensor in sensors:
+        value = frame.observation[sensor.key]
         if sensor.kind in ("rgb", "depth"):
             tile = _camera(value, sensor)
         else:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from robofuse import __version__
-from robofuse.checks import whole
+from robofuse.checks import check_types, whole
 from robofuse.envs import World
 from robofuse.errors import INTERRUPTED, InputError
 from robofuse.evaluate.compare import COMPARISON, comparison_table
@@ -173,6 +173,7 @@ def run_evaluate(config: Evaluate) -> int:
     Raises:
         ValueError, RuntimeError: options that do not fit; the message says what would.
     """
+    check_types(config)
     for name in ("episodes", "num_envs", "die_at"):
         whole(getattr(config, name), name, 0 if name == "die_at" else 1)
     check_seed(config.seed)

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from robofuse.checks import whole
+from robofuse.checks import check_types, whole
 from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
@@ -160,6 +160,7 @@ def _plain(word: str) -> str:
 
 
 def _check(config: Replay) -> None:
+    check_types(config)
     whole(config.episodes, "episodes", 1)
     check_seed(config.episode, "episode")
     check_seed(config.seed)

@@ -5,15 +5,13 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from numbers import Integral, Real
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from stable_baselines3 import PPO
 
-from robofuse.checks import whole
+from robofuse.checks import check_types, whole
 from robofuse.errors import InputError
 from robofuse.policies import FusionActorCriticPolicy, FusionExtractor, FusionPPO
 from robofuse.sensors import MODALITIES, TRUTH
@@ -289,11 +287,7 @@ class Train:
         Raises:
             InputError: a value of another type or out of range; names the option.
         """
-        for part in (self, *(getattr(self, group.name) for group in fields(self))):
-            for name, hint in get_type_hints(type(part)).items() if is_dataclass(part) else ():
-                if not _has_type(getattr(part, name), hint):
-                    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-                    raise InputError(f"--{name.replace('_', '-')} must be {wanted}, got {getattr(part, name)!r}")
+        check_types(self)
         if self.preset not in PRESETS:
             raise InputError(f"unknown preset {self.preset!r}; presets: {', '.join(PRESETS)}")
         whole(self.seed, "--seed", 0, 999)
@@ -449,19 +443,6 @@ def fixed_options(changed: list[str]) -> list[str]:
 def describe_changes(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The old and the new values of options, for a message."""
     return "; ".join(f"--{name.replace('_', '-')} was {old[name]}, now {new[name]}" for name in names)
-
-
-def _has_type(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    kind, inner = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in inner
-    if kind is tuple:
-        return isinstance(value, tuple | list) and all(_has_type(x, inner[0]) for x in value)
-    if kind in (Union, UnionType):
-        return any(_has_type(value, one) for one in inner)
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    return isinstance(value, hint)
 
 
 def _replaced(part: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401

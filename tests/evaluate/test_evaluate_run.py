@@ -123,6 +123,10 @@ def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
             "no-force@60 never happens: episodes of Reach end at control step 60",
         ),
         ({"renderer": "crayon"}, "unknown renderer 'crayon'; renderers: warp, gl"),
+        ({"conditions": "all"}, "--conditions must be tuple.*, got 'all'"),
+        ({"faults": 5}, "--faults must be tuple.*, got 5"),
+        ({"out": "folder"}, "--out must be .*Path.*, got 'folder'"),
+        ({"allow_mismatch": "yes"}, "--allow-mismatch must be bool, got 'yes'"),
     ],
 )
 def test_a_request_that_cannot_be_met_leaves_no_trace(fake, tmp_path, options, message):

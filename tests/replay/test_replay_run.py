@@ -127,6 +127,24 @@ def test_the_default_name_tells_policy_and_faults():
     assert str(default_name("my policy", blackouts)) == "replay-my-policy-without-rgb-depth@20.mp4"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fps": "fast"}, "--fps must be float, got 'fast'"),
+        ({"fps": float("nan")}, r"fps must lie in \[1, 240\], got nan"),
+        ({"out": "film.mp4"}, "--out must be .*Path.*, got 'film.mp4'"),
+        ({"faults": 5}, "--faults must be str, got 5"),
+        ({"disable": ("rgb",)}, r"--disable must be str, got \('rgb',\)"),
+        ({"show": True}, "--show must be .*'auto', 'yes', 'no'.*, got True"),
+        ({"cameras": "scene"}, "--cameras must be tuple.*, got 'scene'"),
+        ({"policy": None}, "--policy must be str, got None"),
+    ],
+)
+def test_options_of_a_wrong_type_are_told(options, message):
+    with pytest.raises(ValueError, match=message):
+        run_replay(Replay(**{"policy": "expert", "task": "Reach", "show": "no"} | options))
+
+
 def test_brackets_in_names_are_printed_as_they_are(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "[/red] runs [bold]"
     folder.mkdir(parents=True)
