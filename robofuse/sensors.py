@@ -130,23 +130,23 @@ def describe() -> list[tuple[str, str, str, str, str]]:
 def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
     """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
 
-    A uint8 image of 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb`; one of 1 channel, of
-    unsigned integers or with `depth` in its key, is `depth`; (P,) is a `vector` and (W, C) a `window`. Discrete
-    (one-hot) and MultiBinary entries are vectors. What is ambiguous, such as a float image whose key does not say
-    `depth`, must be named in `kinds`.
+    A uint8 image of 1, 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb` (one channel is grey). An
+    image of 1 channel is `depth` if its key says so, or if it is of wider unsigned integers, as millimetres. (P,) is a
+    `vector` and (W, C) a `window`. Discrete (one-hot) and MultiBinary entries are vectors. What is ambiguous, such as a
+    float image whose key does not say `depth`, must be named in `kinds`.
 
     Args:
         space: Dict space; `available` and `privileged` are left out.
         kinds: key → kind, where the guess is wrong or not made.
 
     Returns:
-        Sensors in alphabetical order. Their scale is the upper bound for bytes (255) and for rgb of floats (1 if there
-        is none), 1000 for other images of integers (millimetres), and 1 for all else. Their unit and rate are unknown
-        ("" and 0).
+        Sensors in alphabetical order. Their scale is the upper bound of bytes, of rgb of floats, and of vectors and
+        windows of integers, if it is below a million; 1000 for depth of integers (millimetres); and 1 for all else.
+        Their unit and rate are unknown ("" and 0).
 
     Raises:
-        ValueError: not a Dict, an entry that is not an array of numbers, or a key whose kind cannot be told; the
-            message names the key and what to do.
+        InputError: not a Dict, an entry that is not an array of numbers, or keys whose kind cannot be told; the
+            message names all of them and what to do.
     """
     import gymnasium as gym
 
@@ -156,24 +156,31 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
             'gymnasium.wrappers.TransformObservation(env, lambda x: {"state": x}, '
             "gymnasium.spaces.Dict(state=env.observation_space))"
         )
-    told: dict[str, Kind] = dict(kinds or {})
+    given: dict[str, Kind] = dict(kinds or {})
     found: list[Sensor] = []
+    unknown: list[str] = []
     for key, part in space.spaces.items():
         if key in (AVAILABLE, PRIVILEGED):
             continue
         shape, dtype = _array(key, part)
-        kind = told.pop(key, None) or _guess(key, shape, dtype)
+        kind = given.pop(key, None)
+        if kind is None:
+            kind, problem = _guess(key, shape, dtype)
+            if kind is None:
+                unknown.append(problem)
+                continue
         if kind not in get_args(Kind):
             raise InputError(f"kinds says {kind!r} for {key!r}; kinds: {', '.join(get_args(Kind))}")
         highest = float(np.max(part.high)) if isinstance(part, gym.spaces.Box) and part.high.size else np.inf
-        scale = 1.0
-        if dtype == np.uint8 or (kind == "rgb" and dtype.kind == "f"):
+        bounded = dtype == np.uint8 or (dtype.kind == "f" if kind == "rgb" else dtype.kind in "ui" and kind != "depth")
+        scale = 1000.0 if kind in ("rgb", "depth") and dtype.kind in "ui" else 1.0
+        if bounded:
             scale = highest if 0.0 < highest < 1e6 else 1.0
-        elif kind in ("rgb", "depth") and dtype.kind in "ui":
-            scale = 1000.0
         found.append(Sensor(key, kind, shape, dtype.name, "", scale, 0.0))
-    if told:
-        raise InputError(f"kinds names {sorted(told)[0]!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
+    if unknown:
+        raise InputError(f"cannot tell what kind of sensor {'; nor '.join(unknown)}")
+    if given:
+        raise InputError(f"kinds names {min(given)!r}, which is no sensor; sensors: {', '.join(sorted(space))}")
     if not found:
         raise InputError(f"the observation has no sensors, only {', '.join(space.spaces)}")
     return order(found)
@@ -205,22 +212,23 @@ def _array(key: str, space: "gym.Space") -> tuple[tuple[int, ...], np.dtype]:
     raise InputError(f"observation {key!r} is a {what}, and a sensor is an array of numbers: {how}")
 
 
-def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
+def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Kind | None, str]:
+    """The kind of a sensor; or None, and why it cannot be told."""
     if len(shape) <= 1:
-        return "vector"
+        return "vector", ""
     if len(shape) == 2:
-        return "window"
-    cannot = f"cannot tell what kind of sensor {key!r} {shape} {dtype} is; "
+        return "window", ""
+    what = f"{key!r} {shape} {dtype} is"
     if len(shape) > 3:
-        raise InputError(
-            f"{cannot}an image has three axes. Stacked frames belong into its channels: stable_baselines3's "
+        return None, (
+            f"{what}: an image has three axes. Stacked frames belong into its channels: stable_baselines3's "
             "VecFrameStack does so, gymnasium's FrameStackObservation puts them first"
         )
     channels = shape[-1] if channels_last(shape) else shape[0]
-    if channels == 1 and ("depth" in key or dtype.kind == "u"):
-        return "depth"
-    if (channels == 4 or channels % 3 == 0) and dtype == np.uint8:
-        return "rgb"
+    if channels == 1 and ("depth" in key or (dtype.kind == "u" and dtype != np.uint8)):
+        return "depth", ""
+    if (channels in (1, 4) or channels % 3 == 0) and dtype == np.uint8:
+        return "rgb", ""
     if channels in (1, 3, 4):
         how = f"say kinds={{{key!r}: ...}} with one of {', '.join(get_args(Kind))}; its space's bounds are its range"
     else:
@@ -228,4 +236,4 @@ def _guess(key: str, shape: tuple[int, ...], dtype: np.dtype) -> Kind:
             f"it has {channels} channels. Divide it into keys of their own, or say kinds={{{key!r}: 'rgb'}} to take "
             "the channels as they are, or 'depth' if each is a frame of depth"
         )
-    raise InputError(f"{cannot}an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels, depth 1: {how}")
+    return None, f"{what}: an image is (H, W, C) or (C, H, W), uint8 rgb has 3 channels and grey 1, depth 1: {how}"

@@ -244,7 +244,7 @@ def test_what_is_not_finite_is_not_written(tmp_path):
     broken = make()
     with torch.no_grad():
         broken.actor[0].weight[0, 0] = torch.nan
-    with pytest.raises(ValueError, match="actor.0.weight hold NaN or Inf"):
+    with pytest.raises(ValueError, match="'actor.0.weight' hold NaN or Inf"):
         save(broken, tmp_path / "nan.safetensors")
     assert not list(tmp_path.iterdir())
 

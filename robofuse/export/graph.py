@@ -20,7 +20,7 @@ from robofuse.deploy.inputs import NEXT, STATE
 from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.encoders import SLOPE, ImageEncoder, VectorEncoder
-from robofuse.sensors import AVAILABLE, Sensor
+from robofuse.sensors import AVAILABLE, Sensor, channels_last
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
 _IR = 8  # of the same year
@@ -61,7 +61,8 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
         if lives[-1] != _ALWAYS:
             nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
-        encoder, one = to_token(extractor.encoders[sensor.key]), torch.zeros(1, *sensor.shape, device=network.device)
+        encoder = to_token(extractor.encoders[sensor.key], sensor.shape)
+        one = torch.zeros(1, *sensor.shape, device=network.device)
         with torch.no_grad():
             hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
         tokens.append(f"{_OWN}token/{m}")
@@ -141,28 +142,29 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], pr
     return compose.add_prefix(model, prefix).graph
 
 
-def to_token(encoder: nn.Module) -> nn.Module:
-    """A module from one reading as float32 (1, …), whatever its sensor's dtype, to its token (1, D).
+def to_token(encoder: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """A module from one reading of that shape as float32 (1, …), whatever its sensor's dtype, to its token (1, D).
 
     Raises:
         ValueError: an encoder that is not robofuse's.
     """
     if isinstance(encoder, ImageEncoder):
-        return _Depth(encoder) if encoder.depth else _Image(encoder)
+        last = channels_last(tuple(shape))
+        return _Depth(encoder, last) if encoder.depth else _Image(encoder, last)
     if isinstance(encoder, VectorEncoder):
         return _Vector(encoder)
     raise InputError(f"export knows the encoders ImageEncoder and VectorEncoder, not {type(encoder).__name__}")
 
 
 class _Image(nn.Module):
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: ImageEncoder, last: bool) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.last = encoder, last
         self.train(encoder.training)  # the mode that torch's exporter puts back
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
-        planes = x.permute(0, 3, 1, 2) if encoder.last else x
+        planes = x.permute(0, 3, 1, 2) if self.last else x
         frames = [planes[:, 3 * k : 3 * k + 3] for k in range(encoder.middle.numel() - planes.shape[1])]
         saturations = [colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True) for colours in frames]
         planes = torch.cat([planes, *saturations], dim=1)
@@ -171,14 +173,14 @@ class _Image(nn.Module):
 
 
 class _Depth(nn.Module):
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: ImageEncoder, last: bool) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.last = encoder, last
         self.train(encoder.training)  # the mode that torch's exporter puts back
 
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
-        frames = x.permute(0, 3, 1, 2) if encoder.last else x
+        frames = x.permute(0, 3, 1, 2) if self.last else x
         depth = frames.reshape(-1, 1, *encoder.size) / encoder.scale
         seen = (depth > 0).float()
         dx = (depth[..., 1:] - depth[..., :-1]) * (seen[..., 1:] * seen[..., :-1])

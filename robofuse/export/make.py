@@ -23,7 +23,7 @@ from robofuse.files import write_atomic
 from robofuse.memory.stack import single_sensors
 from robofuse.policies import FusionActorCriticPolicy, Policy, load
 from robofuse.policies.extractor import Fused
-from robofuse.policies.saving import pack
+from robofuse.policies.saving import pack, unpack
 from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor
 from robofuse.tensors import one_torch_thread
 
@@ -102,8 +102,13 @@ def run_export(config: Export) -> int:
 
 
 def _export(policy: str | Path | Policy, out: str | Path | None) -> tuple[Path, Exported]:
-    if not isinstance(policy, Policy):
+    if isinstance(policy, str | Path):
         policy = load(policy, device="cpu")
+    if not isinstance(policy, Policy):
+        raise InputError(
+            f"export takes the name or file of a policy, or robofuse.policies.Policy(agent.policy, 'name'), got a "
+            f"{type(policy).__name__}"
+        )
     path = Path(out if out is not None else f"{policy.name}{SUFFIX}").expanduser()
     if path.suffix != SUFFIX or path.is_dir():  # the policy's own file is none, and is not written over
         raise InputError(f"what is exported goes into a file {SUFFIX}, not into {str(path)!r}")
@@ -119,6 +124,8 @@ def exported(policy: Policy) -> Exported:
         raise StateError(
             f"export needs onnx, which cannot be imported here ({error}): pip install 'robofuse[export]'"
         ) from None
+    if policy.network.features_extractor.ignore:  # as a file would have it, without keys that are never read
+        policy = Policy(unpack(policy.name, *pack(policy.network)), policy.name, policy.world, policy.card)
     meta = describe(policy)
     with one_torch_thread():
         always = [*meta["required"], *([FRESHNESS] if policy.frames else [])]

@@ -36,7 +36,9 @@ class ColourFault(Fault):
         """Colours out of the sensor's dtype and back, rounded and clipped."""
         top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(context.sensor)
         image = planes_last(reading, context.sensor).float().mul_(1.0 / top)
-        broken = self.colours(image[..., :3], context).clamp_(0.0, 1.0).mul_(top)
+        grey = image.shape[3] == 1
+        broken = self.colours(image.repeat(1, 1, 1, 3) if grey else image[..., :3], context).clamp_(0.0, 1.0).mul_(top)
+        broken = broken.mean(dim=3, keepdim=True) if grey else broken
         broken = broken if reading.is_floating_point() else broken.round_()
         if image.shape[3] == 4:  # transparency as it is
             broken = torch.cat([broken, planes_last(reading, context.sensor)[..., 3:]], dim=3)

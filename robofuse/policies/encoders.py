@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.errors import InputError
-from robofuse.sensors import Sensor, channels_last
+from robofuse.sensors import Sensor
 
 SLOPE = 50.0  # per unit of depth and pixel
 
@@ -15,10 +15,9 @@ SLOPE = 50.0  # per unit of depth and pixel
 class ImageEncoder(nn.Module):
     """RGB or depth to a token, by three convolutions (4×4/4, 3×3/2, 3×3/2) and a linear layer.
 
-    Takes (n, H, W, C) or (n, C, H, W), as the sensor's shape says, in the sensor's own dtype; images of bytes may also
-    come as floats in [0, 1], which is what SB3's preprocessing makes of them. Convolutions see the memory in the
-    channels-last order in which cameras deliver it, so nothing is transposed. Stacked frames are channels: rgb may have
-    a multiple of 3, each frame with its saturation, and depth any number, each with its slopes.
+    Convolutions see the memory in the channels-last order in which cameras deliver it, so nothing is transposed.
+    Stacked frames are channels: rgb may have a multiple of 3, each frame with its saturation, and depth any number,
+    each with its slopes. One channel of rgb is grey.
 
     Two inputs are made visible that a network finds slowly by itself. RGB gets a fourth channel, saturation (largest
     minus smallest): things stand out by it, whatever their colour and light. Depth gets its slopes along x and y, times
@@ -33,11 +32,13 @@ class ImageEncoder(nn.Module):
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
         """Layers for the size of this sensor's images, at least 20×20 pixels."""
         super().__init__()
-        if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float):
-            raise InputError(f"{sensor.key!r}: an image needs shape (H, W, C) and one scale, got {sensor.shape}")
-        self.last, self.depth = channels_last(sensor.shape), sensor.kind == "depth"
-        self.bytes, self.scale = sensor.dtype == "uint8", float(sensor.scale)
-        height, width, channels = sensor.shape if self.last else (*sensor.shape[1:], sensor.shape[0])
+        if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float) or not sensor.scale > 0:
+            raise InputError(
+                f"{sensor.key!r}: an image needs shape (H, W, C) and one positive scale, got {sensor.shape} and "
+                f"{sensor.scale}"
+            )
+        self.depth, self.scale = sensor.kind == "depth", float(sensor.scale)
+        height, width, channels = sensor.shape
         self.size = height, width
         if min(height, width) < 20:
             raise InputError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
@@ -60,18 +61,12 @@ class ImageEncoder(nn.Module):
         self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, H, W, C) or (n, C, H, W) to (n, token_dim)."""
+        """(n, H, W, C) in the sensor's dtype to (n, token_dim)."""
         if self.depth:
-            divided = self.bytes and x.is_floating_point()  # by SB3's preprocessing
-            depth = millimetres(x) if divided else millimetres(x).div_(self.scale)
-            frames = depth.permute(0, 3, 1, 2) if self.last else depth
+            frames = millimetres(x).div_(self.scale).permute(0, 3, 1, 2)
             planes = slopes(frames.reshape(-1, *self.size)).reshape(len(x), -1, *self.size)
         else:
-            image = x if self.last else x.permute(0, 2, 3, 1)
-            planes = saturated(image)
-            if not (self.bytes and x.is_floating_point()):  # SB3's preprocessing has divided bytes by 255
-                planes = planes.mul_(1.0 / self.scale)
-            planes = planes.sub_(self.middle).permute(0, 3, 1, 2)
+            planes = saturated(x).mul_(1.0 / self.scale).sub_(self.middle).permute(0, 3, 1, 2)
         return self.head(self.convolutions(planes))
 
 
@@ -140,16 +135,13 @@ class VectorEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, …) to (n, token_dim)."""
-        x = x.reshape(len(x), -1)
-        if x.shape[1] == 1 < len(self.scale):  # a Discrete entry that SB3's preprocessing has not made one-hot
-            x = nn.functional.one_hot(x[:, 0].long(), len(self.scale))
-        x = x.float() / self.scale
+        """(n, …) float32 to (n, token_dim)."""
+        x = x.reshape(len(x), -1) / self.scale
         return self.layers(3.0 * torch.asinh(x / 3.0))
 
 
 Encoder = Callable[[Sensor, int], nn.Module]
-"""What makes an encoder: (sensor, D) to a module, readings (n, …) to tokens (n, D)."""
+"""What makes an encoder: (sensor, D) to a module, readings (n, …) to tokens (n, D); see `register_encoder`."""
 ENCODERS: dict[str, Encoder] = {
     "rgb": ImageEncoder,
     "depth": ImageEncoder,

@@ -1,24 +1,35 @@
-"""The extractor: every sensor to a token, a learned token for every hidden one, one feature vector."""
+"""The extractor: every sensor to a token, a learned token for every hidden one, one feature vector.
 
+Read `FusionExtractor.fuse`. `Readings`, below it, checks what comes and gives encoders the same tensors under every
+algorithm.
+"""
+
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, cast, get_args
 
 import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
+from robofuse.checks import zeros_and_ones
 from robofuse.dropout import mask_sensors
 from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
-from robofuse.policies.inputs import Readings, columns, droppable, for_rollouts
 from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
-from robofuse.sensors import AVAILABLE, Kind, Sensor, infer_sensors, order
+from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, infer_sensors, order
 from robofuse.tensors import take
 
 MaskedAs = Literal["token", "zeros"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
+_LARGE = 2048  # numbers of a vector or window, beyond which it may be an image, a point cloud or a sound
+_GOAL = "desired_goal"  # of Gymnasium's goal environments: an order to the agent, not a reading
 
 
 class Fused(NamedTuple):
@@ -59,6 +70,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         fusion: str | Fusion = "concat",
         encoders: Mapping[str, str | Encoder] | None = None,
         maskable: Sequence[str] | None = None,
+        ignore: Sequence[str] = (),
         dropout: float = 0.0,
         mixed_precision: bool = False,
         live_rows_only: bool = True,
@@ -69,13 +81,14 @@ class FusionExtractor(BaseFeaturesExtractor):
         Args:
             observation_space: Dict space; `available` says which sensors deliver (without it, all do); `privileged`
                 is never read.
-            sensors: what the keys are, such as `World.sensors`; by default inferred from the space.
+            sensors: what the keys are, such as `World.sensors`; by default inferred from the space, see `describe`.
             kinds: key → kind, where inferring needs help.
             token_dim: D.
             fusion: a name of `robofuse.policies.FUSIONS`, or (M, D) → module, see `register_fusion`.
             encoders: key or kind → a name of `robofuse.policies.ENCODERS`, or (sensor, D) → module, see
                 `register_encoder`; in place of the standard ones.
-            maskable: keys that the entries of `available` stand for, if not for all sensors; the others always deliver.
+            maskable: keys that the entries of `available` stand for, if not for all; the others always deliver.
+            ignore: keys that are never read, although `available` may have entries for them.
             dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
                 did. Those hide sensors on the environment's side, see `robofuse.dropout`. Hides those that
@@ -90,11 +103,15 @@ class FusionExtractor(BaseFeaturesExtractor):
                 and the fusion take that for a reading, and nothing tells that it is hidden.
 
         Raises:
-            ValueError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
-                than there are sensors, dropout that would hide nothing, or for a policy that learns from rollouts, or
-                an encoder or fusion that does not give what it promises.
+            InputError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
+                than there are sensors, dropout that would hide nothing, or an encoder or fusion that does not do what
+                it must. Also when the extractor becomes part of a policy that learns from rollouts and has dropout.
         """
-        self.sensors = infer_sensors(observation_space, kinds) if sensors is None else order(sensors)
+        if sensors is None:
+            self.sensors = infer_sensors(_without(observation_space, ignore), kinds)
+            _warn_of_large([sensor for sensor in self.sensors if sensor.key not in (kinds or {})])
+        else:
+            self.sensors = order(sensors)
         keys = [sensor.key for sensor in self.sensors]
         readings = Readings(observation_space, self.sensors)
         check_encoders(encoders or {}, self.sensors)
@@ -102,23 +119,16 @@ class FusionExtractor(BaseFeaturesExtractor):
             raise InputError(f"masked_as must be one of {', '.join(get_args(MaskedAs))}, got {masked_as!r}")
         if not 0.0 <= dropout < 1.0:
             raise InputError(f"dropout must lie in [0, 1), got {dropout}")
-        if dropout and for_rollouts():
-            raise InputError(
-                "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
-                "the rollout did; use robofuse.wrappers.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
-            )
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
         self.masked_as = masked_as
-        self._columns, self._readings = columns(observation_space, keys, maskable), readings
-        self._droppable = droppable(keys, maskable) if dropout else []
-        self.encoders = nn.ModuleDict()
-        for sensor in self.sensors:
-            shape = observation_space.spaces[sensor.key].shape
-            if len(sensor.shape) == 3 and shape is not None and tuple(shape) != sensor.shape:
-                sensor = Sensor(**{**vars(sensor), "shape": tuple(shape)})
-            self.encoders[sensor.key] = make_encoder(encoders or {}, sensor, token_dim)
+        self.ignore, self.readings = tuple(ignore), readings
+        self._told, self._columns, self._width = _available_columns(observation_space, keys, maskable, ignore)
+        self._droppable = _droppable(keys, maskable) if dropout else []
+        self.encoders = nn.ModuleDict(
+            {key: make_encoder(encoders or {}, sensor, token_dim) for key, sensor in readings.encoded.items()}
+        )
         self.mask_tokens = nn.Parameter(torch.randn(len(keys), token_dim) * 0.5)
         self.fusion = fuse
         self.availability = nn.Linear(len(keys), self.features_dim, bias=False)
@@ -150,7 +160,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         readings = {key: observations[key] for key in keys if key in observations}
         for m, sensor in enumerate(self.sensors):
             if bool(available[:, m].any()):
-                self._readings.read(observations, sensor.key)
+                self.readings.read(observations, sensor.key)
             elif sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
                 shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
                 dtype = getattr(torch, sensor.dtype)
@@ -162,7 +172,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         mask = self.mask_tokens[m].expand(len(live), -1)
         if len(rows) == 0:
             return mask
-        x = self._readings.read(observations, key)
+        x = self.readings.read(observations, key)
         if len(rows) == len(live):
             return self._encode(key, x)
         if not self.live_rows_only:
@@ -174,24 +184,43 @@ class FusionExtractor(BaseFeaturesExtractor):
         return mask.index_copy(0, rows, self._encode(key, take(x, padded))[: len(rows)])
 
     def _encode(self, key: str, x: Tensor) -> Tensor:
-        x = self._readings.in_units(key, x)
+        x = self.readings.for_encoder(key, x)
         if not (self.mixed_precision and x.ndim == 4):
             return self.encoders[key](x)
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.encoders[key](x).float()
 
     def available(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Which sensors are live, bool (B, M); while training, with `dropout`, drawn anew at every call."""
+        """Which sensors are live, bool (B, M); while training, with `dropout`, drawn anew at every call.
+
+        Raises:
+            InputError: `available` has another shape, or holds anything but 0 and 1.
+        """
         any_entry = next(iter(observations.values()))
         live = torch.ones(len(any_entry), len(self.sensors), dtype=torch.bool, device=any_entry.device)
         if AVAILABLE in observations:
             told = observations[AVAILABLE]
-            if told.shape != (len(live), len(self._columns)):
-                raise InputError(f"`available` must have shape (N, {len(self._columns)}), got {tuple(told.shape)}")
-            live[:, self._columns] = told > 0.5
+            if told.shape != (len(live), self._width):
+                raise InputError(f"`available` must have shape (N, {self._width}), got {tuple(told.shape)}")
+            if not _being_exported():
+                zeros_and_ones(told, "`available`")
+            live[:, self._told] = told[:, self._columns] > 0
         if self.dropout and self.training:
             live[:, self._droppable] = _hide_some(live[:, self._droppable], self.dropout)
         return live
+
+    def describe(self) -> str:
+        """What every key was taken for, a line each: kind, type and shape, what it is divided by, and its encoder."""
+        lines = []
+        for key, sensor in self.readings.encoded.items():
+            scale = f"{sensor.scale:g}" if isinstance(sensor.scale, int | float) else "one scale per element"
+            what = f"{key}: {sensor.kind}, {sensor.dtype} {sensor.shape}, divided by {scale}"
+            lines.append(f"{what}, {type(self.encoders[key]).__name__}")
+        return "\n".join([*lines, *(f"{key}: ignored" for key in self.ignore)])
+
+    def extra_repr(self) -> str:
+        """For `print(policy)`."""
+        return self.describe()
 
 
 def _hide_some(live: Tensor, dropout: float) -> Tensor:
@@ -201,3 +230,244 @@ def _hide_some(live: Tensor, dropout: float) -> Tensor:
     likeliest = chances.masked_fill(~live, -1.0).argmax(dim=1, keepdim=True)
     one = torch.zeros_like(live).scatter_(1, likeliest, True) & live
     return torch.where(kept.any(dim=1, keepdim=True), kept, one)
+
+
+class Readings:
+    """Checks readings against their spaces, and gives encoders the same tensors under every algorithm.
+
+    `FusionPPO` hands on what the environment delivers; SB3's own policies make floats of everything, divide bytes by
+    255 and put the channels of images first. Encoders get what `register_encoder` says in both cases.
+
+    Checking compares shapes and types, at no cost that can be measured. The values of images are looked at until one is
+    not black, then no more, as a GPU has to be waited for. That catches images in [0, 255] where [0, 1] is expected,
+    and the other way round.
+
+    Attributes:
+        encoded: key → the sensor as its encoder reads it.
+        divided: whether bytes that come as floats have been divided by 255, as SB3's policies do unless told not to.
+    """
+
+    def __init__(self, space: gym.spaces.Dict, sensors: Sequence[Sensor]) -> None:
+        """Compares sensors with their spaces.
+
+        Args:
+            space: the observations', channels where SB3 has moved them.
+            sensors: those that are read.
+
+        Raises:
+            InputError: a sensor is not in the space, or has another shape or type there.
+        """
+        self.divided = True
+        self._spaces = {sensor.key: _checked(space, sensor) for sensor in sensors}
+        self.encoded = {sensor.key: _encoded(sensor, self._spaces[sensor.key]) for sensor in sensors}
+        self._images = {key for key, sensor in self.encoded.items() if sensor.kind in ("rgb", "depth")}
+        self._first = {  # images whose channels come first
+            key for key in self._images if len(s := self._spaces[key].shape or ()) == 3 and not channels_last(s)
+        }
+        self._limits = {  # of images whose values have not been looked at
+            key: float(np.max(box.high))
+            for key in self._images
+            if self.encoded[key].kind == "rgb" and isinstance(box := self._spaces[key], gym.spaces.Box)
+        }
+
+    def read(self, observations: Mapping[str, Tensor], key: str) -> Tensor:
+        """The readings of a sensor, (B, …) as its space says.
+
+        Raises:
+            InputError: they are missing, or of another shape or type than their space.
+        """
+        x, space = observations.get(key), self._spaces[key]
+        if x is None:
+            raise InputError(
+                f"{key!r} is missing from the observation, which has {', '.join(observations)}; add it, or say under "
+                "`available` that it is hidden in every row"
+            )
+        if isinstance(space, gym.spaces.Discrete):
+            fits = x[:1].numel() in (min(len(x), 1), min(len(x), 1) * int(space.n))  # a number, or one-hot
+        else:
+            fits = x.shape[1:] == space.shape
+        if not fits:
+            shape = ", ".join(["N", *map(str, space.shape or ())])
+            raise InputError(
+                f"{key!r} has shape {tuple(x.shape)} but its space says ({shape}); give it as the environment does, "
+                "with a batch in front, or build the extractor for the space that it has now"
+            )
+        dtype = self.encoded[key].dtype
+        if key in self._images and not x.is_floating_point() and str(x.dtype) != f"torch.{dtype}":
+            raise InputError(
+                f"{key!r} came as {str(x.dtype).removeprefix('torch.')} but its space says {dtype}; convert it "
+                "in the environment (gymnasium.wrappers.TransformObservation) and give its space that dtype"
+            )
+        return x
+
+    def for_encoder(self, key: str, x: Tensor) -> Tensor:
+        """Readings of live rows as `register_encoder` promises them.
+
+        Raises:
+            InputError: an image of floats is beyond its range, or was divided twice.
+        """
+        space = self._spaces[key]
+        if key not in self._images:
+            if isinstance(space, gym.spaces.Discrete) and x[:1].numel() == 1 < int(space.n):
+                x = nn.functional.one_hot(x.reshape(len(x)).long(), int(space.n))
+            return x.float()
+        if x.is_floating_point():
+            x = self._undivided(key, x.float())
+        return x.permute(0, 2, 3, 1) if key in self._first else x
+
+    def _undivided(self, key: str, x: Tensor) -> Tensor:
+        """Images of floats in the dtype of their space."""
+        dtype = getattr(torch, self.encoded[key].dtype)
+        unit = 1.0 if dtype.is_floating_point or not (self.divided and _is_sb3_image(self._spaces[key])) else 255.0
+        values = x if unit == 1.0 else x * unit
+        if key in self._limits and not _being_exported():
+            self._look_at(key, values.detach(), unit, self._limits[key])
+        if dtype.is_floating_point:
+            return values
+        return (values + 0.5).clamp_(0.0, torch.iinfo(dtype).max).to(dtype)  # the nearest
+
+    def _look_at(self, key: str, values: Tensor, unit: float, limit: float) -> None:
+        highest = float(values.amax())
+        if highest > 1.01 * limit:
+            raise InputError(
+                f"{key!r} holds {highest / unit:g}, but as floats it lies in [0, {limit / unit:g}]; keep bytes as "
+                "uint8 in Box(0, 255), or divide them by 255 in the environment and say Box(0, 1)"
+            )
+        dark = not self.encoded[key].dtype.startswith("float") and 0.0 < highest < 1.01
+        if dark and bool(((values - values.round()).abs() > 1e-3).any()):
+            raise InputError(
+                f"{key!r} holds fractions of at most {highest:.3g} where its space says whole numbers to {limit:g}: it "
+                "came as floats in [0, 1]; give (255 * x).round().astype(numpy.uint8), or say Box(0, 1) of floats"
+            )
+        if highest > 0.0:
+            del self._limits[key]
+
+
+def _encoded(sensor: Sensor, space: gym.Space) -> Sensor:
+    """A sensor as its encoder reads it: images (H, W, C) in their own dtype, all else in float32."""
+    shape = tuple(space.shape) if len(sensor.shape) == 3 and space.shape else sensor.shape
+    if sensor.kind not in ("rgb", "depth"):
+        return replace(sensor, shape=shape, dtype="float32")
+    if len(shape) == 3 and not channels_last(shape):
+        shape = (*shape[1:], shape[0])
+    return replace(sensor, shape=shape, dtype="float32" if sensor.dtype.startswith("float") else sensor.dtype)
+
+
+def _checked(space: gym.spaces.Dict, sensor: Sensor) -> gym.Space:
+    part = space.spaces.get(sensor.key)
+    if part is None:
+        raise InputError(f"no {sensor.key!r} in the observation; it has {', '.join(space.spaces)}")
+    if isinstance(part, gym.spaces.Discrete) or part.shape is None:
+        return part
+    if sorted(part.shape) != sorted(sensor.shape):  # SB3 may have moved the channels to the front
+        raise InputError(f"{sensor.key!r} has shape {part.shape} but the sensor was {sensor.shape}")
+    here, said = np.dtype(part.dtype), np.dtype(sensor.dtype)
+    if sensor.kind in ("rgb", "depth") and here != said and not here.kind == said.kind == "f":
+        raise InputError(
+            f"{sensor.key!r} is {here.name} in the observation but the sensor was {said.name}; give sensors=... as the "
+            "environment delivers them now, or leave that out"
+        )
+    return part
+
+
+def _is_sb3_image(space: gym.Space) -> bool:
+    """Whether SB3 takes it for an image, which it divides by 255: three axes of bytes that go from 0 to 255."""
+    is_bytes = isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+    return is_bytes and bool((space.low == 0).all() and (space.high == 255).all())  # pyright: ignore
+
+
+def _being_exported() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _without(space: gym.Space, ignore: Sequence[str]) -> gym.Space:
+    """A Dict space without keys that are never read."""
+    if not ignore or not isinstance(space, gym.spaces.Dict):
+        return space
+    return gym.spaces.Dict({key: part for key, part in space.spaces.items() if key not in ignore})
+
+
+def _warn_of_large(sensors: Sequence[Sensor]) -> None:
+    """One warning about guessed vectors and windows so large that they may be something else."""
+    large = [sensor for sensor in sensors if len(sensor.shape) < 3 and math.prod(sensor.shape) > _LARGE]
+    if large:
+        told = ", ".join(f"{sensor.key!r} {sensor.shape} was taken for a {sensor.kind}" for sensor in large)
+        said = ", ".join(f"{sensor.key!r}: {sensor.kind!r}" for sensor in large)
+        warnings.warn(
+            f"{told}, which is flattened, every number with weights of its own. If it is an image, give it a third "
+            "axis for its channels (gymnasium.wrappers.TransformObservation); if it is a point cloud or a sound, bring "
+            f"an encoder (robofuse.policies.register_encoder). If it is meant so, say kinds={{{said}}}",
+            stacklevel=3,
+        )
+
+
+def _available_columns(
+    space: gym.spaces.Dict, keys: Sequence[str], maskable: Sequence[str] | None, ignore: Sequence[str]
+) -> tuple[list[int], list[int], int]:
+    """Positions of the sensors that `available` tells about, the columns where it does so, and how many it has.
+
+    Raises:
+        InputError: `maskable` or `ignore` names no key, or `available` has another length.
+    """
+    both = sorted(set(ignore) & set(keys))
+    if both:
+        raise InputError(f"ignore names {both[0]!r}, which sensors=[...] has as well; leave it out of one of them")
+    for name, given in (("maskable", set(maskable or ()) - {*keys, *ignore}), ("ignore", {*ignore} - {*space.spaces})):
+        if given:
+            known = ", ".join(keys if name == "maskable" else space.spaces)
+            raise InputError(f"{name} names {min(given)!r}, which is no sensor; sensors: {known}")
+    told = [key for key in sorted([*keys, *ignore]) if maskable is None or key in maskable]
+    shape = space.spaces[AVAILABLE].shape if AVAILABLE in space.spaces else (len(told),)
+    if shape is not None and len(shape) == 2:
+        raise InputError(
+            f"`available` has shape {shape}, as if frames of it had been stacked; stack frames first and hide sensors "
+            "after that: VecSensorDropout(VecFrameStack(...)), SensorDropout(FrameStackObservation(...))"
+        )
+    if shape != (len(told),):
+        others = [key for key in space.spaces if key not in (*keys, *ignore, AVAILABLE, PRIVILEGED)]
+        also = f"; keys that are never read: ignore={others}" if others else ""
+        raise InputError(
+            f"`available` has shape {shape} but there are {len(told)} sensors ({', '.join(told)}); name those "
+            f"that it stands for: maskable=[...]{also}"
+        )
+    pairs = [(keys.index(key), column) for column, key in enumerate(told) if key in keys]
+    return [m for m, _ in pairs], [column for _, column in pairs], len(told)
+
+
+def _droppable(keys: Sequence[str], maskable: Sequence[str] | None) -> list[int]:
+    """Positions of the sensors that dropout in the network may hide; by default all but the order, `desired_goal`.
+
+    `achieved_goal` is a sensor to the network. HER, which needs it, reads the replay buffer, where it stays as it was.
+
+    Raises:
+        InputError: there are fewer than two, and one always stays.
+    """
+    found = [m for m, key in enumerate(keys) if (key != _GOAL if maskable is None else key in maskable)]
+    if len(found) < 2:
+        raise InputError(
+            f"dropout would never hide anything, as one sensor always stays: of {', '.join(keys)} it may hide "
+            f"{', '.join(keys[m] for m in found) or 'none'}; divide a sensor in two, or name more in maskable=[...]"
+        )
+    return found
+
+
+def _joined(parent: nn.Module, name: str, module: nn.Module | None) -> None:
+    """Called by torch whenever a module becomes part of another: what an extractor must know of its policy.
+
+    SB3 makes extractors from the space alone, and does not tell them whether the policy divides images by 255, nor
+    whether it evaluates the actions of rollouts (PPO, A2C, TRPO, …), which masks drawn anew would spoil.
+    """
+    if module is None or not hasattr(parent, "normalize_images"):
+        return  # no policy of SB3
+    for extractor in module.modules():
+        if not isinstance(extractor, FusionExtractor):
+            continue
+        if extractor.dropout and hasattr(parent, "evaluate_actions"):
+            raise InputError(
+                "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
+                "the rollout did; use robofuse.wrappers.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
+            )
+        extractor.readings.divided = bool(parent.normalize_images)
+
+
+register_module_module_registration_hook(_joined)

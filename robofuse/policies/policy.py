@@ -39,7 +39,12 @@ class Policy:
         world: Mapping[str, Any] | None = None,
         card: Mapping[str, Any] | None = None,
     ) -> None:
-        """Wraps a network, which is put into eval mode."""
+        """Wraps a network, which is put into eval mode.
+
+        Raises:
+            InputError: it is no `FusionActorCriticPolicy`.
+        """
+        check_network(network)
         network.set_training_mode(False)
         self.network, self.name = network, name
         self.world, self.card = dict(world or {}), dict(card or {})
@@ -90,18 +95,21 @@ class Policy:
         return action.to(came_from)
 
     def inputs(self, observation: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
-        """What it reads of an observation, key → (N, …), as tensors; ValueError as of `act`."""
-        inputs: dict[str, Tensor] = {}
-        available = observation.get(AVAILABLE)
-        for m, sensor in enumerate(self.sensors):
-            if sensor.key in observation:
-                inputs[sensor.key] = _tensor(observation[sensor.key])
-            elif available is None or (m < available.shape[-1] and bool(_tensor(available)[..., m].any())):
-                given = ", ".join(key for key in observation if key != AVAILABLE)
-                raise InputError(f"policy {self.name!r} reads the sensor {sensor.key!r}; the observation has {given}")
-        if available is not None:
-            inputs[AVAILABLE] = _tensor(available)
+        """What it reads of an observation, key → (N, …), as tensors; errors as of `act`."""
+        inputs = {key: _tensor(observation[key]) for key in (*self.keys, AVAILABLE) if key in observation}
+        if not inputs:
+            raise InputError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
         self._check_shapes(inputs)
+        missing = [key for key in self.keys if key not in inputs]
+        if missing:
+            available = inputs.get(AVAILABLE)
+            live = torch.ones(1, len(self.keys), dtype=torch.bool) if available is None else available > 0
+            if available is not None and not self.frames:
+                live = self.network.features_extractor.available({AVAILABLE: available})
+            for key in missing:
+                if bool(live[:, self.keys.index(key)].any()):
+                    given = ", ".join(key for key in observation if key != AVAILABLE)
+                    raise InputError(f"policy {self.name!r} reads the sensor {key!r}; the observation has {given}")
         return inputs
 
     def check(
@@ -219,3 +227,12 @@ def _tensor(x: Tensor | np.ndarray) -> Tensor:
     if isinstance(x, Tensor):
         return x
     return torch.from_numpy(x if x.flags.writeable else x.copy())
+
+
+def check_network(network: object) -> None:
+    """InputError for a network that `Policy`, policy files and exports cannot take."""
+    if not isinstance(network, FusionActorCriticPolicy):
+        raise InputError(
+            f"policies, their files and exports are of a FusionActorCriticPolicy, got a {type(network).__name__}; "
+            "FusionPPO trains one, and so does stable_baselines3.PPO(FusionActorCriticPolicy, env)"
+        )

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from robofuse.errors import InputError
 from robofuse.files import read_tensors, write_tensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.policy import Policy
-from robofuse.policies.registry import Unregistered, told_names
+from robofuse.policies.policy import Policy, check_network
+from robofuse.policies.registry import Unregistered, registered_names
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
 
 ZOO = Path(__file__).parent / "zoo"
@@ -126,10 +126,9 @@ def check_device(device: str | torch.device) -> torch.device:
 
 def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights, and in plain JSON all that `unpack` needs to build the network again; see `save`."""
+    check_network(policy)
     tensors = {name: x for name, x in policy.state_dict().items() if not name.startswith(_ALIASES)}
-    for name, x in tensors.items():
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise InputError(f"weights {name} hold NaN or Inf; such a policy is not written")
+    check_weights(tensors, tensors)
     if strip_critic:
         tensors = {name: x for name, x in tensors.items() if not name.startswith(CRITIC)}
     assert isinstance(policy.observation_space, gym.spaces.Dict)
@@ -170,15 +169,14 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         _check_size(tensors, meta)
         with torch.random.fork_rng(devices=[]):
             network = _build(meta)
-        expected = {name for name in network.state_dict() if not name.startswith(_ALIASES)}
+        expected = {name: x for name, x in network.state_dict().items() if not name.startswith(_ALIASES)}
         if not meta["critic"]:
-            expected = {name for name in expected if not name.startswith(CRITIC)}
+            expected = {name: x for name, x in expected.items() if not name.startswith(CRITIC)}
             nn.init.zeros_(network.value_net.weight)
             nn.init.zeros_(network.value_net.bias)
         prefix = "policy/" if meta["kind"] == "checkpoint" else ""
         found = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-        if found.keys() != expected:
-            raise InputError(f"weights {sorted(found.keys() ^ expected)[0]!r} are missing or too many")
+        check_weights(found, expected)
         network.load_state_dict(found, strict=False)
     except Unregistered as error:
         raise InputError(f"{path} holds no code, and needs some that is not known here: {error}") from None
@@ -189,12 +187,28 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     return network
 
 
+def check_weights(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """InputError unless weights have the names, shapes and types of others, and are finite."""
+    if tensors.keys() != like.keys():
+        raise InputError(f"weights {min(tensors.keys() ^ like.keys())!r} are missing or too many")
+    for name, x in tensors.items():
+        other = like[name]
+        if (x.shape, x.dtype) != (other.shape, other.dtype):
+            raise InputError(f"weights {name!r} are {_plain(x)}, and should be {_plain(other)}")
+        if not bool(torch.isfinite(x).all()):
+            raise InputError(f"weights {name!r} hold NaN or Inf; such a policy is neither written nor read")
+
+
+def _plain(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+
+
 def _check_size(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Refuses sizes that the weights in the file do not have, before memory is taken for them."""
     weights = sum(x.numel() for x in tensors.values())
     widths = [int(width) for width in meta["net_arch"]]
     sizes = [int(meta["extractor"]["token_dim"]), int(meta["privileged"]), len(meta["sensors"]), *widths]
-    sizes += [int(meta.get("memory", 0)) ** 2]
+    sizes += [int(meta["memory"]) ** 2]
     sizes += [a * b for a, b in zip(widths, widths[1:], strict=False)]
     # a pixel has less than a weight: convolutions share theirs, and 64 pixels end as 8 of the last layer's inputs
     sizes += [math.prod(int(n) for n in sensor["shape"]) // 100 for sensor in meta["sensors"]]
@@ -226,23 +240,25 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
         activation_fn=_ACTIVATIONS[meta["activation"]],
         features_extractor_kwargs={"sensors": sensors, **options},
         visible=meta["visible"],
-        memory=meta.get("memory", 0),
-        frames=meta.get("frames", 0),
+        memory=meta["memory"],
+        frames=meta["frames"],
         ortho_init=False,
     )
 
 
 def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
     given, extractor = policy.features_extractor_kwargs, policy.features_extractor
-    encoders, fusion = told_names(given.get("encoders") or {}, given.get("fusion", "concat"))
+    encoders, fusion = registered_names(given.get("encoders") or {}, given.get("fusion", "concat"))
     options: dict[str, Any] = {"token_dim": extractor.mask_tokens.shape[1], "fusion": fusion}
     if encoders:
         options["encoders"] = encoders
     if extractor.masked_as != "token":
         options["masked_as"] = extractor.masked_as
-    for name in ("maskable", "mixed_precision", "live_rows_only"):
+    if given.get("maskable") is not None:  # a file knows nothing of keys that are never read
+        options["maskable"] = [key for key in given["maskable"] if key not in extractor.ignore]
+    for name in ("mixed_precision", "live_rows_only"):
         if given.get(name) is not None:
-            options[name] = list(given[name]) if name == "maskable" else bool(given[name])
+            options[name] = bool(given[name])
     return options
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from robofuse.errors import InputError
 from robofuse.files import UnreadableHere, read_tensors, write_atomic, write_tensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.saving import pack
+from robofuse.policies.saving import check_weights, pack
 from robofuse.train.config import NOT_LEARNED, Train, describe_changes, fixed_options
 
 BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"
@@ -147,8 +147,12 @@ def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     """
     policy = {name.removeprefix("policy/"): x for name, x in tensors.items() if name.startswith("policy/")}
     expected, _ = pack(model.policy)
-    if {name: x.shape for name, x in policy.items()} != {name: x.shape for name, x in expected.items()}:
-        raise InputError("the checkpoint is of another network than the options of the run describe")
+    try:
+        check_weights(policy, expected)
+    except InputError as error:
+        raise InputError(
+            f"the checkpoint is of another network than the options of the run describe: {error}"
+        ) from None
     model.policy.load_state_dict(policy, strict=False)
     for name, parameter in model.policy.named_parameters():
         prefix = f"optimizer/{name}/"

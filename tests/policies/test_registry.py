@@ -104,16 +104,38 @@ def test_encoders_for_nothing_and_of_nothing():
         extractor(encoders={"arm": lambda sensor, d: flat})
 
 
-def test_encoders_for_the_floats_of_sb3_may_refuse_bytes():
-    """SB3's own policies divide bytes by 255 before the extractor sees them."""
-    seen = []
+class InTrainMode(nn.Module):
+    """An encoder or a fusion that ends in a layer of the user's."""
 
-    def only_floats(x):
-        seen.append(x.dtype)
-        return nn.functional.linear(x.flatten(1), torch.ones(8, 24 * 24 * 3))
+    features = 8
 
-    extractor(encoders={"rgb": lambda sensor, d: Part(only_floats)})
-    assert seen[0] == torch.uint8 and seen[-1] == torch.float32
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def forward(self, x, available=None):
+        return self.last(flat(x))
+
+
+@pytest.mark.parametrize("last", [nn.Dropout(0.1), nn.BatchNorm1d(8), nn.Sequential(nn.Dropout(0.1), nn.LayerNorm(8))])
+@pytest.mark.parametrize("where", ["arm", "hand", "rgb", "fusion"])
+def test_what_differs_in_train_mode_is_refused(last, where):
+    """PPO acts in eval mode and learns in train mode; its first ratio was off by 1e-2."""
+    before = {name: x.clone() for name, x in last.state_dict().items()}
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="in train mode than in eval mode, as Dropout and BatchNorm do"):
+        if where == "fusion":
+            extractor(fusion=lambda m, d: InTrainMode(last))
+        else:
+            extractor(encoders={where: lambda sensor, d: InTrainMode(last)})
+    assert last.training and all(torch.equal(x, before[name]) for name, x in last.state_dict().items())
+    if where == "fusion":  # nothing else draws before
+        assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("last", [nn.LayerNorm(8), nn.Dropout(0.0), nn.Identity()])
+def test_what_is_the_same_in_train_mode_is_taken(last):
+    extractor(encoders={"rgb": lambda sensor, d: InTrainMode(last)}, fusion=lambda m, d: InTrainMode(last))
 
 
 @pytest.mark.parametrize(
