@@ -140,8 +140,9 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
         kinds: key → kind, where the guess is wrong or not made.
 
     Returns:
-        Sensors in alphabetical order. Their scale is the upper bound of bytes, of rgb of floats, and of vectors and
-        windows of integers, if it is below a million; 1000 for depth of integers (millimetres); and 1 for all else.
+        Sensors in alphabetical order. Their scale is 1000 for images of wider integers than bytes (depth in
+        millimetres); the upper bound of other integers and of rgb of floats, if it is below a million; and 1 for all
+        else.
         Their unit and rate are unknown ("" and 0).
 
     Raises:
@@ -172,10 +173,12 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
         if kind not in get_args(Kind):
             raise InputError(f"kinds says {kind!r} for {key!r}; kinds: {', '.join(get_args(Kind))}")
         highest = float(np.max(part.high)) if isinstance(part, gym.spaces.Box) and part.high.size else np.inf
-        bounded = dtype == np.uint8 or (dtype.kind == "f" if kind == "rgb" else dtype.kind in "ui" and kind != "depth")
-        scale = 1000.0 if kind in ("rgb", "depth") and dtype.kind in "ui" else 1.0
-        if bounded:
-            scale = highest if 0.0 < highest < 1e6 else 1.0
+        image, integers = kind in ("rgb", "depth"), dtype.kind in "ui"
+        if image and integers and dtype != np.uint8:
+            scale = 1000.0
+        else:
+            bounded = integers or (kind == "rgb" and dtype.kind == "f")
+            scale = highest if bounded and 0.0 < highest < 1e6 else 1.0
         found.append(Sensor(key, kind, shape, dtype.name, "", scale, 0.0))
     if unknown:
         raise InputError(f"cannot tell what kind of sensor {'; nor '.join(unknown)}")

@@ -391,12 +391,12 @@ def _warn_of_large(sensors: Sequence[Sensor]) -> None:
     """One warning about guessed vectors and windows so large that they may be something else."""
     large = [sensor for sensor in sensors if len(sensor.shape) < 3 and math.prod(sensor.shape) > _LARGE]
     if large:
-        told = ", ".join(f"{sensor.key!r} {sensor.shape} was taken for a {sensor.kind}" for sensor in large)
+        told = ", ".join(f"{sensor.key!r} {sensor.shape} is taken for a {sensor.kind}" for sensor in large)
         said = ", ".join(f"{sensor.key!r}: {sensor.kind!r}" for sensor in large)
         warnings.warn(
-            f"{told}, which is flattened, every number with weights of its own. If it is an image, give it a third "
-            "axis for its channels (gymnasium.wrappers.TransformObservation); if it is a point cloud or a sound, bring "
-            f"an encoder (robofuse.policies.register_encoder). If it is meant so, say kinds={{{said}}}",
+            f"{told}: flattened, and every number gets weights of its own. An image needs a third axis for its "
+            "channels (gymnasium.wrappers.TransformObservation); a point cloud or a sound needs an encoder of yours "
+            f"(robofuse.policies.register_encoder). If it is meant so, say kinds={{{said}}}",
             stacklevel=3,
         )
 

@@ -22,7 +22,7 @@ class Thumbnail(nn.Module):
         super().__init__()
         self.layer = nn.Linear(8 * 8 * sensor.shape[-1], token_dim)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, H, W, C), in the sensor's own type
+    def forward(self, x: Tensor) -> Tensor:  # uint8 (n, H, W, C), under every algorithm
         small = nn.functional.adaptive_avg_pool2d(x.float().permute(0, 3, 1, 2) / 255.0, 8)
         return self.layer(small.flatten(1))
 

@@ -209,3 +209,10 @@ def test_command(policy, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["export", str(source)]) == 2
     assert "pip install 'robofuse[export]'" in capsys.readouterr().err
+
+
+def test_what_is_no_policy_is_refused_in_words(policy):
+    """An agent of SB3's ended in AttributeError: 'frames'."""
+    for what in (policy.network, object(), None):
+        with pytest.raises(ValueError, match="export takes the name or file of a policy, or robofuse.policies.Policy"):
+            export(what)

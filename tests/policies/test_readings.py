@@ -1,19 +1,24 @@
+"""What reaches an extractor: other types, shapes and ranges than its space says."""
+
 from collections import OrderedDict
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from robofuse.policies import FusionExtractor
-from robofuse.sensors import Sensor, infer_sensors
-from robofuse.wrappers import SensorDropout, SensorFaults, VecSensorDropout, VecSensorFaults
+from robofuse.sensors import Sensor, infer_sensors, observation_space
+from robofuse.wrappers import SensorDropout, VecSensorDropout
 
 STATE = Box(-1, 1, (3,))
+
+
 PICTURE = Box(0, 255, (24, 26, 3), np.uint8)
 
 
@@ -37,38 +42,31 @@ def image(*shape, high=255, dtype=np.uint8):
     return Dict(state=STATE, camera=Box(0, high, shape, dtype))
 
 
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (Dict(inner=STATE), r"'odd' is a Dict.*'odd_inner': observation\['odd'\]\['inner'\]"),
-        (Tuple([STATE, STATE]), r"'odd' is a Tuple.*'odd_0': observation\['odd'\]\[0\]"),
-        (Graph(STATE, None), "'odd' is a Graph.*make it a Box of fixed shape.*TransformObservation"),
-        (Sequence(STATE), "'odd' is a Sequence.*make it a Box of fixed shape.*TransformObservation"),
-        (Text(5), "'odd' is a Text.*make it a Box of fixed shape.*TransformObservation"),
-        (MultiDiscrete([2, 3]), "'odd' is a MultiDiscrete.*flatten it into one-hot Box entries"),
-    ],
+SENSORS = (
+    Sensor("depth", "depth", (24, 28, 1), "uint16", "mm", 1000.0, 20.0),
+    Sensor("force", "window", (4, 3), "float32", "N", (10.0, 10.0, 1.0), 20.0),
+    Sensor("proprio", "vector", (5,), "float32", "rad", 1.0, 20.0),
+    Sensor("rgb", "rgb", (24, 28, 3), "uint8", "", 255.0, 20.0),
 )
-def test_spaces_that_are_no_arrays(part, message):
-    with pytest.raises(ValueError, match=message):
-        FusionExtractor(Dict(state=STATE, odd=part))
 
 
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        (image(24, 24, 2), r"'camera' \(24, 24, 2\) uint8.*it has 2 channels. Divide it into keys.*kinds=\{'camera'"),
-        (image(2, 24, 24), r"'camera' \(2, 24, 24\) uint8.*it has 2 channels. Divide it into keys.*kinds=\{'camera'"),
-        (image(24, 24, 5), "'camera'.*it has 5 channels. Divide it into keys of their own, or say kinds"),
-        (image(5, 24, 24), "'camera'.*it has 5 channels. Divide it into keys of their own, or say kinds"),
-        (image(4, 24, 24, 3), "'camera'.*Stacked frames belong into its channels.*VecFrameStack"),
-        (image(24, 24, 3, dtype=np.float32), "'camera'.*float32.*say kinds={'camera': ...} with one of rgb"),
-        (image(24, 24, 1, dtype=np.float32), "'camera'.*float32.*say kinds={'camera': ...} with one of rgb"),
-        (image(12, 12, 3), "'camera': images must have at least 20×20 pixels, got 12×12"),
-    ],
-)
-def test_images_of_an_unknown_kind(space, message):
-    with pytest.raises(ValueError, match=message):
-        FusionExtractor(space)
+SPACE = observation_space(SENSORS, privileged=6)
+
+
+def observe(batch, seed=0, available=None):
+    rng = np.random.default_rng(seed)
+    depth = torch.from_numpy(rng.integers(0, 2000, (batch, 24, 28, 1)).astype(np.uint16))
+    if available is None:
+        available = rng.random((batch, 4)) < 0.5
+        available[:, 2] |= ~available.any(1)
+    return {
+        "depth": depth,
+        "force": torch.from_numpy(rng.normal(size=(batch, 4, 3)).astype(np.float32)),
+        "proprio": torch.from_numpy(rng.normal(size=(batch, 5)).astype(np.float32)),
+        "rgb": torch.from_numpy(rng.integers(0, 256, (batch, 24, 28, 3), dtype=np.uint8)),
+        "available": torch.as_tensor(available, dtype=torch.int8),
+        "privileged": torch.from_numpy(rng.normal(size=(batch, 6)).astype(np.float32)),
+    }
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -223,23 +221,6 @@ def test_sensors_of_another_type_than_the_space():
         FusionExtractor(image(24, 26, 3, dtype=np.float32), [sensor])
 
 
-def test_a_box_by_one_line():
-    env = Fixed(STATE)
-    for make in (infer_sensors, FusionExtractor):
-        with pytest.raises(ValueError, match="make a Box the only key of one: gymnasium.wrappers.TransformObs") as no:
-            make(env.observation_space)
-    line = str(no.value).split("key of one: ")[1]
-    wrapped = eval(line, {"gymnasium": gym, "env": env})
-    assert [sensor.key for sensor in infer_sensors(wrapped.observation_space)] == ["state"]
-    assert wrapped.observation_space.contains(wrapped.reset()[0])
-
-
-def test_numbers_of_bytes_are_scaled():
-    (ram,) = infer_sensors(Dict(ram=Box(0, 255, (128,), np.uint8)))
-    (count,) = infer_sensors(Dict(count=Box(0, 2**31 - 1, (2,), np.int32)))
-    assert (ram.scale, count.scale) == (255.0, 1.0)
-
-
 def test_stacked_availability_is_refused_in_words():
     env = Fixed(Dict(a=STATE, b=STATE, available=MultiBinary(2)))
     stacked = gym.wrappers.FrameStackObservation(env, 4)
@@ -281,81 +262,6 @@ def test_only_learners_from_replay_buffers_may_hide_inside():
         Rollouts()
 
 
-class Custom(VecEnv):
-    """A vector environment that hands on what it is given, as SB3's own do not."""
-
-    def __init__(self, space, given):
-        super().__init__(2, space, Discrete(2))
-        self.given = given
-
-    def reset(self):
-        return {key: np.stack([x, x]) for key, x in self.given.items()}
-
-    def get_attr(self, name, indices=None):
-        return [None]
-
-    step_async = step_wait = close = set_attr = env_method = env_is_wrapped = None  # not needed
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"a": None}, "'a' must be float32 of shape .3,., got "),
-        ({"a": np.array(["x"] * 3)}, "'a' must be float32 of shape .3,., got "),
-        ({"a": np.zeros(4)}, r"'a' has shape \(4,\), but its space says \(3,\); let the environment give what"),
-        ({"gear": np.zeros(2)}, r"'gear' has shape \(2,\), but its space says \(\)"),
-        (
-            {"camera": np.full((24, 26, 3), 0.5)},
-            r"'camera' came as float64, but its space says uint8, and fractions would be cut off; for an image in",
-        ),
-        ("a", "'a' is missing from the observation, which has gear, camera; the environment must give every key"),
-    ],
-)
-def test_environments_that_do_not_keep_their_word(change, message):
-    """SB3 answers these with a KeyError, with black pictures, or with NaN in the network."""
-    space = Dict(a=STATE, gear=Discrete(3), camera=PICTURE)
-    given = {"a": np.zeros(3), "gear": np.int64(1), "camera": np.zeros(PICTURE.shape, np.int64)}
-    assert SensorDropout(Fixed(space), 0.0).reset()[1] == {}
-    fine = given  # other numbers of the same sort, as environments often give them
-    odd = {key: x for key, x in given.items() if key != change} if isinstance(change, str) else given | change
-    for wrap in (lambda env: SensorDropout(env, 0.0), lambda env: SensorFaults(env, "a:offset")):
-        env = Fixed(space)
-        for each, wrong in ((fine, False), (odd, True)):
-            env.reset = lambda each=each, **_: (each, {})
-            if wrong:
-                with pytest.raises(ValueError, match=message):
-                    wrap(env).reset()
-            else:
-                assert wrap(env).reset()[0].keys() == {*space, "available"}
-    for wrap in (lambda env: VecSensorDropout(env, 0.0), lambda env: VecSensorFaults(env, "a:offset")):
-        assert wrap(Custom(space, fine)).reset().keys() == {*space, "available"}
-        if "fractions" in message:  # VecNormalize makes them, and does not always say so in its space
-            continue
-        with pytest.raises(ValueError, match=message):
-            wrap(Custom(space, odd)).reset()
-
-
-def test_an_environment_that_gives_no_dict():
-    env = Fixed(Dict(a=STATE, b=STATE))
-    env.reset = lambda **_: (np.zeros(6), {})
-    with pytest.raises(ValueError, match="the observation is a ndarray, but its space a Dict; give a dict"):
-        SensorDropout(env, 0.0).reset()
-
-
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (Box(0, 255, (24, 24, 5), np.uint8), "cannot tell what kind of sensor 'odd' .* say kinds={'odd': 'rgb'}"),
-        (Discrete(4), r"no fault is known for 'odd', Discrete\(4\); faults break vectors of floats, and images"),
-    ],
-)
-def test_keys_that_no_fault_can_break_are_told_from_unknown_ones(part, message):
-    with pytest.raises(ValueError, match=message):
-        SensorFaults(Fixed(Dict(a=STATE, odd=part)), "odd:blackout")
-    with pytest.raises(ValueError, match="unknown sensor 'none'; sensors: a"):
-        SensorFaults(Fixed(Dict(a=STATE, odd=part)), "none:blackout")
-
-
 def test_hiding_inside_needs_two_sensors():
     for space, options in ((Dict(a=STATE, desired_goal=STATE), {}), (Dict(a=STATE, b=STATE), {"maskable": ["a"]})):
         with pytest.raises(ValueError, match="never hide anything, as one sensor always stays.*may hide a; divide"):
@@ -382,3 +288,52 @@ def test_hiding_inside_follows_the_law_and_spares_goals():
     assert FusionExtractor(space, dropout=0.9, maskable=["a", "b", "desired_goal"]).available(
         {**observation, "available": seen}
     )[:, 2].float().mean() < 0.9  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth"])
+def test_channels_first_and_floats_read_the_same(kind):
+    sensor = next(s for s in SENSORS if s.kind == kind)
+    first = Sensor(kind, kind, (sensor.shape[2], *sensor.shape[:2]), sensor.dtype, "", sensor.scale, 0.0)
+    space = {s.key: observation_space([s]) for s in (sensor,)}[kind]
+    torch.manual_seed(0)
+    a = FusionExtractor(space, [sensor])
+    torch.manual_seed(0)
+    b = FusionExtractor(observation_space([first]), [first])
+    x = observe(4)[kind]
+    ones = torch.ones(4, 1)
+    out = a({kind: x, "available": ones})
+    torch.testing.assert_close(out, b({kind: x.permute(0, 3, 1, 2).contiguous(), "available": ones}))
+    as_float = x.float() / 255 if kind == "rgb" else x.float()  # what SB3's preprocessing makes of them
+    torch.testing.assert_close(out, a({kind: as_float, "available": ones}), rtol=1e-4, atol=1e-5)
+
+
+def test_bytes_of_depth_or_grey_that_sb3_has_divided():
+    sensor = Sensor("grey", "depth", (24, 24, 1), "uint8", "", 255.0, 0.0)
+    extractor = FusionExtractor(observation_space([sensor]), [sensor])
+    x = torch.randint(0, 256, (3, 24, 24, 1), dtype=torch.uint8)
+    torch.testing.assert_close(extractor({"grey": x}), extractor({"grey": x.float() / 255}))
+
+
+def test_discrete_sensors_are_one_hot():
+    space = gym.spaces.Dict({"gear": gym.spaces.Discrete(5)})
+    extractor = FusionExtractor(space)
+    gears = torch.arange(5)
+    torch.testing.assert_close(extractor({"gear": gears}), extractor({"gear": torch.eye(5)}))
+    with pytest.raises(ValueError, match="'gears' is a MultiDiscrete"):
+        infer_sensors(gym.spaces.Dict({"gears": gym.spaces.MultiDiscrete([2, 3])}))
+
+
+def test_hiding_inside_is_refused_in_an_extractor_of_ones_own():
+    class Outer(BaseFeaturesExtractor):
+        def __init__(self, space):
+            inner = FusionExtractor(space, dropout=0.3)
+            super().__init__(space, inner.features_dim)
+            self.inner = inner
+
+        def forward(self, observations):
+            return self.inner(observations)
+
+    kwargs = {"policy_kwargs": {"features_extractor_class": Outer}, "device": "cpu"}
+    with pytest.raises(ValueError, match="VecSensorDropout"):
+        PPO("MultiInputPolicy", Fixed(Dict(a=STATE, b=STATE)), **kwargs)
+    DQN("MultiInputPolicy", Fixed(Dict(a=STATE, b=STATE)), buffer_size=10, **kwargs)
