@@ -69,7 +69,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         observations come through a `VecSensorStack` of so many, so that policy files tell; it changes nothing here.
 
         Raises:
-            ValueError: infinite action bounds, use_sde, dropout inside the extractor, or `frames` without a stack.
+            InputError: infinite action bounds, use_sde, dropout inside the extractor, or `frames` without a stack.
         """
         if isinstance(action_space, gym.spaces.Box) and not action_space.is_bounded():
             raise InputError(f"actions need finite bounds, got {action_space}; wrap it with RescaleAction")
@@ -165,17 +165,14 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     def choose(
         self, fused: Fused, obs: Mapping[str, Tensor], deterministic: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same from features that are there already."""
+        """`forward` from features that `fuse` gave."""
         distribution = self.distribution(fused)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, self._values(fused, obs), distribution.log_prob(actions)
 
     def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
-        return self.evaluate_fused(self.fuse(obs), obs, actions)
-
-    def evaluate_fused(self, fused: Fused, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same from features that are there already."""
+        fused = self.fuse(obs)
         distribution = self.distribution(fused)
         return self._values(fused, obs), distribution.log_prob(actions), self.entropy(distribution)
 
@@ -196,7 +193,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             return self.act_fused(self.fuse(obs), deterministic)
 
     def act_fused(self, fused: Fused, deterministic: bool = True) -> Tensor:
-        """The same from features that are there already."""
+        """`act` from features that `fuse` gave."""
         with torch.no_grad():
             if deterministic and isinstance(self.action_space, gym.spaces.Box):
                 # the mean itself: torch makes no distribution of NaN, and says nothing of the sensor that has it
@@ -204,7 +201,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             return self.execute(self.distribution(fused).get_actions(deterministic=deterministic))
 
     def execute(self, actions: Tensor) -> Tensor:
-        """U to what the environment is given."""
+        """What the environment is given for u."""
         if not isinstance(self.action_space, gym.spaces.Box):
             return actions
         low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
@@ -218,7 +215,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         return (2.0 * (actions - low) / (high - low) - 1.0).flatten(1)
 
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
-        """SB3 asks this what to execute for a stored u, when it collects and when it predicts."""
+        """`execute` for arrays; SB3 calls it on a stored u when it collects and when it predicts."""
         return self.execute(torch.as_tensor(scaled_action)).numpy()
 
     def scale_action(self, action: np.ndarray) -> np.ndarray:
@@ -229,7 +226,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     @torch.no_grad()
     def update_norms(self, returns: Tensor, truth: Tensor | None) -> None:
-        """Takes in the returns (n,) and privileged vectors (n, K) of a rollout.
+        """Adds the returns (n,) and privileged vectors (n, K) of a rollout to the running norms.
 
         The actor depends on neither, so PPO's ratio does not move.
         """
@@ -250,7 +247,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         return self.return_norm.inverse(self.normalised_values(fused, obs))
 
     def distribution(self, fused: Fused) -> Distribution:
-        """Distribution of u, from features that are there already."""
+        """Distribution of u, from features that `fuse` gave."""
         return self._get_action_dist_from_latent(self.actor(fused.features))
 
     def entropy(self, distribution: Distribution) -> Tensor:

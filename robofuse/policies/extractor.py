@@ -140,7 +140,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         Without `available` all sensors deliver. A sensor that is hidden in every row may be missing.
 
         Raises:
-            ValueError: a reading is missing, or of another shape, type or range than its space.
+            InputError: a reading is missing, or of another shape, type or range than its space.
         """
         return self.fuse(observations).features
 

@@ -59,15 +59,15 @@ class Policy:
 
     @property
     def remembers(self) -> bool:
-        """Whether what it did and saw before counts; such a policy acts in `stateful`."""
+        """Whether its actions depend on earlier observations; then it acts by `stateful`."""
         return bool(self.frames or self.network.memory)
 
     def stateful(self, num_envs: int) -> "StatefulPolicy":
-        """The policy at work in N environments side by side, step by step; with or without a memory."""
+        """The policy in N environments side by side, step by step, with a memory of each if it has one."""
         return StatefulPolicy(self, num_envs)
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
-        """Actions for N observations, of a policy that remembers nothing; for others there are `stateful`.
+        """Actions for N observations, of a policy without a memory; one with a memory acts by `stateful`.
 
         A sensor that is hidden in all rows may be missing altogether; `privileged` is not read. Deterministic actions
         neither use nor move torch's random numbers.
@@ -80,7 +80,7 @@ class Policy:
             (N, A) within the bounds of the action space, on the device that the observation came from.
 
         Raises:
-            ValueError: a sensor is missing, or has another shape or type; or the policy remembers.
+            InputError: a sensor is missing, or has another shape or type; or the policy remembers.
         """
         if self.remembers:
             raise InputError(
@@ -128,7 +128,7 @@ class Policy:
             cameras: the world's (`World.cameras`), None if unknown.
 
         Raises:
-            ValueError: names the first thing that differs.
+            InputError: names the first thing that differs.
         """
         theirs = {sensor.key: sensor for sensor in order(sensors)}
         if self.keys != tuple(theirs):
@@ -202,7 +202,7 @@ class StatefulPolicy:
         """Actions of all environments for the next control step; as `Policy.act`, and to be called once per step.
 
         Raises:
-            ValueError: as `Policy.act`, or another number of rows.
+            InputError: as `Policy.act`, or another number of rows.
         """
         came_from = next((x.device for x in observation.values() if isinstance(x, Tensor)), torch.device("cpu"))
         return self.policy.network.act_fused(self.fuse(observation), deterministic).to(came_from)

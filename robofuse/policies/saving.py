@@ -48,7 +48,7 @@ def save(
         The path.
 
     Raises:
-        ValueError: weights that are not finite, or a network with parts that a file without code cannot describe.
+        InputError: weights that are not finite, or a network with parts that a file without code cannot describe.
     """
     tensors, meta = pack(policy, strip_critic)
     return write_tensors(path, tensors, {**meta, "world": dict(world or {}), "card": dict(card or {})})
@@ -66,7 +66,7 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
         The policy, ready to act, with the world it was trained in and its card.
 
     Raises:
-        ValueError: no such policy, or not a policy file; the message says what there is.
+        InputError: no such policy, or not a policy file; the message says what there is.
     """
     path = locate(str(name))
     tensors, meta = read_tensors(path)
@@ -85,7 +85,7 @@ def zoo() -> list[str]:
 
 
 def locate(name: str) -> Path:
-    """The file that `load` reads; ValueError if there is none."""
+    """The file that `load` reads; InputError if there is none."""
     if name in zoo():
         return ZOO / f"{name}.safetensors"
     path = Path(name).expanduser()
@@ -110,7 +110,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """A device that torch can use here; ValueError says what there is."""
+    """A device that torch can use here; InputError says what there is."""
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -161,7 +161,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     A critic that was left out gives 0. torch's global random numbers are neither used nor moved.
 
     Raises:
-        ValueError: not a policy, or one with an encoder or fusion that nobody has made known; `path` is named.
+        InputError: not a policy, or one with an encoder or fusion that is not registered; `path` is named.
     """
     if meta.get("kind") not in ("policy", "checkpoint"):
         raise InputError(f"{path} is not a policy but {meta.get('kind')!r}")
@@ -179,7 +179,7 @@ def unpack(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
         check_weights(found, expected)
         network.load_state_dict(found, strict=False)
     except Unregistered as error:
-        raise InputError(f"{path} holds no code, and needs some that is not known here: {error}") from None
+        raise InputError(f"{path} holds no code, and needs some that is not registered here: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         first = " ".join(str(error).split())
         raise InputError(f"{path} does not describe a policy that this robofuse can build ({first})") from None
@@ -204,7 +204,7 @@ def _plain(x: Tensor) -> str:
 
 
 def _check_size(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Refuses sizes that the weights in the file do not have, before memory is taken for them."""
+    """InputError for sizes that the weights in the file do not have, before memory is taken for them."""
     weights = sum(x.numel() for x in tensors.values())
     widths = [int(width) for width in meta["net_arch"]]
     sizes = [int(meta["extractor"]["token_dim"]), int(meta["privileged"]), len(meta["sensors"]), *widths]

@@ -16,7 +16,7 @@ class Teacher(nn.Module):
         """Takes a policy over the sensor `truth`.
 
         Raises:
-            ValueError: it reads other sensors, or remembers.
+            InputError: it reads other sensors, or remembers.
         """
         if tuple(policy.keys) != (TRUTH,):
             raise InputError(
@@ -48,7 +48,7 @@ def load_teacher(path: str, truth: int, device: str | torch.device, **world: str
         **world: `task` and `robot` of the world that it is to teach in.
 
     Raises:
-        ValueError: not a teacher, or one for another task or robot.
+        InputError: not a teacher, or one for another task or robot.
     """
     policy = load(path, device)
     teacher = Teacher(policy)
