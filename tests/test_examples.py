@@ -158,5 +158,5 @@ def test_names_that_are_taken_or_unknown():
     with pytest.raises(ValueError, match="unknown task 'Pusch'; tasks: Reach, Grasp.*register_task, and --import"):
         World("Pusch", 1)
     sensors = [Sensor("arm", "vector", (3,), "float32", "rad", 1.0, 20.0)]
-    with pytest.raises(ValueError, match="unknown encoder 'thumbnail'; encoders: rgb, depth, vector, window; make"):
+    with pytest.raises(ValueError, match="unknown encoder 'thumbnail'; encoders: rgb, depth, vector, window; register"):
         FusionExtractor(observation_space(sensors), sensors, encoders={"arm": "thumbnail"})

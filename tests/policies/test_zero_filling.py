@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_policies import SENSORS, SPACE, observe, spoil
+from sensing import SENSORS, SPACE, observe, spoil
 
 from robofuse.policies import FUSIONS, FusionActorCriticPolicy, FusionExtractor, load
 from robofuse.policies.saving import save
