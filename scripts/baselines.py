@@ -14,7 +14,7 @@ from rich.console import Console
 
 from robofuse.evaluate import ConditionResult, Evaluate, read_evaluation, run_evaluate
 from robofuse.evaluate.compare import COMPARISON, Results, comparison_table
-from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.conditions import missing
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
 from robofuse.train.build import teacher_config
@@ -94,7 +94,7 @@ def main(asked: Baselines) -> None:
         train(base.replace(sensors=keys, dropout="none"), run)
         won = evaluate(run, run / "evaluation", asked.episodes, ("all",))["all"]
         everything = sorted(base.scenes.sensors)
-        specialists[dead(everything, set(everything) - set(keys)).name] = won
+        specialists[missing(everything, set(everything) - set(keys)).name] = won
     if specialists:
         results["specialist"] = specialists
     table, text = comparison_table(results)

@@ -26,14 +26,14 @@ class Config:
     Attributes:
         policies: Policy files or run folders of Grasp, with their critics.
         episodes: Scenes; the same for every policy.
-        die_at: Control step at which the pictures end; 1 leaves the first look.
+        onset: Control step at which the pictures end; 1 leaves the first look.
         steps: Control steps at which the heads are asked.
         seed: Of the scenes.
     """
 
     policies: tyro.conf.Positional[tuple[str, ...]]
     episodes: int = 300
-    die_at: int = 1
+    onset: int = 1
     steps: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 30)
     seed: int = 1_000_000
 
@@ -51,7 +51,7 @@ def errors(policy: Policy, config: Config) -> list[tuple[float, float]]:
         pairs = ("block_x", "block_y"), ("yaw_cos4", "yaw_sin4")
         place, yaw = ([names.index(name) for name in pair] for pair in pairs)
         pictures = [sensor.key for sensor in world.sensors if sensor.kind in ("rgb", "depth")]
-        plan = Plan.parse("+".join(f"{key}:blackout@{config.die_at}!" for key in pictures), world.sensors)
+        plan = Plan.parse("+".join(f"{key}:blackout@{config.onset}!" for key in pictures), world.sensors)
         world.reset()
         every = torch.arange(config.episodes)
         observation = world.restart(every, every, [plan] * config.episodes)

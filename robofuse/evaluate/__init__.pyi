@@ -1,4 +1,4 @@
-from .conditions import Condition, broken, grid, midway, parse, parse_faults, standard, subsets
+from .conditions import Condition, grid, midway, missing, parse, parse_faults, singles, subsets
 from .folder import read_evaluation, read_evaluations
 from .report import Report, run_report
 from .results import ConditionResult, Episode, Evaluation
@@ -13,9 +13,9 @@ __all__ = [
     "Evaluation",
     "Job",
     "Report",
-    "broken",
     "grid",
     "midway",
+    "missing",
     "parse",
     "parse_faults",
     "read_evaluation",
@@ -24,7 +24,7 @@ __all__ = [
     "run_evaluate",
     "run_report",
     "schedule",
-    "standard",
+    "singles",
     "subsets",
     "validate",
 ]

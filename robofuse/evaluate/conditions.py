@@ -1,24 +1,22 @@
-"""What fails in an episode, and when: sensors that are dead, and every other fault."""
+"""What fails in an episode, and when: sensors that are missing, and every other fault."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 from robofuse.errors import InputError
-from robofuse.faults import FaultEvent, Plan, blackout, faults_for
+from robofuse.faults import FaultEvent, Plan, blackout, faults_for, parse_missing
 from robofuse.faults.mix import SEVERITIES
 from robofuse.sensors import Sensor
 
 Group = Literal["all", "missing", "midway", "fault"]
 GROUPS = {
-    "standard": "all sensors, each one alone, each one removed",
-    "subsets": "every non-empty set of sensors, the others dead from the start",
-    "midway": "each sensor dying in the middle of the episode",
+    "singles": "all sensors, each one alone, each one removed",
+    "subsets": "every non-empty set of sensors, the others missing from the start",
+    "midway": "each sensor missing from the middle of the episode on",
     "everything": "subsets and midway (default)",
 }
-_NAME = re.compile(r"(?P<which>no|only)-(?P<keys>[^@]+)(@(?P<step>[0-9]{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,25 @@ class Condition:
     keys: tuple[str, ...]
     plan: Plan = Plan()
 
+    @classmethod
+    def from_plan(cls, keys: Sequence[str], plan: Plan) -> "Condition":
+        """The condition that a plan describes; one under which sensors are only missing has its short name.
+
+        Args:
+            keys: every sensor, in the order of `available`.
+            plan: what fails, and when.
+
+        Returns:
+            The condition, such as `no-rgb` or `rgb:freeze@15`.
+        """
+        condition, steps = cls(str(plan) or "all", tuple(keys), plan), {event.step for event in plan}
+        if condition.only_missing and len(steps) == 1:
+            return missing(keys, [event.sensor for event in plan], steps.pop())
+        return condition
+
     @property
-    def silent(self) -> bool:
-        """Whether all that happens is that sensors die for good and say so."""
+    def only_missing(self) -> bool:
+        """Whether all that happens is that sensors are missing, announced, from some step to the end."""
         return all(event == blackout(event.sensor, event.step) for event in self.plan)
 
     @property
@@ -49,7 +63,7 @@ class Condition:
 
     @property
     def onset(self) -> int | None:
-        """The first control step at which something may fail; None if nothing does, or if a phase tells when."""
+        """The first control step at which something may fail; None if nothing does, or if a phase decides."""
         steps = [event.step for event in self.plan if event.phase is None]
         return min(steps) if steps and len(steps) == len(self.plan) else None
 
@@ -58,13 +72,13 @@ class Condition:
         """`all`; sensors `missing` from the start or from `midway` on, and announced; or any other `fault`."""
         if not len(self.plan):  # of a policy that never had the sensors in question, see `among`
             return "all" if self.name == "all" else "missing"
-        if not self.silent:
+        if not self.only_missing:
             return "fault"
         return "missing" if all(event.step == 0 for event in self.plan) else "midway"
 
     @property
-    def only(self) -> FaultEvent | None:
-        """The strike, if there is one and no other."""
+    def event(self) -> FaultEvent | None:
+        """What fails, if it is one fault of one sensor."""
         return self.plan.events[0] if len(self.plan) == 1 else None
 
     def among(self, keys: Sequence[str]) -> "Condition":
@@ -73,68 +87,45 @@ class Condition:
         return replace(self, keys=tuple(keys), plan=Plan(kept))
 
 
-def dead(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condition:
-    """The condition that these sensors are dead from a control step on, under its one name.
+def missing(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condition:
+    """The condition under which these sensors are missing from a control step on; each has one name.
 
     Args:
         keys: every sensor, in the order of `available`.
-        sensors: those that die.
+        sensors: those that are missing.
         step: number of the first observation without them.
     """
-    gone = set(sensors)
-    lost, left = [key for key in keys if key in gone], [key for key in keys if key not in gone]
-    if not lost:
+    named = set(sensors)
+    without, left = [key for key in keys if key in named], [key for key in keys if key not in named]
+    if not without:
         return Condition("all", tuple(keys))
-    name = "none" if not left else f"no-{'+'.join(lost)}" if len(lost) <= len(left) else f"only-{'+'.join(left)}"
-    plan = Plan(tuple(blackout(key, step) for key in lost))
-    return Condition(f"{name}@{step}" if step else name, tuple(keys), plan)
-
-
-def broken(keys: Sequence[str], plan: Plan) -> Condition:
-    """The condition that this plan describes; one that only silences sensors is known by its short name.
-
-    Args:
-        keys: every sensor, in the order of `available`.
-        plan: what breaks.
-
-    Returns:
-        The condition, such as `no-rgb` or `rgb:freeze@15`.
-    """
-    condition = Condition(str(plan) or "all", tuple(keys), plan)
-    steps = {event.step for event in plan}
-    return dead(keys, [s.sensor for s in plan], steps.pop()) if condition.silent and len(steps) == 1 else condition
+    short = f"no-{'+'.join(without)}" if len(without) <= len(left) else f"only-{'+'.join(left)}"
+    name = (short if left else "none") + (f"@{step}" if step else "")
+    return Condition(name, tuple(keys), Plan(tuple(blackout(key, step) for key in without)))
 
 
 def subsets(keys: Sequence[str]) -> list[Condition]:
     """Every non-empty set of live sensors, the largest first: 2^M − 1."""
-    return [dead(keys, lost) for count in range(len(keys)) for lost in combinations(keys, count)]
+    return [missing(keys, without) for count in range(len(keys)) for without in combinations(keys, count)]
 
 
-def standard(keys: Sequence[str]) -> list[Condition]:
+def singles(keys: Sequence[str]) -> list[Condition]:
     """All sensors, each one removed, each one alone."""
-    removed = [dead(keys, [key]) for key in keys]
-    alone = [dead(keys, set(keys) - {key}) for key in keys]
-    return _distinct([dead(keys, []), *(c for c in removed + alone if c.live)])
+    removed = [missing(keys, [key]) for key in keys]
+    alone = [missing(keys, set(keys) - {key}) for key in keys]
+    return _distinct([missing(keys, []), *(c for c in removed + alone if c.live)])
 
 
 def midway(keys: Sequence[str], step: int) -> list[Condition]:
-    """Each sensor dying on the way.
-
-    Args:
-        keys: every sensor, in the order of `available`.
-        step: number of the first observation without it.
-
-    Returns:
-        A condition for each sensor.
-    """
-    return [dead(keys, [key], step) for key in keys]
+    """Each sensor in turn, missing from a control step on: the number of the first observation without it."""
+    return [missing(keys, [key], step) for key in keys]
 
 
 def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
     """Every fault of every sensor that sets in at a control step, at each of `SEVERITIES`.
 
-    What `available` tells is what is usual for the fault, except that a blackout is not announced (announced ones are
-    `midway`). Faults that depend on what an environment played before are left out: scenes could not be compared.
+    They are announced if that is usual for the fault, but blackouts are not (announced ones are `midway`). Faults that
+    depend on what an environment played before are left out: scenes could not be compared.
 
     Args:
         sensors: every sensor, in the order of `available`.
@@ -148,79 +139,68 @@ def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
         for kind in faults_for(sensor.kind).values():
             if kind.recalls:
                 continue
+            announced = False if kind.erases and kind().bursts() is None else None
             for severity in SEVERITIES if kind.graded(sensor.kind) else SEVERITIES[-1:]:
-                event = FaultEvent(sensor.key, kind(severity), step, announced=False if kind.erases else None)
-                if kind().bursts() is not None:
-                    event = replace(event, announced=None)
-                found.append(broken(keys, Plan((event,))))
+                event = FaultEvent(sensor.key, kind(severity), step, announced=announced)
+                found.append(Condition.from_plan(keys, Plan((event,))))
     return found
 
 
-def parse(names: Sequence[str], keys: Sequence[str], die_at: int) -> list[Condition]:
+def parse(names: Sequence[str], keys: Sequence[str], onset: int) -> list[Condition]:
     """Conditions by their names or the names of groups, each once.
 
     Args:
-        names: such as `standard`, or `all no-rgb no-depth+rgb@20 only-force`.
+        names: such as `singles`, or `all no-rgb no-depth+rgb@20 only-force`.
         keys: every sensor, in the order of `available`.
-        die_at: the control step at which sensors die in `midway`.
+        onset: the control step from which on sensors are missing in `midway`.
 
     Returns:
         In the order of the names.
 
     Raises:
-        ValueError: none, or one that is unknown; lists what there is.
+        InputError: none, or one that is unknown; lists what there is.
     """
     found: list[Condition] = []
     for name in names:
-        if name in ("standard", "subsets", "everything"):
-            found += standard(keys) if name == "standard" else subsets(keys)
+        if name == "singles":
+            found += singles(keys)
+        if name in ("subsets", "everything"):
+            found += subsets(keys)
         if name in ("midway", "everything"):
-            found += midway(keys, die_at)
+            found += midway(keys, onset)
         if name not in GROUPS:
             found.append(_one(name, keys))
     if not found:
-        raise InputError(f"no conditions; {_choices(keys)}")
+        raise InputError(f"no conditions; groups: {', '.join(GROUPS)}; single ones: all, none, no-{keys[0]}@20, …")
     return _distinct(found)
 
 
-def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], step: int) -> list[Condition]:
+def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], onset: int) -> list[Condition]:
     """Conditions of fault plans, each once.
 
     Args:
-        texts: plans such as `rgb:freeze@15`, YAML files with plans, or `standard` for `grid`.
+        texts: plans such as `rgb:freeze@15`, YAML files with plans, or `grid` for all of `grid`.
         sensors: every sensor.
-        step: the control step at which the faults of `standard` set in.
+        onset: the control step at which the faults of `grid` set in.
 
     Returns:
         In the order of the texts.
 
     Raises:
-        ValueError: a plan that cannot be read; says where and what would be right.
+        InputError: a plan that cannot be read; says where and what would be right.
     """
     keys, found = [sensor.key for sensor in sensors], []
     for text in texts:
-        found += grid(sensors, step) if text == "standard" else [broken(keys, Plan.read(text, sensors))]
+        found += grid(sensors, onset) if text == "grid" else [Condition.from_plan(keys, Plan.read(text, sensors))]
     return _distinct(found)
 
 
 def _one(name: str, keys: Sequence[str]) -> Condition:
-    if name in ("all", "none"):
-        return dead(keys, keys if name == "none" else [])
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise InputError(f"unknown condition {name!r}; {_choices(keys)}")
-    named = match["keys"].split("+")
-    for key in named:
-        if key not in keys:
-            raise InputError(f"unknown sensor {key!r} in condition {name!r}; sensors: {', '.join(keys)}")
-    lost = named if match["which"] == "no" else set(keys) - set(named)
-    return dead(keys, lost, int(match["step"] or 0))
-
-
-def _choices(keys: Sequence[str]) -> str:
-    first = list(keys)[0]
-    single = f"all, none, no-{first}, only-{first}, no-{first}@20, several sensors joined by +"
-    return f"groups: {', '.join(GROUPS)}; single conditions: {single}; sensors: {', '.join(keys)}"
+    try:
+        return Condition.from_plan(keys, parse_missing(name, keys))
+    except InputError as error:
+        others = "" if name.startswith(("no-", "only-")) else f"groups: {', '.join(GROUPS)}; "
+        raise InputError(f"unknown condition {name!r}; {others}{error}") from None
 
 
 def _distinct(conditions: Iterable[Condition]) -> list[Condition]:

@@ -76,7 +76,7 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
         condition: its name.
         group: all, missing (announced, from the start), midway (announced, later on) or fault.
         plan: what fails, as text.
-        sensor: where exactly one fault strikes, its sensor.
+        sensor: of exactly one fault, its sensor.
         fault: the name of that fault.
         severity: of that fault.
         onset: the first control step at which something may fail; None if nothing does, or if a phase tells when.
@@ -137,7 +137,7 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
     @classmethod
     def blank(cls, condition: Condition) -> "ConditionResult":
         """Of a condition that nobody has played yet."""
-        only = condition.only
+        only = condition.event
         return cls(
             condition=condition.name,
             group=condition.group,
@@ -148,7 +148,7 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
             onset=condition.onset,
             announced=only and only.is_announced,
             live=condition.live,
-            dead_from={event.sensor: event.step for event in condition.plan if condition.silent},
+            dead_from={event.sensor: event.step for event in condition.plan if condition.only_missing},
         )
 
     def __post_init__(self) -> None:

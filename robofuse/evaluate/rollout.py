@@ -9,7 +9,7 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.errors import InputError
-from robofuse.evaluate.conditions import Condition, standard
+from robofuse.evaluate.conditions import Condition, singles
 from robofuse.evaluate.results import Episode
 from robofuse.play import NOT_FINITE, Actor, Ended, Monitor, PlayStep, play
 from robofuse.stats import second_difference
@@ -111,7 +111,7 @@ def validate(
     """
     whole(episodes, "episodes", 1)
     if conditions is None:
-        conditions = standard([sensor.key for sensor in world.sensors])
+        conditions = singles([sensor.key for sensor in world.sensors])
     won = dict.fromkeys((condition.name for condition in conditions), 0)
     for result in rollout(policy, world, schedule(conditions, range(episodes))):
         won[result.condition] += result.success
@@ -185,7 +185,7 @@ class Notes:
         self._onset[env_id] = self._detected[env_id] = _NEVER
         self._trusted[env_id] = True
         self._alarms[env_id] = self._watched[env_id] = 0
-        only = condition.only
+        only = condition.event
         self._quiet[env_id] = not len(condition.plan)
         self._target[env_id] = -1 if only is None or only.is_announced else self._keys.index(only.sensor)
 

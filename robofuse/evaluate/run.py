@@ -56,12 +56,12 @@ class Evaluate:
     Attributes:
         policy: Name of a policy that comes with robofuse, or the path of one.
         episodes: Episodes of each condition; they have the same scenes under every condition.
-        conditions: Groups (everything, subsets, standard, midway) or single conditions such as all, no-rgb, only-force,
+        conditions: Groups (everything, subsets, singles, midway) or single conditions such as all, no-rgb, only-force,
             no-depth+rgb, no-rgb@20 (from control step 20 on).
         faults: What else breaks: plans such as rgb:freeze@15 or depth:noise(0.5)+force:drift, or YAML files with such,
-            each a condition of its own; standard for every fault of every sensor at four severities. `robofuse list`
+            each a condition of its own; grid for every fault of every sensor at four severities. `robofuse list`
             shows the faults.
-        die_at: Control step at which sensors die in the group midway, and at which the faults of standard set in.
+        onset: Control step from which on sensors are missing in the group midway, and faults of grid are there.
         monitor: What hides sensors that look broken: none; auto for the policy's own monitor, which is calibrated
             first if it has none; or the path of one.
         compare: Other policies, to play the same; the folder then has one for each of them.
@@ -78,7 +78,7 @@ class Evaluate:
     episodes: int = 200
     conditions: tuple[str, ...] = ("everything",)
     faults: tuple[str, ...] = ()
-    die_at: int = 10
+    onset: int = 10
     monitor: str = "none"
     compare: tuple[str, ...] = ()
     seed: int = SEED
@@ -174,8 +174,8 @@ def run_evaluate(config: Evaluate) -> int:
         ValueError, RuntimeError: options that do not fit; the message says what would.
     """
     check_types(config)
-    for name in ("episodes", "num_envs", "die_at"):
-        whole(getattr(config, name), name, 0 if name == "die_at" else 1)
+    for name in ("episodes", "num_envs", "onset"):
+        whole(getattr(config, name), name, 0 if name == "onset" else 1)
     check_seed(config.seed)
     if not config.compare:
         trained = _load(config)
@@ -210,8 +210,8 @@ def _load(config: Evaluate) -> Trained:
 
 
 def _conditions(config: Evaluate, trained: Trained) -> list[Condition]:
-    found = parse(config.conditions, tuple(trained.policy.keys), config.die_at)
-    found += parse_faults(config.faults, trained.policy.sensors, config.die_at) if config.faults else []
+    found = parse(config.conditions, tuple(trained.policy.keys), config.onset)
+    found += parse_faults(config.faults, trained.policy.sensors, config.onset) if config.faults else []
     return list({condition.name: condition for condition in found}.values())
 
 
@@ -259,7 +259,7 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
         try:
             with episode_bar(len(played), len(left)) as advance:
                 progress = lambda episode: (run.add(episode), advance())  # noqa: E731
-                rollout(trained.policy, world, left, progress, monitor, config.die_at)
+                rollout(trained.policy, world, left, progress, monitor, config.onset)
         finally:
             run.save()
     except KeyboardInterrupt:
@@ -290,7 +290,7 @@ def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> Reco
         note=trained.note,
         seed=config.seed,
         episodes=config.episodes,
-        reference=config.die_at,
+        reference=config.onset,
         monitor=None if monitor is None else monitor.card,
         device=config.device,
         num_envs=config.num_envs,

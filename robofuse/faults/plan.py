@@ -337,7 +337,7 @@ def parse_missing(name: str, keys: Sequence[str]) -> Plan:
     line = _Line(name, keys)
     which, _ = line.word(r"all|none|no-|only-|")
     if not which:
-        line.fail("expected all, none, no- or only-")
+        line.fail(f"expected all, none, no-{keys[0]}, only-{keys[0]}, no-{keys[0]}@20, several sensors joined by +")
     named = dict(line.sensors("+")) if which.endswith("-") else {}
     step = line.step() if which != "all" else 0
     missing = {"all": [], "none": keys, "no-": named}.get(which, [key for key in keys if key not in named])

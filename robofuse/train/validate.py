@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from robofuse.envs import World
-from robofuse.evaluate.conditions import Condition, standard
+from robofuse.evaluate.conditions import Condition, singles
 from robofuse.evaluate.rollout import schedule
 from robofuse.play import play
 from robofuse.policies import FusionActorCriticPolicy, Policy
@@ -30,7 +30,7 @@ class Validator:
 
     def __init__(self, config: Train, keys: Sequence[str]) -> None:
         """The worlds are made at the first validation."""
-        self.conditions, self.episodes, self.seconds = standard(keys), config.records.validation_episodes, 0.0
+        self.conditions, self.episodes, self.seconds = singles(keys), config.records.validation_episodes, 0.0
         self._config = config
         self._world: World | None = None
 

@@ -12,9 +12,9 @@ from lab import KEYS, WORLD, Fake
 
 from robofuse import cli, policies
 from robofuse.envs import World
-from robofuse.evaluate import Evaluate, Job, broken, grid, parse_faults, rollout, run, run_evaluate, schedule
+from robofuse.evaluate import Condition, Evaluate, Job, grid, rollout, run, run_evaluate, schedule
 from robofuse.evaluate.compare import comparison_table
-from robofuse.evaluate.conditions import dead
+from robofuse.evaluate.conditions import missing
 from robofuse.evaluate.results import ConditionResult, Episode, summarise
 from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
@@ -30,7 +30,7 @@ def plan(text, place):
 
 
 def condition(text, place):
-    return broken(KEYS, plan(text, place))
+    return Condition.from_plan(KEYS, plan(text, place))
 
 
 class Recorder(Fake):
@@ -129,7 +129,7 @@ def test_the_policy_reads_the_broken_sensor_and_the_scene_stays():
     place = world(3)
     fake = Recorder(place)
     bias = condition("force:bias(0.5)@2", place)
-    rollout(fake, place, schedule([dead(KEYS, []), bias], [4]))
+    rollout(fake, place, schedule([missing(KEYS, []), bias], [4]))
     (healthy, faulty), (healthy_late, faulty_late) = fake.seen[4, 1], fake.seen[4, 2]
     assert same(healthy, faulty) and faulty_late["available"].tolist() == [1, 1]
     assert torch.equal(healthy_late["proprio"], faulty_late["proprio"])
@@ -138,57 +138,13 @@ def test_the_policy_reads_the_broken_sensor_and_the_scene_stays():
     assert change.min() > 0.0 and torch.allclose(change, change[:1].expand_as(change), atol=1e-5)
 
 
-# the grid
-
-
-def test_the_grid_has_every_fault_of_every_sensor():
-    place = world(1)
-    found = grid(place.sensors, 10)
-    assert len({c.name for c in found}) == len(found)
-    by_fault = {}
-    for c in found:
-        assert c.only is not None and c.onset == 10 and broken(KEYS, plan(c.name, place)) == c
-        by_fault.setdefault((c.only.sensor, c.only.fault.name), []).append(c.only.fault.severity)
-    assert {name for key, name in by_fault if key == "force"} >= {
-        "bias",
-        "drift",
-        "deadaxis",
-        "freeze",
-        "nan",
-        "blackout",
-    }
-    assert by_fault.pop(("force", "blackout")) == by_fault.pop(("proprio", "blackout")) == [1.0]
-    assert all(tuple(severities) == SEVERITIES for severities in by_fault.values())
-    assert not any(name == "stale" for _, name in by_fault)
-    silent = [c for c in found if c.only.fault.name == "blackout"]
-    assert not any(c.only.is_announced for c in silent) and silent[0].group == "fault"
-
-
-def test_plans_that_only_silence_are_known_by_their_short_names():
-    place = world(1)
-    names = [
-        c.name for c in parse_faults(["force:blackout", "force:blackout@3", "force:blackout@3?", ""], place.sensors, 9)
-    ]
-    assert names == ["no-force", "no-force@3", "force:blackout@3?", "all"]
-
-
-def test_a_misread_plan_points_at_the_place():
-    with pytest.raises(ValueError, match="character 7"):
-        parse_faults(["force:wobble"], world(1).sensors, 9)
+# the command line
 
 
 def test_the_command_line_shows_the_place(fake, capsys):
     assert cli.main(["evaluate", "fake", "--faults", "force:bias+force:wobble"]) == 2
     last = capsys.readouterr().err.splitlines()
     assert last[-2:] == ["  force:bias+force:wobble", " " * 19 + "^"] and last[-3].startswith("error: unknown fault")
-
-
-def test_for_a_policy_with_fewer_sensors():
-    place = world(1)
-    both = condition("force:bias+proprio:noise@2", place)
-    assert str(both.among(["proprio"]).plan) == "proprio:noise@2" and both.among(["proprio"]).name == both.name
-    gone = dead(KEYS, ["force"]).among(["proprio"])
-    assert (gone.name, gone.group, len(gone.plan)) == ("no-force", "missing", 0)
 
 
 # failures of the policy
@@ -203,7 +159,7 @@ class Swallows(Fake):
 
 def test_an_action_that_is_not_finite_ends_the_episode_as_a_failure():
     place = world(2)
-    jobs = schedule([condition("force:nan@3", place), dead(KEYS, [])], range(3))
+    jobs = schedule([condition("force:nan@3", place), missing(KEYS, [])], range(3))
     results = rollout(Swallows(place), place, jobs)
     failed, fine = results[:3], results[3:]
     assert all(r.steps == 3 and not r.success and "not finite" in r.error for r in failed)
@@ -217,7 +173,7 @@ def test_an_action_that_is_not_finite_without_a_cause_is_a_mistake():
 
     place = world(1)
     with pytest.raises(ValueError, match="not finite in episode 0 under all"):
-        rollout(Broken(place), place, [Job(dead(KEYS, []), 0)])
+        rollout(Broken(place), place, [Job(missing(KEYS, []), 0)])
 
 
 # what is noted
@@ -239,7 +195,7 @@ class Accelerating:
 
 def test_jerk_is_the_second_difference_of_actions_at_the_onset():
     place = world(2)
-    jobs = [Job(condition("force:bias@2", place), 0), Job(dead(KEYS, []), 0)]
+    jobs = [Job(condition("force:bias@2", place), 0), Job(missing(KEYS, []), 0)]
     first, second = rollout(Accelerating(place), place, jobs, reference=3)
     assert first.jerk == pytest.approx(0.2)  # 0.4 − 2·0.1 + 0
     assert second.jerk == pytest.approx((0.2**2 + 0.5**2) ** 0.5)  # (0.9 − 0.8 + 0.1, 0.5)
@@ -271,7 +227,7 @@ class Suspicious:
 def test_a_monitor_hides_what_it_does_not_trust_and_is_judged():
     place = world(3)
     fake = Recorder(place)
-    conditions = [dead(KEYS, []), condition("force:bias@2", place), dead(KEYS, ["force"])]
+    conditions = [missing(KEYS, []), condition("force:bias@2", place), missing(KEYS, ["force"])]
     full, bias, gone = rollout(fake, place, schedule(conditions, [0]), monitor=Suspicious(3, 5))
     assert (full.detected, full.alarms) == (None, 1) and full.watched == full.steps
     assert (bias.detected, bias.alarms) == (1, 0)
@@ -310,8 +266,8 @@ def fake(monkeypatch):
 
 
 def test_evaluate_faults(fake, tmp_path, capsys):
-    faults = ("standard", "force:bias+proprio:noise@4")
-    asked = Evaluate("fake", episodes=2, num_envs=8, conditions=("all",), faults=faults, die_at=3, out=tmp_path)
+    faults = ("grid", "force:bias+proprio:noise@4")
+    asked = Evaluate("fake", episodes=2, num_envs=8, conditions=("all",), faults=faults, onset=3, out=tmp_path)
     assert run_evaluate(asked) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     place = world(1)

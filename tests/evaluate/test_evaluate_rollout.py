@@ -5,8 +5,7 @@ import torch
 from lab import KEYS, WORLD, Fake
 
 from robofuse.envs import World
-from robofuse.evaluate import Condition, Job, midway, parse, rollout, schedule, standard, subsets, validate
-from robofuse.faults import Plan, blackout
+from robofuse.evaluate import Condition, Job, midway, rollout, schedule, subsets, validate
 
 FOUR = ("depth", "force", "proprio", "rgb")
 
@@ -16,50 +15,6 @@ def names(conditions):
 
 
 # conditions
-
-
-def test_every_set_of_sensors_has_one_name():
-    found = subsets(FOUR)
-    assert len({condition.live for condition in found}) == len(set(names(found))) == 15
-    assert names(found)[:6] == ["all", "no-depth", "no-force", "no-proprio", "no-rgb", "no-depth+force"]
-    assert names(found)[-4:] == ["only-rgb", "only-proprio", "only-force", "only-depth"]
-    assert all(parse([condition.name], FOUR, 15) == [condition] for condition in found)
-
-
-def test_standard_is_all_each_removed_each_alone():
-    assert names(standard(FOUR)) == ["all", *(f"no-{key}" for key in FOUR), *(f"only-{key}" for key in FOUR)]
-    assert names(standard(("a", "b"))) == ["all", "no-a", "no-b"]
-    assert names(standard(("a",))) == ["all"]
-
-
-def test_conditions_say_from_when_a_sensor_is_dead():
-    (condition,) = parse(["no-rgb+depth@20"], FOUR, 15)
-    assert condition == Condition("no-depth+rgb@20", FOUR, Plan((blackout("depth", 20), blackout("rgb", 20))))
-    assert condition.live == ("force", "proprio") and (condition.group, condition.onset) == ("midway", 20)
-    assert names(midway(FOUR, 7)) == [f"no-{key}@7" for key in FOUR]
-    assert parse(["none"], FOUR, 15)[0].live == ()
-
-
-def test_groups_and_single_conditions_add_up_without_doubles():
-    assert len(parse(["everything"], FOUR, 15)) == 19
-    assert names(parse(["all", "only-proprio+rgb", "no-depth+force", "midway", "all"], FOUR, 9)) == [
-        *("all", "no-depth+force", "no-depth@9", "no-force@9", "no-proprio@9", "no-rgb@9")
-    ]
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["sunshine"], "unknown condition 'sunshine'; groups: standard, subsets, midway, everything; single .*: all"),
-        (["no-rgb@soon"], "unknown condition 'no-rgb@soon'.*no-depth@20.*sensors: depth, force, proprio, rgb"),
-        (["no-smell"], "unknown sensor 'smell' in condition 'no-smell'; sensors: depth, force, proprio, rgb"),
-        (["only-rgb+"], "unknown sensor '' in condition 'only-rgb.'"),
-        ([], "no conditions; groups"),
-    ],
-)
-def test_an_unknown_condition_is_told_with_those_there_are(words, message):
-    with pytest.raises(ValueError, match=message):
-        parse(words, FOUR, 15)
 
 
 # the queue

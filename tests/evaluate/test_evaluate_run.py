@@ -119,7 +119,7 @@ def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
         ({"seed": -1}, "seed must lie in"),
         ({"conditions": ("bright",)}, "unknown condition 'bright'; groups"),
         (
-            {"die_at": 60, "conditions": ("midway",)},
+            {"onset": 60, "conditions": ("midway",)},
             "no-force@60 never happens: episodes of Reach end at control step 60",
         ),
         ({"renderer": "crayon"}, "unknown renderer 'crayon'; renderers: warp, gl"),
@@ -199,7 +199,7 @@ def test_the_command_line(fake, tmp_path, capsys, monkeypatch):
     assert cli.main(words) == 0
     assert record(tmp_path / "evaluation" / "fake")["complete"]
     assert cli.main(["evaluate", "fake", "--conditions", "sunny"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: unknown condition 'sunny'; groups: standard")
+    assert capsys.readouterr().err.splitlines()[-3].startswith("error: unknown condition 'sunny'; groups: singles")
 
 
 def test_names_of_policies_and_folders(tmp_path):
@@ -214,7 +214,7 @@ def test_the_script_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--help"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "evaluate.py"), run_name="__main__")
-    assert end.value.code == 0 and "--die-at" in capsys.readouterr().out
+    assert end.value.code == 0 and "--onset" in capsys.readouterr().out
 
 
 # what was found by trying it

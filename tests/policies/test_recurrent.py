@@ -19,7 +19,7 @@ from robofuse.deploy import Blind
 from robofuse.deploy import Policy as Deployed
 from robofuse.deploy.model import seal
 from robofuse.envs import World
-from robofuse.evaluate.conditions import standard
+from robofuse.evaluate.conditions import singles
 from robofuse.evaluate.rollout import rollout, schedule
 from robofuse.export import export
 from robofuse.export.make import TOLERANCE, exported
@@ -291,7 +291,7 @@ def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
     policy, results = load(tmp_path / "final.safetensors"), []
     for num in (1, 5):
         world = World(num_envs=num, auto_reset=False, seed=3, **policy.world)
-        jobs = schedule(standard(policy.keys)[:2], range(3))
+        jobs = schedule(singles(policy.keys)[:2], range(3))
         results.append([(r.condition, r.episode, r.success, r.steps) for r in rollout(policy, world, jobs)])
         world.close()
     assert results[0] == results[1]

@@ -1,6 +1,6 @@
 import csv
 
-from robofuse.evaluate.conditions import standard
+from robofuse.evaluate.conditions import singles
 from robofuse.sensors import MODALITIES
 from robofuse.train.display import CsvTable, draw_curve, read_rows
 
@@ -22,5 +22,5 @@ def test_tables_grow_and_are_cut_back(tmp_path):
 
 
 def test_curves_are_drawn(tmp_path):
-    assert draw_curve(tmp_path, standard(MODALITIES)).stat().st_size > 1000  # nothing to show yet
-    assert draw_curve(tmp_path, standard(["rgb"])).read_bytes()[:4] == b"\x89PNG"
+    assert draw_curve(tmp_path, singles(MODALITIES)).stat().st_size > 1000  # nothing to show yet
+    assert draw_curve(tmp_path, singles(["rgb"])).read_bytes()[:4] == b"\x89PNG"
