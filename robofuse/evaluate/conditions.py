@@ -94,6 +94,9 @@ def missing(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condi
         keys: every sensor, in the order of `available`.
         sensors: those that are missing.
         step: number of the first observation without them.
+
+    Returns:
+        The condition.
     """
     named = set(sensors)
     without, left = [key for key in keys if key in named], [key for key in keys if key not in named]
@@ -117,7 +120,15 @@ def singles(keys: Sequence[str]) -> list[Condition]:
 
 
 def midway(keys: Sequence[str], step: int) -> list[Condition]:
-    """Each sensor in turn, missing from a control step on: the number of the first observation without it."""
+    """Each sensor in turn, missing from a control step on.
+
+    Args:
+        keys: every sensor, in the order of `available`.
+        step: number of the first observation without it.
+
+    Returns:
+        A condition for each sensor.
+    """
     return [missing(keys, [key], step) for key in keys]
 
 
