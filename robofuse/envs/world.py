@@ -241,6 +241,7 @@ class World:
                 raise InputError(f"faults must be a list of robofuse.faults.Plan, one for each world, got {faults!r}")
             if len(faults) != len(env_ids):
                 raise InputError(f"as many plans of faults as worlds, got {len(faults)} and {len(env_ids)}")
+            self._observer.injector.check(faults)
         if not len(env_ids):
             return {key: value[:0] for key, value in self._observation.items()}
         env_ids, order = env_ids.sort()

@@ -1,9 +1,9 @@
-from .base import Fault, FaultContext
+from .base import Fault, FaultContext, FaultEvent
 from .catalogue import faults_for, find_fault, register
 from .common import Blackout
 from .injector import Injector
 from .mix import Mix, seen_faults
-from .plan import FaultEvent, Plan, blackout, parse_disable, parse_missing
+from .plan import Plan, blackout, parse_disable, parse_missing
 
 __all__ = [
     "Blackout",

@@ -4,16 +4,16 @@ Two kinds of numbers occur: `env_ids` are environments, from 0 to N − 1; `rows
 readings, which may be of some environments only.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
-from robofuse.faults.base import FaultContext, salt_of
-from robofuse.faults.mix import Mix, as_faults
-from robofuse.faults.plan import FaultEvent, Plan
+from robofuse.faults.base import FaultContext, FaultEvent, salt_of
+from robofuse.faults.mix import Mix
+from robofuse.faults.plan import Plan
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import Sensor
 from robofuse.tensors import put, take
@@ -57,8 +57,7 @@ class Injector:
             InputError: the faults do not fit the sensors.
         """
         self._check = partial(Plan.check, sensors=sensors, phases=phases, cameras_move=cameras_move)
-        for plan in faults.plans if isinstance(faults, Mix) else (faults,):
-            self._check(plan)
+        self.check(faults.plans if isinstance(faults, Mix) else (faults,))
         self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
         self.affected = torch.zeros(num_envs, len(sensors), dtype=torch.bool)
         self._sensors, self._dt, self._phases = {s.key: s for s in sensors}, dt, list(phases)
@@ -73,28 +72,10 @@ class Injector:
         """Whether nothing can break until the next episode starts."""
         return not self._active
 
-    def plans(self, faults: Sequence[Plan | str], count: int) -> list[Plan]:
-        """Plans for `start`, checked.
-
-        Args:
-            faults: one for each of `count` environments, or its text.
-            count: how many environments start.
-
-        Raises:
-            InputError: not as many as environments, not plans, or they do not fit the sensors.
-        """
-        if isinstance(faults, str | Plan) or not isinstance(faults, Sequence) or len(faults) != count:
-            number = f"{len(faults)} plans" if isinstance(faults, list | tuple) else repr(faults)
-            raise InputError(f"faults must be a list of plans, one for each of {count} environments, got {number}")
-        found: dict[int, Plan] = {}  # by the identity of what was given, as most are the same
-        for given in faults:
-            if id(given) not in found:
-                plan = as_faults(given, tuple(self._sensors.values()))
-                if not isinstance(plan, Plan):
-                    raise InputError(f"an environment needs one plan, got {given!r}")
-                self._check(plan)
-                found[id(given)] = plan
-        return [found[id(given)] for given in faults]
+    def check(self, plans: Iterable[Plan]) -> None:
+        """Whether plans for `start` fit the sensors and phases that there are; InputError says what does not."""
+        for plan in {id(plan): plan for plan in plans}.values():  # most are the same
+            self._check(plan)
 
     def start(self, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
         """Begin episodes.

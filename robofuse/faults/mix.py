@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robofuse.errors import InputError
+from robofuse.faults.base import FaultEvent
 from robofuse.faults.catalogue import faults_for
-from robofuse.faults.plan import FaultEvent, Plan
+from robofuse.faults.plan import Plan
 from robofuse.rng import Stream, uniform
 from robofuse.sensors import Sensor
 
@@ -37,15 +38,17 @@ class Mix:
 
     def __post_init__(self) -> None:
         """InputError for no plans, or a share out of range."""
+        if not isinstance(self.plans, Sequence) or not self.plans or not all(isinstance(x, Plan) for x in self.plans):
+            raise InputError(f"a mix needs at least one robofuse.faults.Plan, got {self.plans!r}")
         object.__setattr__(self, "plans", tuple(self.plans))
-        if not self.plans or not all(isinstance(plan, Plan) for plan in self.plans):
-            raise InputError("a mix needs at least one robofuse.faults.Plan")
-        if not 0.0 <= self.share <= 1.0:
-            raise InputError(f"share of the episodes must lie in [0, 1], got {self.share}")
+        if not isinstance(self.share, int | float) or not 0.0 <= self.share <= 1.0:
+            raise InputError(f"share of the episodes must lie in [0, 1], got {self.share!r}")
 
     @classmethod
     def parse(cls, texts: Sequence[str], share: float, sensors: Sequence[Sensor]) -> "Mix":
         """From texts of plans; `standard` stands for `standard_plans`. InputError as of `Plan.read`."""
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise InputError(f"a mix needs a list of texts, got {texts!r}")
         plans: list[Plan] = []
         for text in texts:
             plans += standard_plans(sensors) if text == "standard" else [Plan.read(text, sensors)]

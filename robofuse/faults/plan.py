@@ -11,19 +11,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
 from math import inf
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.faults.base import Fault
+from robofuse.faults.base import Fault, FaultEvent
 from robofuse.faults.catalogue import faults_for, find_fault
 from robofuse.faults.common import Blackout
 from robofuse.sensors import Kind, Sensor
 
-_LAST = 999_999_999  # the largest control step
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?"
 _STEP = re.compile(r"(?P<step>[0-9]{1,9})")
 _WHEN = re.compile(
@@ -32,95 +29,6 @@ _WHEN = re.compile(
     (?:\s*\bin\s+(?P<on>{_NUMBER})\s*~\s*(?P<off>{_NUMBER}))?""",
     re.VERBOSE,
 )
-
-
-@dataclass(frozen=True)
-class FaultEvent:
-    """One fault of one sensor, and when it is there.
-
-    Attributes:
-        sensor: key of the observation.
-        fault: what happens to it.
-        step: control step from which on, or, with `phase`, how many after the phase was first reached.
-        until: the first step is drawn per episode, uniformly from `step` to `until`; None for exactly `step`.
-        phase: of the task, such as "contact"; the fault waits until it is reached. None for the episode's start.
-        duration: control steps; None for the rest of the episode.
-        bursts: mean lengths of a burst and of the gap after it [control steps], geometric, while the fault lasts; None
-            for what is the fault's nature.
-        announced: whether `available` shows it; None for what is usual for the fault.
-    """
-
-    sensor: str
-    fault: Fault
-    step: int = 0
-    until: int | None = None
-    phase: str | None = None
-    duration: int | None = None
-    bursts: tuple[float, float] | None = None
-    announced: bool | None = None
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a value that has no meaning."""
-        if not isinstance(self.sensor, str):
-            raise InputError(f"sensor of a fault must be a key of the observation, got {self.sensor!r}")
-        if not isinstance(self.fault, Fault):
-            raise InputError(f"fault of {self.sensor!r} must be a robofuse.faults.Fault, got {self.fault!r}")
-        what = f"of {self.sensor}:{self.fault.name}"
-        whole(self.step, f"step {what}", 0, _LAST)
-        if self.until is not None:
-            whole(self.until, f"last first step {what}", self.step, _LAST)
-        if self.duration is not None:
-            whole(self.duration, f"duration {what}", 1, _LAST)
-        if self.phase is not None and not isinstance(self.phase, str):
-            raise InputError(f"phase {what} must be a name, got {self.phase!r}")
-        if self.announced not in (None, True, False):
-            raise InputError(f"announced {what} must be true or false, got {self.announced!r}")
-        if self.bursts is not None:
-            if self.fault.bursts() is not None:
-                raise InputError(f"{self.fault.name} comes in bursts of its own; leave those {what} out")
-            try:
-                on, gap = (float(length) for length in self.bursts)
-            except (TypeError, ValueError):
-                raise InputError(f"bursts {what} are two lengths, of bursts and of gaps, got {self.bursts!r}") from None
-            if not (1.0 <= on < inf and 1.0 <= gap < inf):
-                raise InputError(f"bursts and gaps {what} must last at least 1 step on average, got {self.bursts}")
-            object.__setattr__(self, "bursts", (on, gap))
-
-    @property
-    def is_announced(self) -> bool:
-        """Whether `available` shows it."""
-        return type(self.fault).announced if self.announced is None else self.announced
-
-    def __str__(self) -> str:
-        """As `Plan.parse` reads it."""
-        given = [_number(self.fault.severity)] if self.fault.severity != 1.0 else []
-        defaults = {field.name: field.default for field in fields(self.fault)}
-        given += [
-            f"{name}={_number(getattr(self.fault, name))}"
-            for name, default in defaults.items()
-            if name != "severity" and getattr(self.fault, name) != default
-        ]
-        text = f"{self.sensor}:{self.fault.name}" + (f"({', '.join(given)})" if given else "")
-        first = str(self.step) + (f"..{self.until}" if self.until is not None else "")
-        when = first if self.phase is None else self.phase if first == "0" else f"{self.phase}/{first}"
-        if self.duration is not None:
-            when += f" for {self.duration}"
-        if self.bursts is not None:
-            when += f" in {_number(self.bursts[0])}~{_number(self.bursts[1])}"
-        text += f"@{when}" if when != "0" else ""
-        return text + ("" if self.announced is None else "!" if self.announced else "?")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, without what is default."""
-        found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
-        found |= {
-            f.name: getattr(self.fault, f.name) for f in fields(self.fault) if f.default != getattr(self.fault, f.name)
-        }
-        for field in fields(self)[2:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                found[field.name] = list(value) if isinstance(value, tuple) else value
-        return found
 
 
 def blackout(sensor: str, step: int = 0) -> FaultEvent:
@@ -284,6 +192,8 @@ class Plan:
     def from_yaml(cls, text: str, sensors: Sequence[Sensor]) -> Self:
         """From a YAML file's text; InputError names what is wrong, and where."""
         yaml = _yaml()
+        if not isinstance(text, str):
+            raise InputError(f"expected the text of a YAML file, got {text!r}")
         try:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
@@ -337,7 +247,8 @@ def parse_missing(name: str, keys: Sequence[str]) -> Plan:
     line = _Line(name, keys)
     which, _ = line.word(r"all|none|no-|only-|")
     if not which:
-        line.fail(f"expected all, none, no-{keys[0]}, only-{keys[0]}, no-{keys[0]}@20, several sensors joined by +")
+        key = next(iter(keys), "rgb")
+        line.fail(f"expected all, none, no-{key}, only-{key} or no-{key}@20; several sensors are joined by +")
     named = dict(line.sensors("+")) if which.endswith("-") else {}
     step = line.step() if which != "all" else 0
     missing = {"all": [], "none": keys, "no-": named}.get(which, [key for key in keys if key not in named])
@@ -481,51 +392,38 @@ def _find_contradiction(events: Sequence[FaultEvent]) -> tuple[int, int, str] | 
 
     They change the same sensor at the same step, and are the same fault, or one of them leaves nothing to change.
     Events of different phases meet for certain only if one of them is there from the start to the end. One pass over
-    the events sorted by their first steps, as a plan may have thousands.
+    the events, sorted by their first steps, as a plan may have thousands.
     """
-
-    def contradict(one: int, other: int) -> tuple[int, int, str]:
-        first, second = sorted((one, other))
-        a, b = events[first], events[second]
-        if a.fault.name == b.fault.name:
-            return first, second, f"{b} overlaps with {a}, the same fault of the same sensor"
-        erased, other_event = (a, b) if _erases(a) else (b, a)
-        return first, second, f"{other_event} has nothing left to change while {erased} lasts"
-
-    def order(index: int) -> tuple[str, bool, str, int]:
-        event = events[index]
-        return event.sensor, event.phase is not None, event.phase or "", event.step
-
-    numbers = sorted((index for index, event in enumerate(events) if event.fault.severity), key=order)
-    for _, of_sensor in groupby(numbers, key=lambda index: events[index].sensor):
-        always: dict[str, int] = {}  # what is there to the end, whatever the phase; by fault, and * any, ! erasing
-        for phase, of_phase in groupby(of_sensor, key=lambda index: events[index].phase):
-            latest: dict[str, tuple[float, int]] = {}  # when what began before ends at the latest
-            for index in of_phase:
-                event, any_fault, erasing = events[index], "*", "!"
-                last = event.until if event.until is not None else event.step
-                end = inf if event.duration is None else last + event.duration
-                for name in (event.fault.name, erasing, *((any_fault,) if _erases(event) else ())):
-                    if name in latest and latest[name][0] > event.step:
-                        return contradict(latest[name][1], index)
-                    if name in always and phase is not None:
-                        return contradict(always[name], index)
-                for name in (event.fault.name, any_fault, *((erasing,) if _erases(event) else ())):
-                    latest[name] = max(latest.get(name, (0.0, index)), (end, index))
-                    if phase is None and end == inf:
-                        always.setdefault(name, index)
+    latest: dict[tuple[str, str | None, str], tuple[float, int]] = {}  # what began before: its end, and its number
+    numbers = (number for number, event in enumerate(events) if event.fault.severity)
+    for number in sorted(numbers, key=lambda number: (events[number].phase is not None, events[number].step)):
+        event, anything, erasing = events[number], "*", "!"
+        for what in (event.fault.name, erasing, *((anything,) if _erases(event) else ())):
+            end, other = latest.get((event.sensor, event.phase, what), (0, 0))
+            if end > event.step:
+                return _contradiction(events, min(number, other), max(number, other))
+            end, other = latest.get((event.sensor, None, what), (0, 0))
+            if end == inf:
+                return _contradiction(events, min(number, other), max(number, other))
+        last = event.until if event.until is not None else event.step
+        end = inf if event.duration is None else last + event.duration
+        for what in (event.fault.name, anything, *((erasing,) if _erases(event) else ())):
+            key = (event.sensor, event.phase, what)
+            latest[key] = max(latest.get(key, (0, 0)), (end, number))
     return None
+
+
+def _contradiction(events: Sequence[FaultEvent], first: int, second: int) -> tuple[int, int, str]:
+    one, other = events[first], events[second]
+    if one.fault.name == other.fault.name:
+        return first, second, f"{other} overlaps with {one}, the same fault of the same sensor"
+    erasing, changed = (one, other) if _erases(one) else (other, one)
+    return first, second, f"{changed} has nothing left to change while {erasing} lasts"
 
 
 def _erases(event: FaultEvent) -> bool:
     """Whether nothing is left of the reading as long as it lasts."""
     return event.fault.erases and event.bursts is None and event.fault.bursts() is None
-
-
-def _number(value: float) -> str:
-    """The shortest text that is read as the same number."""
-    short = f"{value:g}".replace("e+", "e")
-    return short if float(short) == value else repr(value).replace("e+", "e")
 
 
 def _kinds(sensors: Sequence[Sensor]) -> dict[str, Kind]:

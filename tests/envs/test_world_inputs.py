@@ -7,6 +7,7 @@ from helpers import BLIND, rest
 
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
+from robofuse.faults import Plan, blackout
 
 
 @pytest.mark.parametrize("name", ["sensors", "cameras", "timing", "faults", "dropout", "noise", "robot", "task"])
@@ -51,6 +52,14 @@ def test_restart_takes_plans(world, faults):
     world.reset(seed=0)
     with pytest.raises(InputError, match="faults must be"):
         world.restart([0], [0], faults)
+
+
+def test_a_plan_that_does_not_fit_leaves_the_world_as_it_is(world):
+    world.reset(seed=0)
+    before = world.episode.clone()
+    with pytest.raises(InputError, match="unknown sensor 'rgb'"):
+        world.restart([0], [7], [Plan((blackout("rgb"),))])
+    assert torch.equal(world.episode, before)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64, np.int8])
