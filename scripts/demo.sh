@@ -23,10 +23,10 @@ else
 fi
 trained=$SECONDS
 
-say "2 of 3: 60 unseen scenes under every subset of sensors, and with each sensor dying on the way"
+say "2 of 3: 60 unseen scenes under every subset of sensors, and with each sensor missing from midway on"
 "$venv/bin/robofuse" evaluate "$out/run" --episodes 60 --out "$out/evaluation"
 
-say "3 of 3: a video in which the colour camera dies after 0.5 s"
+say "3 of 3: a video in which the colour camera fails after 0.5 s"
 "$venv/bin/robofuse" replay "$out/run" --disable rgb@10 --episodes 3 --show no --out "$out/replay.mp4"
 
 say "Done in $((SECONDS - began)) s, $((trained - began)) s of them for installation and training"

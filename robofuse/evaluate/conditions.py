@@ -96,7 +96,7 @@ def missing(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condi
         step: number of the first observation without them.
 
     Returns:
-        The condition.
+        The condition, such as `no-rgb`, `only-force@20`, `none`, or `all` if there are none.
     """
     named = set(sensors)
     without, left = [key for key in keys if key in named], [key for key in keys if key not in named]

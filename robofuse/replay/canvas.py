@@ -14,7 +14,7 @@ TEXT: Colour = (232, 235, 240)
 DIM: Colour = (152, 160, 173)
 GREEN: Colour = (52, 199, 110)
 RED: Colour = (240, 62, 62)
-DEAD: Colour = (52, 24, 27)
+OFF: Colour = (52, 24, 27)
 ACCENT: Colour = (86, 160, 233)
 # Okabe and Ito's colours for the colour-blind, less black, lightened for a dark ground
 SERIES: tuple[Colour, ...] = ((86, 180, 233), (240, 178, 50), (40, 190, 140), (240, 228, 66), (221, 140, 186))

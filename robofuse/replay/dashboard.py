@@ -15,10 +15,10 @@ from robofuse.faults import Plan
 from robofuse.replay.canvas import (
     ACCENT,
     BACKGROUND,
-    DEAD,
     DIM,
     GREEN,
     LINE,
+    OFF,
     PANEL,
     RED,
     SERIES,
@@ -149,8 +149,8 @@ def heading(image: np.ndarray, box: Box, title: str, note: str = "", right: floa
 
 
 def dead_text(since: int) -> str:
-    """How long a sensor has been silent."""
-    return f"DEAD since {since / CONTROL_RATE:.2f} s"
+    """How long a sensor has been unavailable."""
+    return f"OFF since {since / CONTROL_RATE:.2f} s"
 
 
 class Cameras:
@@ -193,9 +193,9 @@ class Cameras:
                     notes = [f"{size} pixels, red {near} m to blue {far} m", f"{near} to {far} m", *notes]
                 _paste(image, place, value)
             else:
-                fill(image, place, DEAD)
+                fill(image, place, OFF)
                 cross(image, place.inside(*[place.height // 10] * 4), RED, 3)
-                self._say_dead(image, place, shown.off_since[sensor.key])
+                self._say_off(image, place, shown.off_since[sensor.key])
             frame(image, place)
             taken = write(image, sensor.key, tile.x + 1, tile.y + 10, 9.0, bold=True, width=tile.width)
             room = tile.width - taken - 12
@@ -210,13 +210,13 @@ class Cameras:
             self._limits[key] = min(near, nearest), max(far, farthest)
         return self._limits.get(key, (0.0, 1.0))
 
-    def _say_dead(self, image: np.ndarray, place: Box, since: int) -> None:
+    def _say_off(self, image: np.ndarray, place: Box, since: int) -> None:
         text, size, room = dead_text(since), 11.0, place.width - 20
         while extent(text, size, bold=True) > room and size > 4.0:
             size -= 0.5
         width, height = min(place.width, extent(text, size, bold=True) + 16), round(2.6 * size)
         x, y = place.x + place.width // 2, place.y + place.height // 2
-        fill(image, Box(x - width // 2, y - height // 2, width, height), DEAD)
+        fill(image, Box(x - width // 2, y - height // 2, width, height), OFF)
         write(image, text, x, y, size, bold=True, align="center", width=width)
 
 
@@ -356,7 +356,7 @@ def choose_curves(sensors: Sequence[Sensor], robot: Robot, truth: Sequence[str])
 
 
 class Plot:
-    """Curves of one sensor over the last seconds; they stop where it dies.
+    """Curves of one sensor over the last seconds; they stop where it is off.
 
     Attributes:
         box: where it is drawn.
@@ -423,7 +423,7 @@ class Plot:
             return area.y + (high - np.asarray(value)) / (high - low) * (area.height - 1)
 
         since = shown.off_since.get(key)
-        fill(image, area, PANEL if since is None else DEAD)
+        fill(image, area, PANEL if since is None else OFF)
         for tick in ticks:
             y = round(float(y_of(tick)))
             cv2.line(image, (area.x, y), (area.right - 1, y), LINE, 1)
@@ -452,7 +452,7 @@ class Plot:
         cv2.line(image, (x, area.y), (x, area.bottom - 1), RED, 2)
         width = extent(text, 8.5, bold=True) + 12
         left = min(x + 6, area.right - width)
-        fill(image, Box(left, area.y + area.height // 2 - 9, width, 18), DEAD)
+        fill(image, Box(left, area.y + area.height // 2 - 9, width, 18), OFF)
         write(image, text, left + 6, area.y + area.height // 2, 8.5, TEXT, bold=True)
 
     def _title(self, image: np.ndarray) -> None:

@@ -47,7 +47,7 @@ class SensorSpace(NamedTuple):
             if key not in observation:
                 raise InputError(
                     f"{key!r} is missing from the observation, which has {', '.join(observation)}; the environment "
-                    "must give every key of its space in every step: of a dead sensor zeros, and 0 under `available`"
+                    "must give every key of its space in every step: of a missing sensor zeros, and 0 under `available`"
                 )
             part = self.space[key]
             x, shape = np.asarray(observation[key]), tuple(part.shape or ())
