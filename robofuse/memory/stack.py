@@ -17,8 +17,8 @@ _NEVER = -1
 class Stack:
     """The last K readings that every sensor delivered in each of N environments.
 
-    A usual stack of frames holds the last K control steps, so K steps after a camera has died it holds nothing but
-    what a missing camera shows. This one holds, sensor by sensor, the last K readings that were *delivered* (`available`
+    A usual stack of frames holds the last K control steps, so K steps after a camera has failed it holds nothing but
+    what a broken camera shows. This one holds, sensor by sensor, the last K readings that were *delivered* (`available`
     1) in this episode: what was seen before the failure stays, and what was masked or unavailable never comes in. In
     what it gives, a sensor is available if it has delivered at all, and `freshness` tells how old each reading is:
     exp(−age / 10 control steps), 1 for what was delivered just now, 0 where there is none (its reading is zeros).
