@@ -43,7 +43,7 @@ class Condition:
             plan: what fails, and when.
 
         Returns:
-            The condition, such as `no-rgb` or `rgb:freeze@15`.
+            The condition, under a short name such as `no-rgb` if sensors are missing and nothing else happens.
         """
         condition, steps = cls(str(plan) or "all", tuple(keys), plan), {event.step for event in plan}
         if condition.only_missing and len(steps) == 1:
