@@ -53,5 +53,5 @@ def test_what_nobody_announces_is_found_in_evaluations_and_replays(tmp_path):
     (last,) = run_replay(
         Replay("grasp", faults=faults[0], monitor="auto", episodes=1, show="no", device="cpu", out=tmp_path / "a.mp4")
     )
-    assert last.alive == {"depth": True, "force": True, "proprio": True, "rgb": False}
-    assert last.dead_since["rgb"] in (10, 11, 12)
+    assert last.on == {"depth": True, "force": True, "proprio": True, "rgb": False}
+    assert last.off_since["rgb"] in (10, 11, 12)

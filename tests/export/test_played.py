@@ -110,4 +110,18 @@ def test_grasp_exported_succeeds_in_the_same_scenes(tmp_path, needs_gl):
         jobs = schedule(parse(["all", "no-rgb", "no-proprio@10"], list(trained.policy.keys), 10), range(16))
         found.append([one.success for one in rollout(trained.policy, world, jobs)])
         world.close()
-    assert np.mean(found[0]) > 0.9 and found[0] == found[1]
+    # a contact makes much of the last bit of an action, so that an episode may end otherwise
+    assert np.mean(found[0]) > 0.9 and sum(a != b for a, b in zip(*found, strict=True)) <= 3
+
+
+@pytest.mark.slow
+def test_on_the_way_of_grasp_both_choose_the_same_actions(tmp_path, needs_gl):
+    needs_gl()
+    torch_, onnx = load_trained("grasp"), load_trained(str(export("grasp", tmp_path / "grasp.onnx")))
+    world = make_world(torch_, 16, 1_000_000)
+    observation = world.reset(episode=16)  # with the episode that ends otherwise, above
+    for _ in range(25):
+        action = torch_.policy.act(observation)
+        assert (action - onnx.policy.act(observation)).abs().max() < 1e-5
+        observation = world.step(action).observation
+    world.close()

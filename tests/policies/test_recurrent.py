@@ -309,7 +309,7 @@ def test_only_a_memory_helps_where_one_look_must_do():
     costs = {}
     ways = {"none": {}, "stack": {"frames": 2}, "hold": {"frames": 1}, "recurrent": {"memory": 16}}
     for name, options in ways.items():
-        model = learner(**options, num=32, learning_rate=3e-3, ent_coef=0.0, gamma=0.5)
+        model = learner(**options, num=32, learning_rate=lambda left: 3e-3 * left, ent_coef=0.0, gamma=0.5)
         model.learn(60_000)
         env_ids = Policy(model.policy, name).stateful(32)
         venv, cost = DummyVecEnv([lambda: OneLook(Looks())] * 32), 0.0
