@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -231,7 +232,7 @@ def print_listing(console: Console | None = None) -> None:
         _table("Sensors", ("key", "kind", "shape", "dtype", "unit"), sensors.describe()),
         _glossary("Cameras", registration.CAMERAS),
         _glossary("Renderers", registration.RENDERERS),
-        _table("Faults", ("name", "of", "what happens"), _faults()),
+        _table("Faults", ("name", "of", "what happens", "numbers"), _faults()),
     )
     for table in tables:
         console.print(table)
@@ -276,15 +277,17 @@ def _glossary(title: str, entries: Mapping[str, str]) -> Table:
     return _table(title, ("name", "what it is"), entries.items())
 
 
-def _faults() -> list[tuple[str, str, str]]:
-    """Rows (name, kinds of sensors, the first sentence about it)."""
+def _faults() -> list[tuple[str, ...]]:
+    """Rows (name, kinds of sensors, the first sentence about it, its own numbers with their ranges)."""
     from robofuse.faults.base import EVERY_KIND
     from robofuse.faults.catalogue import everything  # brings torch
 
     rows = []
     for fault in everything():
         kinds = "any" if fault.kinds == EVERY_KIND else ", ".join(fault.kinds)
-        rows.append((fault.name, kinds, " ".join((fault.__doc__ or "").partition("\n\n")[0].split())))
+        ranges = {one.name: one.metadata.get("range") for one in fields(fault)[1:]}
+        own = [f"{name} {ends[0]:g} to {ends[1]:g}" if ends else name for name, ends in ranges.items()]
+        rows.append((fault.name, kinds, " ".join((fault.__doc__ or "").partition("\n\n")[0].split()), ", ".join(own)))
     return rows
 
 

@@ -1,6 +1,6 @@
 """How sensors break: fault models, plans that say what breaks when, and injectors that do it to any environment.
 
-Start at `fault.py`; `plan.py` is the language.
+Start at `base.py`, which says what a fault is; `plan.py` has the language of plans.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-from .base import Fault, FaultContext, FaultEvent
+from .base import Fault, FaultContext, FaultEvent, number
 from .catalogue import faults_for, find_fault, register
 from .common import Blackout
 from .injector import Injector
@@ -16,6 +16,7 @@ __all__ = [
     "blackout",
     "faults_for",
     "find_fault",
+    "number",
     "parse_disable",
     "parse_missing",
     "register",

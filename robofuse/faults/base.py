@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache, lru_cache
 from math import inf
 from typing import Any, ClassVar, get_args
@@ -23,6 +23,11 @@ _LAST = 999_999_999  # the largest control step
 EVERY_KIND: tuple[Kind, ...] = get_args(Kind)
 
 
+def number(default: float, low: float, high: float) -> Any:  # noqa: ANN401
+    """A field of a fault: a number with its default and its range [low, high]; another value raises InputError."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
 @dataclass(frozen=True)
 class Fault:
     """A way in which a sensor breaks. A new one is a frozen dataclass with a name and `apply`.
@@ -36,39 +41,34 @@ class Fault:
         kinds: of the sensors that it can befall.
         announced: whether `available` shows it, unless a plan says otherwise.
         erases: whether nothing is left of the reading, so that no other fault can befall it.
-        positive: its numbers that must be at least 1e-6.
         history: how many seconds `FaultContext.past` can look back.
         holds: whether `apply` reads `FaultContext.before`.
         recalls: whether `apply` reads `FaultContext.other`.
         moves_camera: whether it has an `offset`, by which a World moves the camera; see `Knocked`.
     """
 
-    severity: float = 1.0
+    severity: float = number(1.0, 0.0, 1.0)
 
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = EVERY_KIND
     announced: ClassVar[bool] = False
     erases: ClassVar[bool] = False
     history: ClassVar[float] = 0.0
-    positive: ClassVar[tuple[str, ...]] = ()
     holds: ClassVar[bool] = False
     recalls: ClassVar[bool] = False
     moves_camera: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that are not finite or out of their range."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value, (low, high) = getattr(self, one.name), one.metadata.get("range", (-inf, inf))
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-                raise InputError(f"{field.name} of {self.name} must be a finite number, got {value!r}")
-            object.__setattr__(self, field.name, float(value))
-        if not 0.0 <= self.severity <= 1.0:
-            raise InputError(f"severity of {self.name} must lie in [0, 1], got {self.severity:g}")
+                raise InputError(f"{one.name} of {self.name} must be a finite number, got {value!r}")
+            if not low <= value <= high:
+                raise InputError(f"{one.name} of {self.name} must lie in [{low:g}, {high:g}], got {value:g}")
+            object.__setattr__(self, one.name, float(value))
         if 0.0 < self.severity < SMALLEST:
             raise InputError(f"severity of {self.name} must be 0 or at least {SMALLEST:g}, got {self.severity:g}")
-        for name in self.positive:
-            if getattr(self, name) < SMALLEST:
-                raise InputError(f"{name} of {self.name} must be at least {SMALLEST:g}, got {getattr(self, name):g}")
 
     def apply(self, reading: Tensor, context: "FaultContext") -> Tensor:
         """Broken readings.
@@ -175,13 +175,12 @@ class FaultEvent:
     def to_dict(self) -> dict[str, Any]:
         """As plain data, without what is default."""
         found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
-        found |= {
-            f.name: getattr(self.fault, f.name) for f in fields(self.fault) if f.default != getattr(self.fault, f.name)
-        }
-        for field in fields(self)[2:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                found[field.name] = list(value) if isinstance(value, tuple) else value
+        given = {one.name: getattr(self.fault, one.name) for one in fields(self.fault)}
+        found |= {one.name: given[one.name] for one in fields(self.fault) if given[one.name] != one.default}
+        for one in fields(self)[2:]:
+            value = getattr(self, one.name)
+            if value != one.default:
+                found[one.name] = list(value) if isinstance(value, tuple) else value
         return found
 
 
@@ -245,6 +244,15 @@ class FaultContext:
     def normal(self, *shape: int, fixed: bool = False) -> Tensor:
         """`float32 (n, *shape)`, standard normal; new at every step, or `fixed` for the episode."""
         return self._draw(normal, shape, fixed)
+
+    def sign(self, *shape: int) -> Tensor:
+        """`float32 (n, *shape)`, −1 or 1, drawn per episode."""
+        return torch.where(self.uniform(*shape, fixed=True) < 0.5, -1.0, 1.0)
+
+    def some(self, share: float, count: int) -> Tensor:
+        """Bool (n, count): this share of `count` elements, at least one, drawn per episode."""
+        ranks = self.uniform(count, fixed=True).argsort(dim=1).argsort(dim=1)
+        return ranks < max(1, round(share * count))
 
     def grain(self, *shape: int, fixed: bool = False) -> Tensor:
         """As `normal`, for whole images: stretches of a bank of a million numbers, as hashing each would take long."""

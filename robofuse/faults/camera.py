@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robofuse.faults.base import Fault, FaultContext
-from robofuse.sensors import Kind, Sensor, channels_last
-
-_RGB: tuple[Kind, ...] = ("rgb",)
+from robofuse.faults.base import Fault, FaultContext, number
+from robofuse.sensors import Sensor, channels_last
 
 
 def planes_last(reading: Tensor, sensor: Sensor) -> Tensor:
@@ -28,21 +26,31 @@ def planes_back(images: Tensor, sensor: Sensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ColourFault(Fault):
-    """A fault of colours in [0, 1]; subclasses write `colours`."""
+    """A fault of colours in [0, 1]; subclasses write `colours`.
 
-    kinds: ClassVar = _RGB
+    Of a stack of pictures (3 channels each) every picture is broken alike. One of four is transparency, which stays.
+    Of any other number, each channel is a grey picture.
+    """
+
+    kinds: ClassVar = ("rgb",)
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
         """Colours out of the sensor's dtype and back, rounded and clipped."""
-        top = float(torch.iinfo(reading.dtype).max) if not reading.is_floating_point() else _top(context.sensor)
-        image = planes_last(reading, context.sensor).float().mul_(1.0 / top)
-        grey = image.shape[3] == 1
-        broken = self.colours(image.repeat(1, 1, 1, 3) if grey else image[..., :3], context).clamp_(0.0, 1.0).mul_(top)
+        image = planes_last(reading, context.sensor)
+        channels = image.shape[3]
+        size = 3 if channels % 3 == 0 or channels == 4 else 1
+        pictures = list(image.split(size, dim=3))
+        transparency = [pictures.pop()] if channels == 4 else []
+        broken = [self._one(picture, context) for picture in pictures] + transparency
+        return planes_back(broken[0] if len(broken) == 1 else torch.cat(broken, dim=3), context.sensor)
+
+    def _one(self, picture: Tensor, context: FaultContext) -> Tensor:
+        floats, grey = picture.is_floating_point(), picture.shape[3] == 1
+        top = _top(context.sensor) if floats else float(torch.iinfo(picture.dtype).max)
+        image = picture.float().mul_(1.0 / top)
+        broken = self.colours(image.repeat(1, 1, 1, 3) if grey else image, context).clamp_(0.0, 1.0).mul_(top)
         broken = broken.mean(dim=3, keepdim=True) if grey else broken
-        broken = broken if reading.is_floating_point() else broken.round_()
-        if image.shape[3] == 4:  # transparency as it is
-            broken = torch.cat([broken, planes_last(reading, context.sensor)[..., 3:]], dim=3)
-        return planes_back(broken.to(reading.dtype), context.sensor)
+        return (broken if floats else broken.round_()).to(picture.dtype)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
         """Float images (n, H, W, C) in [0, 1], which may be changed in place; values beyond are clipped."""
@@ -61,12 +69,10 @@ class Gaussian(ColourFault):
         deviation: standard deviation at severity 1, of the full range.
     """
 
-    deviation: float = 0.3
-
     name: ClassVar[str] = "noise"
+    deviation: float = number(0.3, 0.0, 10.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         return image.add_(context.grain(*image.shape[1:]), alpha=self.severity * self.deviation)
 
 
@@ -78,13 +84,10 @@ class Shot(ColourFault):
         photons: that make full brightness at severity 1; 1/s² times as many at severity s.
     """
 
-    photons: float = 8.0
-
     name: ClassVar[str] = "shot"
-    positive: ClassVar[tuple[str, ...]] = ("photons",)
+    photons: float = number(8.0, 1e-6, 1e9)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         return image.addcmul_(image.sqrt(), context.grain(*image.shape[1:]), value=self.severity / self.photons**0.5)
 
 
@@ -96,12 +99,10 @@ class MotionBlur(ColourFault):
         length: of the line at severity 1, in image heights.
     """
 
-    length: float = 0.3
-
     name: ClassVar[str] = "motionblur"
+    length: float = number(0.3, 0.0, 2.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         height, width = image.shape[1:3]
         length = self.severity * self.length * height
         angle, border = math.pi * context.uniform(1), math.ceil(length / 2)
@@ -125,13 +126,10 @@ class Defocus(ColourFault):
         width: standard deviation at severity 1, in image heights.
     """
 
-    width: float = 0.1
-
     name: ClassVar[str] = "defocus"
-    positive: ClassVar[tuple[str, ...]] = ("width",)
+    width: float = number(0.1, 1e-6, 1.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         sigma = self.severity * self.width * image.shape[1]
         down, across = (_blur(size, sigma).to(image.device) for size in image.shape[1:3])
         return torch.einsum("nyxc,vy,ux->nvuc", image, down, across)
@@ -145,12 +143,10 @@ class Exposure(ColourFault):
         stops: at severity 1; negative ones darken.
     """
 
-    stops: float = 3.0
-
     name: ClassVar[str] = "overexposure"
+    stops: float = number(3.0, -20.0, 20.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         return image.mul_(2.0 ** (self.severity * self.stops))
 
 
@@ -158,9 +154,8 @@ class Exposure(ColourFault):
 class Underexposure(Exposure):
     """Too dark; colours are multiplied by 2 to the (negative) number of stops."""
 
-    stops: float = -5.0
-
     name: ClassVar[str] = "underexposure"
+    stops: float = number(-5.0, -20.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -171,13 +166,10 @@ class Glare(ColourFault):
         radius: standard deviation of the spot at severity 1, in image heights; its middle has brightness 2.
     """
 
-    radius: float = 0.4
-
     name: ClassVar[str] = "glare"
-    positive: ClassVar[tuple[str, ...]] = ("radius",)
+    radius: float = number(0.4, 1e-6, 10.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         x, y = _axes(image)
         place = context.uniform(2, fixed=True)
         x, y = x - place[:, :1, None] * image.shape[2] / image.shape[1], y - place[:, 1:, None]
@@ -194,13 +186,11 @@ class Occlusion(ColourFault):
         speed: at which it moves, in image heights per second; it comes in again on the other side.
     """
 
-    size: float = 0.7
-    speed: float = 0.0
-
     name: ClassVar[str] = "occlusion"
+    size: float = number(0.7, 0.0, 10.0)
+    speed: float = number(0.0, -100.0, 100.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         x, y = _axes(image)
         aspect = image.shape[2] / image.shape[1]
         drawn = context.uniform(3, fixed=True)
@@ -219,9 +209,8 @@ class Occlusion(ColourFault):
 class MovingOcclusion(Occlusion):
     """Somebody's arm, a cable: a dark square that moves through the picture."""
 
-    speed: float = 0.5
-
     name: ClassVar[str] = "movingocclusion"
+    speed: float = number(0.5, -100.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -232,12 +221,10 @@ class DeadPixels(ColourFault):
         share: of the pixels at severity 1.
     """
 
-    share: float = 0.3
-
     name: ClassVar[str] = "deadpixels"
+    share: float = number(0.3, 0.0, 1.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         drawn = context.grain(*image.shape[1:3], fixed=True)
         edge = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(1.0 - self.severity * self.share)))
         return image.masked_fill_((drawn > edge)[..., None], 1.0).masked_fill_((drawn < -edge)[..., None], 0.0)
@@ -251,12 +238,10 @@ class DeadLines(ColourFault):
         share: of the lines at severity 1.
     """
 
-    share: float = 0.5
-
     name: ClassVar[str] = "deadlines"
+    share: float = number(0.5, 0.0, 1.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         dead = context.uniform(image.shape[1], fixed=True) < self.severity * self.share
         return image.masked_fill_(dead[:, :, None, None], 0.0)
 
@@ -269,12 +254,10 @@ class ColourCast(ColourFault):
         stops: standard deviation of a factor's logarithm to base 2 at severity 1.
     """
 
-    stops: float = 1.0
-
     name: ClassVar[str] = "colourcast"
+    stops: float = number(1.0, 0.0, 10.0)
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         factors = 2.0 ** (self.severity * self.stops * context.normal(image.shape[3], fixed=True))
         factors[:, 1 : image.shape[3] - 1] = 1.0
         return image.mul_(factors[:, None, None, :])
@@ -287,7 +270,6 @@ class Compression(ColourFault):
     name: ClassVar[str] = "compression"
 
     def colours(self, image: Tensor, context: FaultContext) -> Tensor:
-        """See `ColourFault.colours`."""
         import cv2
 
         quality = [cv2.IMWRITE_JPEG_QUALITY, max(1, round(100 - 99 * self.severity))]
@@ -312,10 +294,9 @@ class Knocked(Fault):
         metres: of the shift at severity 1 [m].
     """
 
-    degrees: float = 15.0
-    metres: float = 0.05
-
     name: ClassVar[str] = "knocked"
+    degrees: float = number(15.0, 0.0, 180.0)
+    metres: float = number(0.05, 0.0, 10.0)
     kinds: ClassVar = ("rgb", "depth")
     moves_camera: ClassVar[bool] = True
 

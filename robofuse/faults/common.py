@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.errors import InputError
-from robofuse.faults.base import Fault, FaultContext
+from robofuse.faults.base import Fault, FaultContext, number
 from robofuse.sensors import Kind
 
 
@@ -22,11 +21,9 @@ class Blackout(Fault):
 
     @classmethod
     def graded(cls, kind: Kind) -> bool:
-        """See `Fault.graded`."""
         return False
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         return torch.zeros_like(reading)
 
 
@@ -39,23 +36,14 @@ class Intermittent(Blackout):
         steps: mean length of an outage [control steps]; longer where gaps would be shorter than a step.
     """
 
-    steps: float = 5.0
-
     name: ClassVar[str] = "intermittent"
+    steps: float = number(5.0, 1.0, 1e6)
 
     @classmethod
     def graded(cls, kind: Kind) -> bool:
-        """See `Fault.graded`."""
         return True
 
-    def __post_init__(self) -> None:
-        """Outages last at least a step."""
-        super().__post_init__()
-        if self.steps < 1.0:
-            raise InputError(f"steps of intermittent must be at least 1, got {self.steps:g}")
-
     def bursts(self) -> tuple[float, float]:
-        """See `Fault.bursts`."""
         share = 0.9 * self.severity
         if not share:
             return self.steps, math.inf
@@ -75,11 +63,9 @@ class Freeze(Fault):
 
     @classmethod
     def graded(cls, kind: Kind) -> bool:
-        """See `Fault.graded`."""
         return kind in ("vector", "window")
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         if reading.ndim == 4:
             return context.before
         count = max(1, round(self.severity * reading.shape[-1]))
@@ -92,25 +78,16 @@ class Latency(Fault):
     """Readings arrive late, by 0.5 s at severity 1, and by up to `jitter` more, drawn anew for each.
 
     Attributes:
-        seconds: at severity 1 [s], at most 1.
-        jitter: at severity 1 [s], at most 1.
+        seconds: at severity 1 [s].
+        jitter: at severity 1 [s].
     """
 
-    seconds: float = 0.5
-    jitter: float = 0.0
-
     name: ClassVar[str] = "latency"
+    seconds: float = number(0.5, 0.0, 1.0)
+    jitter: float = number(0.0, 0.0, 1.0)
     history: ClassVar[float] = 2.0
 
-    def __post_init__(self) -> None:
-        """Times within what is remembered."""
-        super().__post_init__()
-        for what in ("seconds", "jitter"):
-            if not 0.0 <= getattr(self, what) <= 1.0:
-                raise InputError(f"{what} of {self.name} must lie in [0, 1], got {getattr(self, what):g}")
-
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         late = self.severity * (self.seconds + self.jitter * context.uniform(1)[:, 0])
         return context.past((late / context.dt).round().long().minimum(context.step))
 
@@ -119,10 +96,9 @@ class Latency(Fault):
 class Jitter(Latency):
     """Readings arrive late by anything up to 0.3 s at severity 1, drawn anew for each."""
 
-    seconds: float = 0.0
-    jitter: float = 0.3
-
     name: ClassVar[str] = "jitter"
+    seconds: float = number(0.0, 0.0, 1.0)
+    jitter: float = number(0.3, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -130,23 +106,14 @@ class Slow(Fault):
     """A reduced rate: each reading is held, for 1 s at severity 1.
 
     Attributes:
-        seconds: between deliveries at severity 1 [s], at most 2.
+        seconds: between deliveries at severity 1 [s].
     """
 
-    seconds: float = 1.0
-
     name: ClassVar[str] = "slow"
-    positive: ClassVar[tuple[str, ...]] = ("seconds",)
+    seconds: float = number(1.0, 1e-6, 2.0)
     history: ClassVar[float] = 2.0
 
-    def __post_init__(self) -> None:
-        """Times within what is remembered."""
-        super().__post_init__()
-        if not 0.0 < self.seconds <= 2.0:
-            raise InputError(f"seconds of slow must lie in (0, 2], got {self.seconds:g}")
-
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         interval = max(1, round(self.severity * self.seconds / context.dt))
         return context.past(context.since % interval)
 
@@ -161,7 +128,6 @@ class NotANumber(Fault):
     kinds: ClassVar = ("vector", "window")
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         hit = context.uniform(*reading.shape[1:]) <= self.severity
         return reading.masked_fill(hit, self.value)
 
@@ -189,7 +155,6 @@ class Stale(Fault):
     recalls: ClassVar[bool] = True
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """See `Fault.apply`."""
         hit = context.uniform(1, fixed=True)[:, 0] <= self.severity
         hit = hit.reshape(-1, *[1] * (reading.ndim - 1))
         return select(hit, context.other(), reading)

@@ -9,33 +9,34 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robofuse.faults.base import Fault, FaultContext
+from robofuse.faults.base import Fault, FaultContext, number
 from robofuse.faults.camera import planes_back, planes_last
-from robofuse.sensors import Kind
-
-_DEPTH: tuple[Kind, ...] = ("depth",)
 
 
 @dataclass(frozen=True)
 class RangeFault(Fault):
     """A fault of distances [m]; subclasses write `metres`."""
 
-    kinds: ClassVar = _DEPTH
+    kinds: ClassVar = ("depth",)
 
     def apply(self, reading: Tensor, context: FaultContext) -> Tensor:
-        """Metres out of the sensor's dtype and back: integers are millimetres, floats metres."""
-        whole = not reading.is_floating_point()
-        unit = 1000.0 if whole else 1.0
+        """Metres out of the sensor's dtype and back: integers are millimetres, floats metres; a stack one by one."""
         image = planes_last(reading, context.sensor)
-        metres = image[..., 0].float() / unit
+        broken = torch.stack([self._one(picture, context) for picture in image.unbind(3)], dim=3)
+        return planes_back(broken, context.sensor)
+
+    def _one(self, picture: Tensor, context: FaultContext) -> Tensor:
+        whole = not picture.is_floating_point()
+        unit = 1000.0 if whole else 1.0
+        metres = picture.float() / unit
         # masks are floats here and below: bool ones take five times as long
         there = torch.gt(metres, 0.0, out=torch.empty_like(metres))
         broken = self.metres(metres, context).clamp_(min=0.0).mul_(there).mul_(unit)
         if whole:
-            beyond = torch.iinfo(reading.dtype).max + 1
+            beyond = torch.iinfo(picture.dtype).max + 1
             broken = broken.clamp_(max=beyond).round_()
             broken.mul_(torch.lt(broken, beyond, out=there))  # beyond its range it sees nothing
-        return planes_back(broken.to(reading.dtype)[..., None], context.sensor)
+        return broken.to(picture.dtype)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
         """Distances (n, H, W), which may be changed in place; pixels without a return, of 0, stay so."""
@@ -54,12 +55,10 @@ class Holes(RangeFault):
         blotches: share of the other pixels at severity 1.
     """
 
-    blotches: float = 0.5
-
     name: ClassVar[str] = "holes"
+    blotches: float = number(0.5, 0.0, 1.0)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
         steepest = 0.3 * (0.001 / 0.3) ** self.severity
         steep, blotch = slope(depth), context.blotches(depth.shape[1], depth.shape[2])
         left = torch.le(steep, depth * steepest, out=steep)
@@ -79,12 +78,10 @@ class RangeNoise(RangeFault):
         deviation: standard deviation at 1 m at severity 1 [m].
     """
 
-    deviation: float = 0.1
-
     name: ClassVar[str] = "noise"
+    deviation: float = number(0.1, 0.0, 10.0)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
         return depth.addcmul_(depth.square(), context.grain(*depth.shape[1:]), value=self.severity * self.deviation)
 
 
@@ -96,13 +93,10 @@ class Coarse(RangeFault):
         step: at severity 1 [m].
     """
 
-    step: float = 0.1
-
     name: ClassVar[str] = "quantisation"
-    positive: ClassVar[tuple[str, ...]] = ("step",)
+    step: float = number(0.1, 1e-6, 100.0)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
         width = self.severity * self.step
         return depth.div_(width).round_().mul_(width)
 
@@ -116,14 +110,11 @@ class CutOff(RangeFault):
         near: [m].
     """
 
-    far: float = 1.5
-    near: float = 0.3
-
     name: ClassVar[str] = "cutoff"
-    positive: ClassVar[tuple[str, ...]] = ("far", "near")
+    far: float = number(1.5, 1e-6, 1e3)
+    near: float = number(0.3, 1e-6, 1e3)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
         limit = self.far * (self.near / self.far) ** self.severity
         return depth.mul_(torch.le(depth, limit, out=torch.empty_like(depth)))
 
@@ -137,13 +128,11 @@ class FlyingPixels(RangeFault):
         edge: change of depth from pixel to pixel that makes an edge [m].
     """
 
-    share: float = 1.0
-    edge: float = 0.01
-
     name: ClassVar[str] = "flyingpixels"
+    share: float = number(1.0, 0.0, 1.0)
+    edge: float = number(0.01, 0.0, 100.0)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
         # no return counts as far away, not as near
         far = torch.where(depth > 0.0, depth, depth.amax(dim=(1, 2), keepdim=True))
         behind, front = _around(far, torch.maximum), _around(far, torch.minimum)
@@ -162,13 +151,11 @@ class ScaleError(RangeFault):
         share: by which they are wrong at severity 1.
     """
 
-    share: float = 0.2
-
     name: ClassVar[str] = "scale"
+    share: float = number(0.2, 0.0, 1.0)
 
     def metres(self, depth: Tensor, context: FaultContext) -> Tensor:
-        """See `RangeFault.metres`."""
-        sign = torch.where(context.uniform(1, 1, fixed=True) < 0.5, -1.0, 1.0)
+        sign = context.sign(1, 1)
         return depth.mul_(1.0 + sign * self.severity * self.share)
 
 

@@ -19,7 +19,7 @@ from robofuse.errors import InputError
 from robofuse.faults.base import Fault, FaultEvent
 from robofuse.faults.catalogue import faults_for, find_fault
 from robofuse.faults.common import Blackout
-from robofuse.sensors import Kind, Sensor
+from robofuse.sensors import Sensor
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?"
 _STEP = re.compile(r"(?P<step>[0-9]{1,9})")
@@ -97,7 +97,7 @@ class Plan:
         Raises:
             InputError: it cannot; says what there is.
         """
-        by_key = {sensor.key: sensor for sensor in sensors}
+        by_key = _by_key(sensors)
         for event in self.events:
             if event.sensor not in by_key:
                 raise InputError(f"unknown sensor {event.sensor!r} in {event}; sensors: {', '.join(by_key)}")
@@ -124,8 +124,8 @@ class Plan:
         Raises:
             InputError: says at which character (the first is 1) and what would be right.
         """
-        kinds = _kinds(sensors)
-        line = _Line(text, kinds)
+        by_key = _by_key(sensors)
+        line = _Line(text, by_key)
         while line.begins_another("fault", "+"):
             keys = line.sensors(",")
             if not line.accept(":"):
@@ -136,7 +136,7 @@ class Plan:
             announced = True if line.accept("!") else False if line.accept("?") else None
             for key, place in keys:
                 with line.pointing_at(name_at):
-                    kind = find_fault(name, kinds[key])
+                    kind = find_fault(name, by_key[key].kind)
                 with line.pointing_at(given_at):
                     fault = _make_fault(kind, _arguments(given))
                 with line.pointing_at(when_at):
@@ -163,7 +163,7 @@ class Plan:
         cls, plain: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], lines: Sequence[int] = ()
     ) -> Self:
         """From what `to_dict` gave; InputError names the entry that is wrong, and its line if they are known."""
-        kinds, events = _kinds(sensors), list[FaultEvent]()
+        by_key, events = _by_key(sensors), list[FaultEvent]()
         when_names = {field.name for field in fields(FaultEvent)[2:]}
         if isinstance(plain, str | Mapping) or not isinstance(plain, Iterable):
             raise InputError("a plan is a list of entries with sensor, fault and more")
@@ -175,9 +175,9 @@ class Plan:
                 when = {what: given.pop(what) for what in list(given) if what in when_names}
                 if isinstance(when.get("bursts"), list):
                     when["bursts"] = tuple(when["bursts"])
-                if key not in kinds:
-                    raise InputError(f"unknown sensor {key!r}; sensors: {', '.join(kinds)}")
-                events.append(FaultEvent(key, _make_fault(find_fault(name, kinds[key]), given), **when))
+                if key not in by_key:
+                    raise InputError(f"unknown sensor {key!r}; sensors: {', '.join(by_key)}")
+                events.append(FaultEvent(key, _make_fault(find_fault(name, by_key[key].kind), given), **when))
             except (ValueError, TypeError) as error:
                 raise InputError(f"{where}: {error}") from None
             except KeyError as error:
@@ -426,9 +426,9 @@ def _erases(event: FaultEvent) -> bool:
     return event.fault.erases and event.bursts is None and event.fault.bursts() is None
 
 
-def _kinds(sensors: Sequence[Sensor]) -> dict[str, Kind]:
+def _by_key(sensors: Sequence[Sensor]) -> dict[str, Sensor]:
     try:
-        return {sensor.key: sensor.kind for sensor in sensors}
+        return {sensor.key: sensor for sensor in sensors}
     except (TypeError, AttributeError):
         raise InputError(f"sensors must be a list of robofuse.sensors.Sensor, got {sensors!r}") from None
 

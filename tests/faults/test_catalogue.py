@@ -1,10 +1,13 @@
 """Every fault of the catalogue, through the injector."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
-from breaking import SENSORS, STEPS, play
+from breaking import SENSORS, STEPS, play, readings
 
+from robofuse.errors import InputError
 from robofuse.faults import FaultEvent, Injector, Plan, faults_for
 
 BY_KIND = {sensor.kind: sensor for sensor in SENSORS}
@@ -79,3 +82,60 @@ def test_holes_come_as_often_at_the_border_as_within():
     border = torch.cat([gone[0], gone[-1], gone[:, 0], gone[:, -1]]).mean()
     assert inner == pytest.approx(0.3, abs=0.02)  # 0.6 of the share of 0.5
     assert border == pytest.approx(float(inner), abs=0.02)
+
+
+OWN_NUMBERS = [
+    (kind, name, field)
+    for kind, name in EVERY + [("rgb", "knocked")]
+    for field in fields(faults_for(kind)[name])
+    if field.name != "severity"
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "field"), OWN_NUMBERS, ids=lambda x: getattr(x, "name", x))
+def test_every_number_has_a_range_and_works_at_its_ends(kind, name, field):
+    fault, (low, high) = faults_for(kind)[name], field.metadata["range"]
+    assert low <= field.default <= high and np.isfinite([low, high]).all()
+    for value in (low - abs(low) / 2 - 1e-3, high * 2, float("inf")):
+        with pytest.raises(InputError, match=f"{field.name} of {name} must "):
+            fault(**{field.name: value})
+    sensor = BY_KIND[kind]
+    for value in (low, high):
+        event = FaultEvent(sensor.key, fault(**{field.name: value}))
+        for _, arrived, _ in () if fault.moves_camera else play(Plan((event,)), n=2):
+            assert arrived[sensor.key].float().isfinite().all()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in EVERY if kind in ("rgb", "depth")])
+def test_stacked_pictures_are_broken_one_by_one(kind, name, frames, first):
+    """Each picture of a stack is broken as it is alone, in either order of the axes."""
+    if faults_for(kind)[name].recalls or name == "holes":  # looks at the colours of the same camera, where it has them
+        return
+    healthy = [readings(step, 2)[kind] for step in range(frames)]
+    single = [broken_by(kind, name, picture) for picture in healthy]
+    stack, expected = torch.cat([x.int() for x in healthy], 3), torch.cat([x.int() for x in single], 3)
+    stack = stack.to(healthy[0].dtype)
+    if first:
+        stack, expected = stack.permute(0, 3, 1, 2).contiguous(), expected.permute(0, 3, 1, 2)
+    assert torch.equal(broken_by(kind, name, stack).int(), expected)
+
+
+def broken_by(kind, name, pictures):
+    sensor = replace(BY_KIND[kind], shape=tuple(pictures.shape[1:]))
+    injector = Injector(one(kind, name, 0.7), (sensor,), len(pictures), 3, 0.05)
+    injector.start(torch.arange(len(pictures)), torch.arange(len(pictures)))
+    return injector.apply({kind: pictures})[0][kind]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_transparency_and_other_channels(dtype):
+    sensor = replace(BY_KIND["rgb"], shape=(24, 28, 4), dtype=dtype)
+    for channels in (2, 4, 5):
+        sensor = replace(sensor, shape=(24, 28, channels))
+        injector = Injector(one("rgb", "overexposure", 1.0), (sensor,), 1, 3, 0.05)
+        injector.start(torch.arange(1), torch.arange(1))
+        dim = torch.full((1, 24, 28, channels), 10).to(getattr(torch, dtype))
+        bright = injector.apply({"rgb": dim})[0]["rgb"][0, 0, 0].round().tolist()
+        assert bright == [80] * 3 + [10] if channels == 4 else bright == [80] * channels

@@ -97,7 +97,7 @@ def test_any_plan_goes_round(event, other):
         ),
         ("rgb:blackout+rgb:noise@contact", "rgb:noise@contact has nothing left to change while rgb:blackout", 14),
         ("rgb:intermittent@3 in 5~5", "intermittent comes in bursts of its own", 18),
-        ("proprio:quantisation(1, scales=0)", "scales of quantisation must be at least 1e-06, got 0", 22),
+        ("proprio:quantisation(1, scales=0)", "scales of quantisation must lie in [1e-06, 1000], got 0", 22),
         ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
     ],
 )
@@ -167,6 +167,8 @@ def test_a_plan_is_refused_if_any_two_of_its_events_contradict(several):
         lambda: Plan.parse("rgb:noise", 5),
         lambda: Plan.from_dict(5, SENSORS),
         lambda: Plan.from_yaml(5, SENSORS),
+        lambda: parse("rgb:noise").check(5),
+        lambda: parse("rgb:noise").check([5]),
         lambda: FaultEvent("rgb", faults_for("rgb")["noise"](), 10**30),
         lambda: Mix(5),
         lambda: Mix((Plan(),), "a"),
