@@ -1,4 +1,4 @@
-"""Files on disk: whole or not at all, one writer per folder, and tensors with plain JSON that never hold code."""
+"""Files on disk: atomic writing, one writer per folder, and tensors with plain JSON, which never hold code."""
 
 import glob
 import hashlib
@@ -27,20 +27,19 @@ class UnreadableHere(InputError):
     """A file that may well be whole, but cannot be read now, by this program."""
 
 
-def write_atomic(path: str | Path, content: str | bytes) -> Path:
-    """Write a file so that, whatever happens, `path` holds its old content or the new one; folders are made.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file: it takes the place of `path` when the block has ended well, and is deleted otherwise.
 
     Raises:
         InputError: the disk is full, the folder is read-only, or `path` is a folder; names the cause.
     """
-    path = Path(path)
     draft = draft_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_drafts(path)
-        with draft.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
+        yield draft
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
@@ -48,11 +47,21 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     finally:
         with suppress(OSError):
             draft.unlink()
-    return path
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """Write a file so that, whatever happens, `path` holds its old content or the new one; folders are made.
+
+    Raises:
+        InputError: the disk is full, the folder is read-only, or `path` is a folder; names the cause.
+    """
+    with replacing(Path(path)) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
 
 
 def append(path: Path, text: str) -> None:
-    """Add text to the end of a file; of what was being written when a process was killed, a part may be there.
+    """Add text to the end of a file; if the process is killed meanwhile, a part of it may be there.
 
     Raises:
         InputError: the disk is full, or the file cannot be written; names the cause.
@@ -65,17 +74,17 @@ def append(path: Path, text: str) -> None:
 
 
 def draft_of(path: Path) -> Path:
-    """Where a file is written before it takes its place; same ending, so that programs tell the format by it."""
+    """A hidden path beside `path`, with the same suffix, to write to before it takes the place of `path`."""
     return path.with_name(f".{path.stem}.{os.getpid()}{_DRAFT}{path.suffix}")
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file is one that `draft_of` tells of, of whatever process."""
+    """Whether a file is a draft of this or another process, see `draft_of`."""
     return path.name.startswith(".") and _DRAFT in path.name
 
 
 def remove_stale_drafts(path: Path) -> None:
-    """Remove what processes that are gone, killed while they wrote this file, left half written beside it."""
+    """Delete the drafts of this file whose processes were killed."""
     for draft in path.parent.glob(f".{glob.escape(path.stem)}.*{_DRAFT}{glob.escape(path.suffix)}"):
         writer = draft.name.removesuffix(_DRAFT + path.suffix).rpartition(".")[2]
         if writer.isdecimal() and not _is_running(int(writer)):
@@ -97,10 +106,10 @@ def _is_running(process: int) -> bool:
 
 @contextmanager
 def lock(folder: str | Path, activity: str) -> Iterator[None]:
-    """Makes a folder, keeps other processes from writing into it, and removes what a killed one left half written.
+    """Make a folder, keep other processes from writing into it, and delete the drafts of killed ones.
 
     Args:
-        folder: which; if nothing came of it, it goes again.
+        folder: deleted again in the end if it is empty.
         activity: such as `training`, for the message.
 
     Raises:
@@ -127,18 +136,10 @@ def lock(folder: str | Path, activity: str) -> Iterator[None]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
-    """Write a file that `read_tensors` takes; whatever happens, `path` holds the old file or the new one.
-
-    Args:
-        path: where; folders are made.
-        tensors: by name, on any device.
-        meta: plain JSON.
-
-    Returns:
-        The path.
+    """Write tensors, on any device, and plain JSON as safetensors with a checksum, by `write_atomic`.
 
     Raises:
-        ValueError: the meta data is not JSON, or holds NaN or Inf.
+        InputError: the meta data is not JSON, or holds NaN or Inf; or the file cannot be written.
     """
     path = Path(path)
     try:
@@ -153,18 +154,19 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and the meta data of a file that `write_tensors` made.
+    """Read the tensors, on the CPU, and the meta data of a file that `write_tensors` made.
 
     Raises:
-        ValueError: no such file, or it is cut off, damaged or of another program; in one sentence.
-        UnreadableHere: it is of a newer robofuse, or the machine cannot read it; such a sentence too.
+        InputError: no such file, or it is cut off, damaged or of another program.
+        UnreadableHere: it is of a newer robofuse, or cannot be read now.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     head = b""
     try:
-        head = _head(path)
+        with path.open("rb") as file:
+            head = file.read(16)
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             # copies: the file is only mapped into memory, and somebody may replace it
@@ -194,13 +196,8 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(16)
-
-
 def _what_else(head: bytes, cause: str) -> str:
-    """What a file that is no safetensors file may be, as the rest of a sentence."""
+    """What a file is that safetensors cannot read, from its first 16 bytes, as the rest of a sentence."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < 100_000_000:  # first: the length of a header may begin like a pickle
         return f"is cut off or damaged ({cause}); fetch it again"

@@ -5,7 +5,7 @@ Gymnasium is imported where a space is made: a robot that runs an exported polic
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -13,23 +13,6 @@ from robofuse.errors import InputError
 
 if TYPE_CHECKING:
     import gymnasium as gym
-
-__all__ = [
-    "AVAILABLE",
-    "DEPTH_LIMIT_MM",
-    "FADES",
-    "FRESHNESS",
-    "MODALITIES",
-    "PRIVILEGED",
-    "TRUTH",
-    "Kind",
-    "Sensor",
-    "channels_last",
-    "describe",
-    "infer_sensors",
-    "observation_space",
-    "order",
-]
 
 Kind = Literal["rgb", "depth", "vector", "window"]
 """What sort of reading it is, which chooses the encoder."""
@@ -74,6 +57,12 @@ class Sensor:
     rate: float
     latency: float = 0.0
     sample_rate: float = 0.0
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Sensor":
+        """From its attributes in plain JSON, where lists stand for tuples."""
+        values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in plain.items()}
+        return cls(**values)
 
     def space(self) -> "gym.spaces.Box":
         """The Gymnasium space: full integer range for images, unbounded for vectors."""

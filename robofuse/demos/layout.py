@@ -1,7 +1,6 @@
-"""What a data set is made of, and where it lies: LeRobot's layout v3.0, with a file of ours beside it.
+"""The layout of a data set: LeRobot's v3.0, and beside it `meta/robofuse.json` with the sensors and checksums.
 
-`Episode` is what is recorded, `Feature` how LeRobot names and types each part of it. `meta/robofuse.json` says which
-sensors the columns are of, and has the checksum of every file.
+`Episode` is what is recorded, `Feature` how LeRobot names and types each part of it.
 """
 
 import hashlib
@@ -41,16 +40,16 @@ _AXES = ["height", "width", "channels"]
 
 @dataclass(frozen=True)
 class Episode:
-    """T control steps: what was sensed, what was done about it, and what came of it.
+    """T control steps.
 
     Attributes:
-        observation: key → (T, …), what each action was chosen by, in the sensors' own types; with `available`, int8
-            (T, M), and `privileged`, float32 (T, K), if it was recorded.
+        observation: key → (T, …), the readings before each action, in the sensors' own types; with `available`, int8
+            (T, M), and, if it was recorded, `privileged`, float32 (T, K).
         action: float32 (T, A), what the demonstrator chose.
         reward: float32 (T,), of each action.
         success: bool (T,), whether the task was done after it.
-        scene: number of the episode in its World, which with the seed tells the scene.
-        executed: float32 (T, A), what was done where that was not what was chosen: with noise; None elsewhere.
+        scene: number of the episode in its World; with the seed it gives the scene.
+        executed: float32 (T, A), the actions with the noise that was added to them; None if there was none.
     """
 
     observation: dict[str, Tensor]
@@ -61,12 +60,12 @@ class Episode:
     executed: Tensor | None = None
 
     def __len__(self) -> int:
-        """T."""
+        """Number of control steps, T."""
         return len(self.action)
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended well."""
+        """Whether the task was done at its end."""
         return bool(self.success[-1])
 
 
@@ -74,12 +73,12 @@ class Feature(NamedTuple):
     """One column of a data set, or one video.
 
     Attributes:
-        name: LeRobot's.
-        key: of the observation; empty for what is not observed.
+        name: LeRobot's name of it.
+        key: key of the observation; empty for actions, rewards and successes.
         dtype: NumPy's name of the element type.
         shape: of one control step, () for a number.
-        stored: as values, png or video.
-        names: of the elements of the last axis, if they have any.
+        stored: `values`, `png` or `video`.
+        names: names of the elements of the last axis, if they have any.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Feature(NamedTuple):
     names: Sequence[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As LeRobot's `info.json` describes it."""
+        """Its entry in LeRobot's `info.json`."""
         if self.stored == "values":
             names = list(self.names) if self.names else None
             return {"dtype": self.dtype, "shape": list(self.shape or (1,)), "names": names}
@@ -99,12 +98,18 @@ class Feature(NamedTuple):
         info = {"is_depth_map": depth} | ({"depth_unit": "mm"} if depth else {})
         return {"dtype": kind, "shape": list(self.shape), "names": _AXES, "info": info}
 
-    def of(self, episode: Episode) -> np.ndarray:
-        """What an episode has of it, (T, …)."""
-        if self.key:
-            return episode.observation[self.key].cpu().numpy()
-        found = getattr(episode, self.name.removeprefix("next."))
-        return found.cpu().numpy()
+    @property
+    def part(self) -> str:
+        """Its name in an `Episode`: a key of the observation, or an attribute."""
+        return self.key or self.name.removeprefix("next.")
+
+    def of(self, episode: Episode) -> Tensor:
+        """This part of an episode, (T, …)."""
+        return episode.observation[self.key] if self.key else getattr(episode, self.part)
+
+    def array(self, episode: Episode) -> np.ndarray:
+        """This part of an episode as a NumPy array, (T, …)."""
+        return self.of(episode).cpu().numpy()
 
 
 def describe(
@@ -115,20 +120,21 @@ def describe(
     executed: bool = False,
     state_names: Sequence[str] = (),
 ) -> list[Feature]:
-    """Everything that is recorded of a control step.
+    """The features of a data set.
 
     Args:
         sensors: in the order of `available`.
         actions: names of the elements of an action.
-        privileged: names of the elements of the simulator's truth; none, and it is not recorded.
-        rgb: how colour pictures are stored: lossless or lossy, as video, or png.
-        executed: whether what was done is recorded beside what was chosen.
-        state_names: of the elements of `proprio`.
+        privileged: names of the elements of the privileged vector; without them it is not recorded.
+        rgb: how colour pictures are stored: lossless or lossy (both as video), or png.
+        executed: whether the executed actions are recorded beside the chosen ones.
+        state_names: names of the elements of `proprio`.
 
     Raises:
-        ValueError: two sensors that would get one name.
+        InputError: two sensors would get the same name, or colours cannot be stored in this way.
     """
     sensors = tuple(sensors)
+    _check_rgb(sensors, rgb)
     found = [_sensed(sensor, rgb, state_names) for sensor in sensors]
     flags = f"{OBSERVATION}.{AVAILABLE}"
     found.append(Feature(flags, AVAILABLE, "int8", (len(sensors),), names=[sensor.key for sensor in sensors]))
@@ -146,8 +152,7 @@ def describe(
     return found
 
 
-def check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
-    """ValueError if colours cannot be stored in this way."""
+def _check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
     if rgb not in RGB:
         raise InputError(f"unknown way to store colours {rgb!r}; there are {', '.join(RGB)}")
     odd = [sensor.key for sensor in sensors if sensor.kind == "rgb" and any(size % 2 for size in sensor.shape[:2])]
@@ -169,7 +174,7 @@ def _sensed(sensor: Sensor, rgb: str, state_names: Sequence[str]) -> Feature:
 
 
 def _camera(key: str, kind: str) -> str:
-    """The name of a camera: `rgb_wrist` is seen by `wrist`, and plain `rgb` by `scene`, as World has it."""
+    """The camera of a sensor: `wrist` of `rgb_wrist`, and `scene` of plain `rgb`, as in World."""
     return key.removeprefix(kind).strip("_.") or "scene"
 
 
@@ -181,7 +186,7 @@ def catalogue(features: Sequence[Feature]) -> dict[str, Any]:
 
 
 def need_arrow() -> None:
-    """RuntimeError if pyarrow, which writes and reads parquet, is not installed."""
+    """Raise StateError if pyarrow, which writes and reads parquet, is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -195,8 +200,13 @@ def place(number: int) -> dict[str, int]:
     return {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
 
 
+def number_of(row: Mapping[str, Any]) -> int:
+    """The number of the data file that an episode is in, from its row in the table of episodes."""
+    return row["data/chunk_index"] * CHUNK + row["data/file_index"]
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; ValueError in a sentence if it is none."""
+    """Read a JSON object; InputError if it is none."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -207,10 +217,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_info(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`info.json`, and what robofuse says beside it.
+    """Read `meta/info.json` and `meta/robofuse.json`.
 
     Raises:
-        ValueError: no data set, one of another version or of another program, or one that is damaged.
+        InputError: no data set, one of another version or of another program, or one that is damaged.
     """
     if not (folder / INFO).is_file():
         what = "there is no folder" if not folder.is_dir() else f"no {INFO} in"
@@ -231,6 +241,8 @@ def read_info(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     number = about.get("format")
     if not isinstance(number, int) or number > FORMAT:
         raise InputError(f"{folder / ABOUT} has format {number}, this robofuse reads up to {FORMAT}; update robofuse")
+    if not isinstance(about.get(DIGESTS), dict):
+        raise InputError(f"{folder / ABOUT} has no checksums; {REMEDY}")
     for name in ("total_episodes", "total_frames", "fps"):
         if not isinstance(info.get(name), int):
             raise InputError(f"{folder / INFO} has {name} {info.get(name)!r}, not a number; {REMEDY}")
@@ -238,17 +250,17 @@ def read_info(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def whole_file(folder: Path, name: str, about: Mapping[str, Any]) -> Path:
-    """The path of a file of a data set; ValueError unless it is there and matches the checksum in `about`."""
-    path, digests = folder / name, about.get(DIGESTS)
+    """The path of a file of a data set; InputError unless it exists and has the checksum that `about` says."""
+    path = folder / name
     if not path.is_file():
         raise InputError(f"there is no file {path}; {REMEDY}")
-    if not isinstance(digests, Mapping) or digests.get(name) != digest_of(path):
+    if about[DIGESTS].get(name) != digest_of(path):
         raise InputError(f"{path} is cut off or damaged: it does not match its checksum in {ABOUT}; {REMEDY}")
     return path
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file; ValueError if it cannot be read."""
+    """SHA-256 of a file; InputError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -257,7 +269,7 @@ def digest_of(path: Path) -> str:
 
 
 def read_parquet(path: Path) -> "pa.Table":
-    """A table of a file; ValueError in a sentence if it is missing, cut off or damaged."""
+    """Read a parquet file; InputError if it is missing, cut off or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -268,16 +280,7 @@ def read_parquet(path: Path) -> "pa.Table":
 
 
 def read_episodes(folder: Path, total: int, about: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first `total` rows of the tables of episodes, column → value.
-
-    Args:
-        folder: of the data set.
-        total: as `info.json` has it.
-        about: with the checksums.
-
-    Raises:
-        ValueError: there are fewer, or a table is damaged.
-    """
+    """The first `total` rows of the tables of episodes; InputError if there are fewer, or a table is damaged."""
     rows: list[dict[str, Any]] = []
     number = 0
     while len(rows) < total:
@@ -292,18 +295,14 @@ def read_episodes(folder: Path, total: int, about: Mapping[str, Any]) -> list[di
 def sensors_of(about: Mapping[str, Any], folder: Path) -> tuple[Sensor, ...]:
     """The sensors that were recorded."""
     try:
-        told: list[dict[str, Any]] = about["sensors"]
-        return tuple(Sensor(**{key: _tupled(x) for key, x in one.items()}) for one in told)
+        plain: list[dict[str, Any]] = about["sensors"]
+        return tuple(map(Sensor.from_dict, plain))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{folder / ABOUT} does not describe sensors; {REMEDY}") from None
 
 
-def _tupled(x: Any) -> Any:  # noqa: ANN401
-    return tuple(x) if isinstance(x, list) else x
-
-
-def sweep(folder: Path, files: int) -> None:
-    """Delete what a recording that was killed had begun: drafts, and the files from number `files` on."""
+def _sweep(folder: Path, files: int) -> None:
+    """Delete what a killed recording left: drafts, and the files from number `files` on."""
     for path in folder.rglob("*"):
         chunk = path.parent.name.removeprefix("chunk-")
         stem = path.stem.removeprefix("file-")
@@ -314,31 +313,30 @@ def sweep(folder: Path, files: int) -> None:
 
 def files_of(rows: Sequence[Mapping[str, Any]]) -> int:
     """How many data files these episodes are in."""
-    return max((row["data/chunk_index"] * CHUNK + row["data/file_index"] + 1 for row in rows), default=0)
+    return max((number_of(row) + 1 for row in rows), default=0)
 
 
 def resume(folder: Path, info: dict[str, Any], about: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The episodes that are in a folder, to record more of; what a killed recording had begun is deleted.
+    """Open a folder to record more episodes into it; what a killed recording left there is deleted.
 
     Args:
         folder: exists.
-        info: what a new recording would say; takes over the totals.
-        about: what it would say beside that.
+        info: `info.json` of the new recording; gets the totals of the old one.
+        about: `robofuse.json` of the new recording, without checksums.
 
     Returns:
         The rows of the tables of episodes, and the checksums of the files.
 
     Raises:
-        ValueError: demonstrations of another kind, or something else, is in the folder.
+        InputError: the folder holds demonstrations of another kind, or something else.
     """
     if not (folder / INFO).exists():
         others = [path for path in folder.rglob("*") if path.is_file() and not is_draft(path) and path.name != LOCK]
         if others and not (folder / ABOUT).exists():
             raise InputError(f"{folder} holds something, but no demonstrations; give another --out")
-        sweep(folder, 0)
+        _sweep(folder, 0)
         return [], {}
     old, told = read_info(folder)
-    digests = told.get(DIGESTS)
     differing = [name for name in {**told, **about} if name != DIGESTS and told.get(name) != about.get(name)]
     differing += [name for name in ("features", "fps", "robot_type") if old.get(name) != info[name]]
     if differing:
@@ -347,6 +345,6 @@ def resume(folder: Path, info: dict[str, Any], about: Mapping[str, Any]) -> tupl
             "that these were recorded with"
         )
     rows = read_episodes(folder, old["total_episodes"], told)
-    sweep(folder, files_of(rows))
+    _sweep(folder, files_of(rows))
     info |= {name: old[name] for name in ("total_episodes", "total_frames", "splits")}
-    return rows, dict(digests) if isinstance(digests, Mapping) else {}
+    return rows, told[DIGESTS]

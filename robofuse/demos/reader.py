@@ -1,4 +1,4 @@
-"""Reads demonstrations back, as they were recorded, or says in a sentence what is wrong with them."""
+"""Reads demonstrations."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from robofuse.demos.layout import (
     ABOUT,
-    CHUNK,
     COUNTERS,
     DATA_PATH,
     DIGESTS,
@@ -23,6 +22,7 @@ from robofuse.demos.layout import (
     Feature,
     describe,
     need_arrow,
+    number_of,
     place,
     read_episodes,
     read_info,
@@ -41,10 +41,10 @@ class Demonstrations:
     """What `read` returns.
 
     Attributes:
-        folder: where they came from.
-        sensors: what was sensed, in the order of `available`.
+        folder: of the data set.
+        sensors: what was recorded, in the order of `available`.
         episodes: in the order in which they were recorded.
-        about: who recorded them and where, as plain JSON (`meta/robofuse.json`).
+        about: who recorded them and in which world, plain JSON (`meta/robofuse.json`).
         actions: names of the elements of an action.
     """
 
@@ -56,24 +56,16 @@ class Demonstrations:
 
     @property
     def frames(self) -> int:
-        """Control steps of all episodes."""
+        """Number of control steps of all episodes."""
         return sum(map(len, self.episodes))
 
 
 def read(folder: str | Path) -> Demonstrations:
-    """Read a folder that a `Recorder` wrote.
-
-    Every array comes back as it was recorded, to the bit, except colours of `lossy` video.
-
-    Args:
-        folder: of the data set.
-
-    Returns:
-        The episodes as tensors, and what was told about them.
+    """Read a folder that a `Recorder` wrote; every array is as it was recorded, except colours of `lossy` video.
 
     Raises:
-        ValueError: not such a folder, of another version, damaged or incomplete; names the file and the remedy.
-        RuntimeError: pyarrow is missing.
+        InputError: no such folder, of another version, damaged or incomplete; names the file and the remedy.
+        StateError: pyarrow is missing.
     """
     need_arrow()
     folder = Path(folder)
@@ -82,10 +74,10 @@ def read(folder: str | Path) -> Demonstrations:
     rows = read_episodes(folder, info["total_episodes"], about)
     files: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        files[row["data/chunk_index"] * CHUNK + row["data/file_index"]].append(row)
+        files[number_of(row)].append(row)
     found: list[Episode] = []
     for number, told in files.items():
-        found += _part(folder, number, told, features, about)
+        found += _read_file(folder, number, told, features, about)
     if sum(map(len, found)) != info["total_frames"]:
         raise InputError(f"{folder / INFO} tells of {info['total_frames']} control steps, there are "
                          f"{sum(map(len, found))}; {REMEDY}")  # fmt: skip
@@ -95,7 +87,7 @@ def read(folder: str | Path) -> Demonstrations:
 
 
 def _features(folder: Path, info: Mapping[str, Any], about: Mapping[str, Any]) -> list[Feature]:
-    """What the files hold, and whether `info.json` says the same."""
+    """The features of the files; InputError if `info.json` describes others."""
     told = info.get("features")
     told = told if isinstance(told, Mapping) else {}
     names = {key: one.get("names") or () for key, one in told.items() if isinstance(one, Mapping)}
@@ -116,14 +108,14 @@ def _features(folder: Path, info: Mapping[str, Any], about: Mapping[str, Any]) -
     return features
 
 
-def _part(
+def _read_file(
     folder: Path,
     number: int,
     rows: Sequence[Mapping[str, Any]],
     features: Sequence[Feature],
     about: Mapping[str, Any],
 ) -> list[Episode]:
-    """The episodes of one data file."""
+    """The episodes of the files of one number."""
     path = whole_file(folder, DATA_PATH.format(**place(number)), about)
     table = read_parquet(path)
     count = sum(row["length"] for row in rows)
@@ -156,17 +148,17 @@ def _episode(at: Mapping[str, Tensor], features: Sequence[Feature], scene: int) 
 
 
 def check_fits(demos: Demonstrations, world: World, options: Mapping[str, Any]) -> None:
-    """Whether demonstrations have what these worlds observe and do.
+    """Check that demonstrations have the sensors and actions of these worlds.
 
-    They may have more sensors. `truth` is found in `privileged`, if that was recorded. The renderer may differ.
+    They may have more sensors. `truth` is taken from `privileged`, if that was recorded. The renderer may differ.
 
     Args:
-        demos: of `read`.
+        demos: the demonstrations.
         world: the worlds.
-        options: what a policy file would say of them.
+        options: the worlds' options as a policy file describes them.
 
     Raises:
-        ValueError: another task or robot, a sensor that is missing or another, another camera, other actions.
+        InputError: another task, robot, sensor, camera or action, or a sensor is missing.
     """
     told, where = demos.about.get("world") or {}, f"the demonstrations in {demos.folder}"
     for what in ("task", "robot"):

@@ -1,4 +1,4 @@
-"""`robofuse record`: a script or a policy demonstrates, until there are enough episodes."""
+"""`robofuse record`: record the scripted solution or a policy until there are enough episodes."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from robofuse.play import Actor, fingerprint, load_trained, make_world, play, po
 from robofuse.rng import Stream, normal
 
 EXPERT = "expert"
-_PATIENCE, _TRIES = 100, 10  # give up when this many episodes, and this many for each that is wanted, were not enough
+_PATIENCE, _TRIES = 100, 10  # give up after so many episodes, and so many for each that is wanted
 _SALT = 0x5A  # the noise of actions within the stream of noise; sensors have 0 and 1
 
 
@@ -42,12 +42,12 @@ class Record:
             comes with robofuse, or the path of one.
         task: For the expert: task, as in `robofuse list`.
         robot: For the expert: robot, as in `robofuse list`.
-        episodes: How many to keep, together with those that are in the folder already.
-        out: Folder for them, by default demos/TASK-ROBOT-POLICY. If it holds a part of the same recording, the rest is
-            done.
+        episodes: Number of episodes to keep, with those that are in the folder already.
+        out: Folder for them, by default demos/TASK-ROBOT-POLICY. If it holds a part of the same recording, only the
+            rest is recorded.
         keep: Episodes that succeeded, or all.
-        noise: Standard deviation of normal noise that is added to what is done, as a share of the largest action, so
-            that the demonstrations tell how to recover; recorded as `action` is what was chosen without it.
+        noise: Standard deviation of normal noise that is added to the actions, as a share of the largest action, so
+            that the demonstrations show how to recover; `action` is recorded without it.
         rgb: Colours as lossless video (every bit is kept, browsers do not play it), as lossy video (a twentieth of the
             size), or as png in the tables.
         instruction: The task in words, for LeRobot; by default its name.
@@ -79,7 +79,7 @@ class Record:
 
 
 class _Setup(NamedTuple):
-    """Who demonstrates, and where."""
+    """The demonstrator and its worlds."""
 
     world: World
     policy: Actor
@@ -89,17 +89,14 @@ class _Setup(NamedTuple):
 
 
 def run_record(config: Record) -> int:
-    """Record, and print what came of it.
-
-    Args:
-        config: what to do.
+    """Record, and print the result.
 
     Returns:
-        Exit status: 0; 1 if the demonstrator failed so often that it gave up; 130 after Ctrl-C. What was finished is
-        in the folder, and the same command goes on from there.
+        Exit status: 0; 1 if it gave up, as too few episodes succeeded; 130 after Ctrl-C. Finished episodes are in the
+        folder, and the same command goes on from there.
 
     Raises:
-        ValueError, RuntimeError: options that do not fit; the message says what would.
+        InputError, StateError: options that do not fit together, or not this machine.
     """
     need_arrow()
     whole(config.episodes, "--episodes", 1)
@@ -172,47 +169,43 @@ def _report(config: Record, recorder: Recorder, played: int, stopped: bool, cons
 
 
 def _open(config: Record) -> _Setup:
-    """ValueError if options are given that are not for this demonstrator."""
     given = {name: getattr(config, name) for name in ("task", "robot", "sensors", "cameras", "image_size", "renderer")}
     given = {name: value for name, value in given.items() if value}
     num_envs = min(config.num_envs, config.episodes)
-    versions = {"robofuse": __version__, **package_versions()}
     if config.policy != EXPERT:
         if given:
             option = "--" + next(iter(given)).replace("_", "-")
             raise InputError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
         trained = load_trained(config.policy, device=config.device)
+        policy, options, note = trained.policy, trained.options, trained.note
+        name, weights = policy_title(config.policy), fingerprint(policy)
         world = make_world(trained, num_envs, config.seed, privileged=True)
-        by = {"name": policy_title(config.policy), "weights": fingerprint(trained.policy)}
-        about = {"by": by, "world": trained.options | _seen(world), "versions": versions}
-        return _Setup(world, trained.policy, by["name"] or "", about, trained.note)
-    note = ""
-    if given.get("renderer", "auto") == "auto":
-        problem = gl_problem()
-        given["renderer"] = "warp" if problem else "gl"
-        note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
-    world = World(num_envs=num_envs, seed=config.seed, auto_reset=False, privileged=True, **given)
-    plain = {"task": world.task.name, "robot": world.robot.model.name, "renderer": given["renderer"]} | _seen(world)
-    about = {"by": {"name": EXPERT, "weights": None}, "world": plain, "versions": versions}
-    return _Setup(world, scripted(EXPERT, world), EXPERT, about, note)
-
-
-def _seen(world: World) -> dict[str, Any]:
-    """What a world's cameras and sensors are, in plain JSON."""
+    else:
+        name, weights, note = EXPERT, None, ""
+        if given.get("renderer", "auto") == "auto":
+            problem = gl_problem()
+            given["renderer"] = "warp" if problem else "gl"
+            note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
+        world = World(num_envs=num_envs, seed=config.seed, auto_reset=False, privileged=True, **given)
+        policy = scripted(EXPERT, world)
+        options = {"task": world.task.name, "robot": world.robot.model.name, "renderer": given["renderer"]}
     cameras = [asdict(camera) for camera in world.cameras]
-    return json.loads(json.dumps({"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}))
+    seen = json.loads(json.dumps({"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}))
+    versions = {"robofuse": __version__, **package_versions()}
+    about = {"by": {"name": name, "weights": weights}, "world": options | seen, "versions": versions}
+    return _Setup(world, policy, name, about, note)
 
 
 def demonstrate(policy: Actor, world: World, noise: float = 0.0, first: int = 0) -> Iterator[Episode]:
-    """Episodes `first`, `first` + 1, … in this order, for as long as somebody asks.
+    """Play episodes `first`, `first` + 1, … without end, and yield them in this order.
 
-    What is in an episode depends on (the world's seed, its number) alone, as far as the demonstrator's arithmetic
-    does not depend on how many it acts for at a time.
+    An episode depends on (the world's seed, its number) alone, as far as the demonstrator's arithmetic does not depend
+    on the number of worlds.
 
     Args:
-        policy: who acts.
+        policy: the demonstrator.
         world: made with `auto_reset=False`; reset by this call.
-        noise: standard deviation of what is added to the actions, clipped to the bounds.
+        noise: standard deviation of the noise on the actions, which are clipped to their bounds.
         first: number of the first episode.
     """
     actor, ready = _Noisy(policy, world, noise), dict[int, Episode]()
@@ -225,18 +218,17 @@ def demonstrate(policy: Actor, world: World, noise: float = 0.0, first: int = 0)
             histories[env_id].append((sensed, actor.chosen[env_id], now.action[env_id], *done))
         for end in now.ended:
             number = int(now.episode[end.env_id])
-            ready[number] = _episode(histories[end.env_id], number, bool(noise))
+            sensed, *rest = zip(*histories[end.env_id], strict=True)
+            chosen, executed, reward, success = (torch.stack(one) for one in rest)
+            observation = {key: torch.stack([one[key] for one in sensed]) for key in sensed[0]}
+            ready[number] = Episode(observation, chosen, reward, success, number, executed if noise else None)
         while first in ready:
             yield ready.pop(first)
             first += 1
 
 
 class _Noisy:
-    """A policy whose actions are disturbed.
-
-    Attributes:
-        chosen: (N, A), its last actions, before that.
-    """
+    """A policy with noise on its actions; `chosen`, (N, A), has its last actions without it."""
 
     def __init__(self, policy: Actor, world: World, noise: float) -> None:
         self._actor, self._world, self._noise = stateful(policy, world.num_envs), world, noise
@@ -252,12 +244,3 @@ class _Noisy:
         world = self._world
         z = normal(world.seed, Stream.NOISE, world.episode, world.elapsed, self.chosen.shape[1], _SALT)
         return (self.chosen + self._noise * z.float()).clamp(-1.0, 1.0)
-
-
-def _episode(
-    history: list[tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]], number: int, noisy: bool
-) -> Episode:
-    sensed, *rest = zip(*history, strict=True)
-    chosen, executed, reward, success = (torch.stack(one) for one in rest)
-    observation = {key: torch.stack([one[key] for one in sensed]) for key in sensed[0]}
-    return Episode(observation, chosen, reward, success, number, executed if noisy else None)

@@ -14,7 +14,7 @@ import torch
 from helpers import BLIND
 
 from robofuse import cli
-from robofuse.demos import Episode, Record, Recorder, parts, read, run, run_record
+from robofuse.demos import Episode, Record, Recorder, read, run, run_record
 from robofuse.demos.layout import describe
 from robofuse.demos.parts import from_png, merge_stats, stats_of_feature, to_png
 from robofuse.demos.run import demonstrate
@@ -195,35 +195,37 @@ def test_a_recording_is_gone_on_with(tmp_path):
             recorded(tmp_path / "d", [], **{"rgb": "png", **options})
 
 
-@pytest.mark.parametrize("moment", ["drafts", "moved"])
-def test_a_killed_recording_keeps_what_was_written(tmp_path, monkeypatch, moment):
-    options = {"rgb": "lossless" if moment == "drafts" else "png"}
+@pytest.mark.parametrize(("file", "rgb"), [("file-001.parquet", "lossless"), ("info.json", "png")])
+def test_a_killed_recording_keeps_what_was_written(tmp_path, monkeypatch, file, rgb):
+    """Whether it dies at its first file or at its last."""
+    options = {"rgb": rgb}
     folder = recorded(tmp_path / "d", range(3), **options)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    written_before_info = ("tasks.parquet", "stats.json", "robofuse.json")
+
+    def contents():
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name not in written_before_info]
+        return {path: path.read_bytes() for path in files}
+
+    before = contents()
 
     class Killed(BaseException):
         pass
 
-    def die(*arguments):
-        if moment == "moved":
-            publish(*arguments)
-        raise Killed
+    def die(draft, path):
+        if path.name == file:
+            raise Killed
+        replace_file(draft, path)
 
-    publish = parts.Part.publish
+    replace_file = os.replace
     with monkeypatch.context() as patch:
-        patch.setattr(parts.Part, "publish", die)
+        patch.setattr("os.replace", die)
         recorder = Recorder(folder, SENSORS, ACTIONS, **OPTIONS, **options, frames=1)
         with pytest.raises(Killed):
             recorder.append(random_episode(3, 7))
     recorder._held.close()  # as the end of the process would
-    if moment == "drafts":
-        assert len(read(folder).episodes) == 3
     with Recorder(folder, SENSORS, ACTIONS, **OPTIONS, **options):
         pass  # it sweeps
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert {path: x for path, x in after.items() if "tasks" not in path.name} == {
-        path: x for path, x in before.items() if "tasks" not in path.name
-    }
+    assert contents() == before and len(read(folder).episodes) == 3
     recorded(folder, range(3, 5), **options)
     assert [episode.scene for episode in read(folder).episodes] == [0, 3, 6, 9, 12]
 
