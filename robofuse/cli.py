@@ -4,9 +4,10 @@ Building a tyro parser needs the types of a command's options, and those live in
 the command that was asked for is loaded; of the others the parser gets a name and a line of help: `--help` is quick.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import tyro
 
@@ -21,8 +22,8 @@ class Command(NamedTuple):
     """A subcommand.
 
     Attributes:
-        summary: what `--help` says of it.
-        run: given its name and arguments, imports what it needs, runs it, and returns the exit status.
+        summary: its line in `--help`.
+        run: called with its name and arguments; imports what it needs, and returns the exit status.
     """
 
     summary: str
@@ -30,13 +31,13 @@ class Command(NamedTuple):
 
 
 def parse(options: Callable[..., Options], name: str, arguments: list[str], default: Options | None = None) -> Options:
-    """Arguments to options; prints help or what is wrong with them, and exits, where that is what is to be done.
+    """Parse the arguments of a command; prints help, or what is wrong with them, and exits in these cases.
 
     Args:
         options: a dataclass, or a function whose arguments are the options.
         name: of the command.
         arguments: of the command.
-        default: what the options are where the arguments say nothing; by default the dataclass's own defaults.
+        default: the options that are not among the arguments; by default the dataclass's own defaults.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
@@ -49,30 +50,27 @@ def parse(options: Callable[..., Options], name: str, arguments: list[str], defa
     )
 
 
+def _load(module: str, options: str, run: str) -> Callable[[str, list[str]], int]:
+    """A command whose options are a dataclass, and the function that it is given to, both of a module."""
+
+    def start(name: str, arguments: list[str]) -> int:
+        found = importlib.import_module(module)
+        status = getattr(found, run)(parse(getattr(found, options), name, arguments))
+        return status if isinstance(status, int) else 0
+
+    return start
+
+
 def _list(name: str, arguments: list[str]) -> None:
     from robofuse.machine import print_listing
 
-    def run() -> None:
-        print_listing()
-
-    parse(run, name, arguments)
+    parse(print_listing, name, arguments)
 
 
 def _doctor(name: str, arguments: list[str]) -> int:
     from robofuse.machine import run_doctor
 
-    def run(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> int:
-        """Examines this machine.
-
-        Args:
-            json: Print one JSON object instead of tables.
-
-        Returns:
-            Exit status.
-        """
-        return run_doctor(as_json=json)
-
-    return parse(run, name, arguments)
+    return parse(run_doctor, name, arguments)
 
 
 def _train(name: str, arguments: list[str]) -> int:
@@ -82,45 +80,28 @@ def _train(name: str, arguments: list[str]) -> int:
     return run_train(parse(Train, name, rest, defaults))
 
 
-def _evaluate(name: str, arguments: list[str]) -> int:
-    from robofuse.evaluate import Evaluate, run_evaluate
-
-    return run_evaluate(parse(Evaluate, name, arguments))
-
-
-def _report(name: str, arguments: list[str]) -> int:
-    from robofuse.evaluate import Report, run_report
-
-    return run_report(parse(Report, name, arguments))
-
-
-def _replay(name: str, arguments: list[str]) -> None:
-    from robofuse.replay.run import Replay, run_replay
-
-    run_replay(parse(Replay, name, arguments))
-
-
-def _export(name: str, arguments: list[str]) -> int:
-    from robofuse.export import Export, run_export
-
-    return run_export(parse(Export, name, arguments))
-
-
-def _record(name: str, arguments: list[str]) -> int:
-    from robofuse.demos import Record, run_record
-
-    return run_record(parse(Record, name, arguments))
-
-
 COMMANDS = {
     "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _list),
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _doctor),
     "train": Command("Train a policy that keeps working when sensors fail.", _train),
-    "evaluate": Command("Measure how well a policy does without each set of sensors.", _evaluate),
-    "report": Command("Make one page of what `robofuse evaluate` found.", _report),
-    "replay": Command("Watch a policy work, with sensors disabled, in a video and a window.", _replay),
-    "export": Command("Write a policy as ONNX, for robots without torch.", _export),
-    "record": Command("Record demonstrations of a script or a policy, in LeRobot's layout.", _record),
+    "evaluate": Command(
+        "Measure how well a policy does without each set of sensors.",
+        _load("robofuse.evaluate", "Evaluate", "run_evaluate"),
+    ),
+    "report": Command(
+        "Make one page of what `robofuse evaluate` found.", _load("robofuse.evaluate", "Report", "run_report")
+    ),
+    "replay": Command(
+        "Watch a policy work, with sensors disabled, in a video and a window.",
+        _load("robofuse.replay", "Replay", "run_replay"),
+    ),
+    "export": Command(
+        "Write a policy as ONNX, for robots without torch.", _load("robofuse.export", "Export", "run_export")
+    ),
+    "record": Command(
+        "Record demonstrations of a script or a policy, in LeRobot's layout.",
+        _load("robofuse.demos", "Record", "run_record"),
+    ),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.
@@ -130,7 +111,7 @@ module) makes known what is yours: tasks, robots, encoders, fusions, faults."""
 
 
 def _overview(arguments: Sequence[str]) -> int:
-    """Prints the help, or what is wrong with the arguments, and exits either way."""
+    """Print the help, or what is wrong with the arguments, and exit."""
 
     def placeholder(summary: str) -> Callable[[], None]:
         def unloaded() -> None:
@@ -145,10 +126,10 @@ def _overview(arguments: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the `robofuse` command.
+    """Run the `robofuse` command.
 
     Args:
-        argv: Arguments without the program's name; by default those of the process.
+        argv: arguments without the program's name; by default those of the process.
 
     Returns:
         Exit status: 0 fine, 1 the command found something wrong, 2 a mistake of the caller, 130 ended by Ctrl-C.

@@ -1,17 +1,18 @@
-"""What is there: this machine's hardware, packages and renderers (`doctor`), and the names to ask for (`list`)."""
+"""`robofuse doctor`: this machine's hardware, packages and renderers; and `robofuse list`: the names of everything."""
 
-import json
 import os
 import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import metadata
+from json import dumps, loads
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple
 
+import tyro
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
@@ -33,23 +34,14 @@ PACKAGES = (
 PROBE = ("-m", "robofuse.envs.rendering.probe")  # the program that tries a renderer
 
 
-class Machine(TypedDict):
-    """One computer."""
-
-    system: str
-    cpu: str
-    cores: int
-    memory_gib: float
-
-
-def describe_machine() -> Machine:
+def describe_machine() -> dict[str, Any]:
     """System, processor, cores this process may use and memory of this computer."""
-    return Machine(
-        system=platform.platform(),
-        cpu=_cpu(),
-        cores=usable_cores(),
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-    )
+    return {
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        "cores": usable_cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
 
 
 def package_versions() -> dict[str, str | None]:
@@ -87,7 +79,15 @@ def gl_problem() -> str:
 
 
 class Probe(NamedTuple):
-    """One way to draw, tried in a process of its own."""
+    """One way to draw.
+
+    Attributes:
+        renderer: name of the renderer.
+        variant: of the renderer.
+        env: environment variables that choose the variant.
+        advice: what to try if it does not work.
+        timeout_s: seconds until it counts as hanging.
+    """
 
     renderer: str
     variant: str
@@ -96,150 +96,97 @@ class Probe(NamedTuple):
     timeout_s: float = 60.0
 
 
-class Outcome(TypedDict):
-    """What a probe found. `ms_per_frame` is for one 64×64 frame of colour and depth on one thread."""
-
-    renderer: str
-    variant: str
-    works: bool
-    ms_per_frame: float | None
-    reason: str
-    advice: str
-
-
-def probes() -> Iterator[Probe]:
-    """Yields what is worth trying on this machine."""
-    # The first run compiles the ray tracer, which may take minutes on a slow machine.
-    yield Probe("warp", "cpu", {"CUDA_VISIBLE_DEVICES": ""}, "pip install mujoco-warp", timeout_s=300.0)
-    yield Probe(
-        "gl",
-        "osmesa",
-        {"MUJOCO_GL": "osmesa"},
-        "apt-get install libosmesa6 (where there is none any more: use egl)",
-    )
-    yield Probe("gl", "egl", {"MUJOCO_GL": "egl"}, "apt-get install libegl1 libegl-mesa0 libgl1")
+def probes() -> list[Probe]:
+    """All ways to draw that are worth trying on this machine."""
+    mesa = "apt-get install libosmesa6 (where there is none any more: use egl)"
+    found = [
+        # the first run compiles the ray tracer, which may take minutes on a slow machine
+        Probe("warp", "cpu", {"CUDA_VISIBLE_DEVICES": ""}, "pip install mujoco-warp", timeout_s=300.0),
+        Probe("gl", "osmesa", {"MUJOCO_GL": "osmesa"}, mesa),
+        Probe("gl", "egl", {"MUJOCO_GL": "egl"}, "apt-get install libegl1 libegl-mesa0 libgl1"),
+    ]
     if os.environ.get("DISPLAY"):
-        yield Probe("gl", "glfw", {"MUJOCO_GL": "glfw"}, "apt-get install libgl1; needs an X display")
+        found.append(Probe("gl", "glfw", {"MUJOCO_GL": "glfw"}, "apt-get install libgl1; needs an X display"))
+    return found
 
 
-def run_probe(probe: Probe) -> Outcome:
-    """Tries one renderer in a process of its own, because a driver may abort or hang the process that loads it.
-
-    Args:
-        probe: What to try.
+def run_probe(probe: Probe) -> dict[str, Any]:
+    """Try one way to draw in a process of its own, as a driver may abort or hang the process that loads it.
 
     Returns:
-        What came of it; never raises for a renderer that fails.
+        What `doctor --json` prints of it; `ms_per_frame` is for one 64×64 frame of colour and depth on one thread.
     """
-    command = [sys.executable, *PROBE, probe.renderer]
-    # MuJoCo and PyOpenGL each read a variable of their own; a stray one would decide for the probe.
+    # MuJoCo and PyOpenGL each read a variable of their own; one of the user's would decide for the probe
     env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")} | probe.env
-    ms_per_frame, reason = None, ""
+    output, reason = _ask([*PROBE, probe.renderer], probe.timeout_s, env)
+    try:  # some drivers die after they have drawn
+        speed, reason = float(loads(output.splitlines()[-1])["ms_per_frame"]), ""
+    except (IndexError, KeyError, ValueError):
+        speed, reason = None, reason or "it said nothing"
+    return {
+        "renderer": probe.renderer,
+        "variant": probe.variant,
+        "works": speed is not None,
+        "ms_per_frame": speed,
+        "reason": reason,
+        "advice": probe.advice if speed is None else "",
+    }
+
+
+def _ask(arguments: list[str], timeout_s: float, env: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Run Python; what it printed, and why it failed or an empty string."""
+    command = [sys.executable, *arguments]
     try:
         done = subprocess.run(
-            command, env=env, capture_output=True, text=True, errors="replace", timeout=probe.timeout_s, check=False
+            command, env=env, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        reason = f"no answer within {probe.timeout_s:g} s"
-    else:
-        try:
-            ms_per_frame = float(json.loads(done.stdout.splitlines()[-1])["ms_per_frame"])
-        except (IndexError, KeyError, ValueError):
-            reason = _reason(done.returncode, done.stderr)
-    return Outcome(
-        renderer=probe.renderer,
-        variant=probe.variant,
-        works=ms_per_frame is not None,
-        ms_per_frame=ms_per_frame,
-        reason=reason,
-        advice=probe.advice if ms_per_frame is None else "",
-    )
-
-
-def _reason(returncode: int, stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    parts = lines[-1:] or ["it said nothing"]
-    if returncode < 0:
-        known = -returncode in signal.valid_signals()
-        parts.insert(0, f"killed by {signal.Signals(-returncode).name if known else f'signal {-returncode}'}")
-    return ": ".join(parts)
+        return "", f"no answer within {timeout_s:g} s"
+    if done.returncode == 0:
+        return done.stdout, ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    reason = lines[-1] if lines else "it said nothing"
+    if done.returncode < 0:
+        known = -done.returncode in signal.valid_signals()
+        name = signal.Signals(-done.returncode).name if known else f"signal {-done.returncode}"
+        reason = f"killed by {name}: {reason}"
+    return done.stdout, reason
 
 
 def cuda_devices() -> list[str]:
-    """Names of the CUDA devices that torch sees, or one entry that says why asking failed; in a subprocess as well."""
+    """Names of the CUDA devices that torch sees, or one entry that says why asking failed."""
     program = "import torch; [print(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]"
-    command = [sys.executable, "-c", program]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120.0, check=False)
-    except subprocess.TimeoutExpired:
-        return ["no answer within 120 s"]
-    return done.stdout.split("\n")[:-1] if done.returncode == 0 else [_reason(done.returncode, done.stderr)]
+    output, reason = _ask(["-c", program], 120.0)
+    return [reason] if reason else output.splitlines()
 
 
-class Examination(Machine):
-    """Everything the doctor finds; what `--json` prints."""
-
-    robofuse: str
-    python: str
-    cuda: list[str]
-    display: bool
-    packages: dict[str, str | None]
-    unmet: list[str]
-    renderers: list[Outcome]
-
-
-def examine() -> Examination:
-    """Looks at this machine; takes some seconds a renderer."""
-    return Examination(
-        robofuse=__version__,
-        python=platform.python_version(),
-        **describe_machine(),
-        cuda=cuda_devices(),
-        display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
-        packages=package_versions(),
-        unmet=unmet_requirements(),
-        renderers=[run_probe(probe) for probe in probes()],
-    )
-
-
-def run_doctor(as_json: bool = False) -> int:
-    """Examines this machine and prints what was found.
+def run_doctor(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> int:
+    """Examine this machine, which takes some seconds per renderer, and print what was found.
 
     Args:
-        as_json: Print one JSON object instead of tables.
+        json: Print one JSON object instead of tables.
 
     Returns:
         Exit status: 0 if at least one renderer works and all packages are as required, else 1.
     """
-    found = examine()
-    if as_json:
-        print(json.dumps(found, indent=2))
+    found = {
+        "robofuse": __version__,
+        "python": platform.python_version(),
+        **describe_machine(),
+        "cuda": cuda_devices(),
+        "display": bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
+        "packages": package_versions(),
+        "unmet": unmet_requirements(),
+        "renderers": [run_probe(probe) for probe in probes()],
+    }
+    if json:
+        print(dumps(found, indent=2))
     else:
-        _print_examination(found, Console(markup=False, highlight=False))
+        _print_examination(found)
     return 0 if any(outcome["works"] for outcome in found["renderers"]) and not found["unmet"] else 1
 
 
-def print_listing(console: Console | None = None) -> None:
-    """Prints tasks, robots, sensors, cameras, renderers and faults.
-
-    Args:
-        console: Where to print; by default standard output.
-    """
-    console = console or Console(markup=False)
-    tables = (
-        _glossary("Tasks", registration.TASKS),
-        _glossary("Robots", registration.ROBOTS),
-        _table("Sensors", ("key", "kind", "shape", "dtype", "unit"), sensors.describe()),
-        _glossary("Cameras", registration.CAMERAS),
-        _glossary("Renderers", registration.RENDERERS),
-        _table("Faults", ("name", "of", "what happens", "numbers"), _faults()),
-    )
-    for table in tables:
-        console.print(table)
-        console.print()
-
-
-def _print_examination(found: Examination, console: Console) -> None:
+def _print_examination(found: Mapping[str, Any]) -> None:
     machine = Table(show_header=False, box=None, pad_edge=False)
     for label in ("robofuse", "python", "system", "cpu", "cores"):
         machine.add_row(label, str(found[label]))
@@ -248,47 +195,53 @@ def _print_examination(found: Examination, console: Console) -> None:
     machine.add_row("display", "yes" if found["display"] else "none")
     for package, version in found["packages"].items():
         machine.add_row(package, version or "missing")
-    renderers = Table(
-        "renderer", "variant", "works", "ms a frame", "if not", title="Renderers", title_justify="left", box=None,
-        pad_edge=False,
-    )  # fmt: skip
+    rows = []
     for outcome in found["renderers"]:
-        speed = outcome["ms_per_frame"]
+        speed = "" if outcome["ms_per_frame"] is None else f"{outcome['ms_per_frame']:.2f}"
         trouble = "" if outcome["works"] else f"{outcome['reason'].rstrip('.')}. Try: {outcome['advice']}"
-        shown = "" if speed is None else f"{speed:.2f}"
-        works = "yes" if outcome["works"] else "no"
-        renderers.add_row(outcome["renderer"], outcome["variant"], works, shown, trouble)
+        rows.append((outcome["renderer"], outcome["variant"], "yes" if outcome["works"] else "no", speed, trouble))
+    renderers = _table("Renderers", ("renderer", "variant", "works", "ms a frame", "if not"), rows)
+    console = Console(markup=False, highlight=False)
     console.print(machine, "", renderers, "", "A frame is 64×64 pixels of colour and depth, on one thread.", sep="\n")
     for problem in found["unmet"]:
         console.print(f"\n{problem}", soft_wrap=True)
 
 
+def print_listing() -> None:
+    """Print tasks, robots, sensors, cameras, renderers and faults."""
+    from robofuse.faults.base import EVERY_KIND
+    from robofuse.faults.catalogue import everything  # brings torch
+
+    names = ("name", "what it is")
+    faults = []
+    for fault in everything():
+        kinds = "any" if fault.kinds == EVERY_KIND else ", ".join(fault.kinds)
+        does = " ".join((fault.__doc__ or "").partition("\n\n")[0].split())
+        ranges = {one.name: one.metadata.get("range") for one in fields(fault)[1:]}
+        numbers = [f"{name} {ends[0]:g} to {ends[1]:g}" if ends else name for name, ends in ranges.items()]
+        faults.append((fault.name, kinds, does, ", ".join(numbers)))
+    tables = (
+        _table("Tasks", names, registration.TASKS.items()),
+        _table("Robots", names, registration.ROBOTS.items()),
+        _table("Sensors", ("key", "kind", "shape", "dtype", "unit"), sensors.describe()),
+        _table("Cameras", names, registration.CAMERAS.items()),
+        _table("Renderers", names, registration.RENDERERS.items()),
+        _table("Faults", ("name", "of", "what happens", "numbers"), faults),
+    )
+    console = Console(markup=False)
+    for table in tables:
+        console.print(table)
+        console.print()
+
+
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
-    # A name is there to be copied: let the other columns wrap.
+    # names are there to be copied: let the other columns wrap
     table.columns[0].no_wrap = True
     table.columns[0].style = "bold"
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     return table
-
-
-def _glossary(title: str, entries: Mapping[str, str]) -> Table:
-    return _table(title, ("name", "what it is"), entries.items())
-
-
-def _faults() -> list[tuple[str, ...]]:
-    """Rows (name, kinds of sensors, the first sentence about it, its own numbers with their ranges)."""
-    from robofuse.faults.base import EVERY_KIND
-    from robofuse.faults.catalogue import everything  # brings torch
-
-    rows = []
-    for fault in everything():
-        kinds = "any" if fault.kinds == EVERY_KIND else ", ".join(fault.kinds)
-        ranges = {one.name: one.metadata.get("range") for one in fields(fault)[1:]}
-        own = [f"{name} {ends[0]:g} to {ends[1]:g}" if ends else name for name, ends in ranges.items()]
-        rows.append((fault.name, kinds, " ".join((fault.__doc__ or "").partition("\n\n")[0].split()), ", ".join(own)))
-    return rows
 
 
 def _cpu() -> str:
