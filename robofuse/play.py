@@ -1,16 +1,15 @@
-"""Episodes: a policy at work in worlds, one control step after the other. The only loop that plays.
+"""The one loop that plays episodes.
 
-`play` is the loop. Evaluations, replays, recordings, validations and the calibration of monitors iterate over it.
-Below it is what they play with: a trained policy (`load_trained`) and worlds like those it was trained in
-(`make_world`), or a script (`scripted`).
+Evaluations, replays, recordings, validations and the calibration of monitors iterate over `play`. They play with a
+trained policy (`load_trained`) in worlds like those it was trained in (`make_world`), or with a script (`scripted`).
 """
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,12 +22,15 @@ from robofuse.faults import Plan
 from robofuse.machine import gl_problem
 from robofuse.memory.stateful import stateful
 from robofuse.registration import RENDERERS
-from robofuse.sensors import AVAILABLE, Sensor
+from robofuse.sensors import AVAILABLE
 from robofuse.tensors import one_torch_thread, put, take
+
+if TYPE_CHECKING:
+    from robofuse.policies import Policy
 
 NOT_FINITE = "the policy's action was not finite"
 
-# what a training chooses for itself, and says nothing about what the policy sees
+# options of World that a training chooses for itself, and that do not change what the policy sees
 _OWN = ("num_envs", "seed", "auto_reset", "privileged", "dropout", "faults", "num_threads")
 
 
@@ -40,35 +42,8 @@ class Actor(Protocol):
         ...
 
 
-class Policy(Actor, Protocol):
-    """What `robofuse.policies.load` returns.
-
-    Attributes:
-        keys: the sensors it reads, in the order of `available`.
-        sensors: the same, with all that is known about them.
-        world: options of the `World` it was trained in, as plain JSON.
-        card: what is known about it, as plain JSON.
-    """
-
-    @property
-    def keys(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def sensors(self) -> Sequence[Sensor]: ...  # noqa: D102
-
-    @property
-    def world(self) -> dict[str, Any]: ...  # noqa: D102
-
-    @property
-    def card(self) -> dict[str, Any]: ...  # noqa: D102
-
-    def check(self, sensors: Sequence[Sensor], renderer: str | None = None, /) -> None:
-        """ValueError if a world's sensors, or what draws its pictures, are not those it was trained with."""
-        ...
-
-
 class Watch(Protocol):
-    """A health monitor at work in N worlds."""
+    """A health monitor that watches N worlds."""
 
     def start(self, rows: Tensor, /) -> None:
         """New episodes begin in worlds int64 (n,)."""
@@ -80,14 +55,12 @@ class Watch(Protocol):
 
 
 class Monitor(Protocol):
-    """What `robofuse.monitor` calibrates.
-
-    Attributes:
-        card: how, as plain JSON.
-    """
+    """A calibrated health monitor, see `robofuse.monitor`."""
 
     @property
-    def card(self) -> dict[str, Any]: ...  # noqa: D102
+    def card(self) -> dict[str, Any]:
+        """How it was calibrated, plain JSON."""
+        ...
 
     def stateful(self, num_envs: int, /) -> Watch:
         """A fresh watch over N worlds."""
@@ -98,10 +71,10 @@ class Ended(NamedTuple):
     """How an episode ended.
 
     Attributes:
-        env_id: the world it was played in.
+        env_id: its world.
         job: its number in the queue.
-        steps: control steps it lasted.
-        success: whether the task was done; never if it broke off.
+        steps: its number of control steps.
+        success: whether the task was done; false if it broke off.
         error: why it broke off: the simulation diverged, or `NOT_FINITE`; else empty.
     """
 
@@ -114,7 +87,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True)
 class PlayStep:
-    """One control step of N worlds: what the policy was given, what it did, and what came of it.
+    """One control step of N worlds: observation, action and result.
 
     Worlds without a job are idle: they are simulated with actions 0, and their rows mean nothing.
 
@@ -124,13 +97,13 @@ class PlayStep:
         ended: the episodes that ended with this step.
         episode: int64 (N,), number of the episode.
         elapsed: int64 (N,), control steps before this one.
-        observation: key → (N, …), what the policy was given: sensors that are unavailable or not trusted read zero.
-        available: int8 (N, M), what the world announced, before the monitor was asked.
-        trusted: bool (N, M), what the monitor said; all true without one.
-        affected: bool (N, M), which sensors faults have broken in this observation, announced or not.
-        action: (N, A), as the policy gave it. An action that is not finite ends the episode, and is not executed.
-        step: what the worlds answered. Its tensors change when the next step is asked for.
-        picture: uint8 (480, 640, 3), world 0 before the step; None unless it was asked for.
+        observation: key → (N, …), for the policy: sensors that are unavailable or not trusted read zero.
+        available: int8 (N, M), the sensors that the world says deliver, before the monitor was asked.
+        trusted: bool (N, M), the sensors that the monitor trusts; all without a monitor.
+        affected: bool (N, M), the sensors that faults have broken in this observation, announced or not.
+        action: (N, A), of the policy. An action that is not finite ends the episode, and is not executed.
+        step: the worlds' answer. Its tensors change with the next step.
+        picture: uint8 (480, 640, 3), world 0 before the step; None without `pictures`.
     """
 
     jobs: dict[int, int]
@@ -157,15 +130,15 @@ def play(
 ) -> Iterator[PlayStep]:
     """Play episodes, as many at a time as there are worlds.
 
-    Jobs wait in a queue. A world that has ended its episode takes the next one, so all are busy until the queue is
-    empty. The scene and the noise of an episode depend on (the world's seed, its number) alone: not on N, and not on
-    the other jobs. Only matrix products of the policy may round differently for another N.
+    Jobs wait in a queue. A world that has ended its episode takes the next one. The scene and the noise of an episode
+    depend on (the world's seed, its number) alone: not on N, and not on the other jobs. Only matrix products of the
+    policy may round differently for another N.
 
     Args:
-        policy: who acts.
-        world: made with `auto_reset=False`; reset by this call, and left wherever the last episodes ended.
+        policy: acts.
+        world: made with `auto_reset=False`; reset by this call.
         jobs: the queue, (number of the episode, its faults); None for the faults that the world was made with.
-        monitor: its verdict masks the sensors that it does not trust.
+        monitor: masks the sensors that it does not trust.
         pictures: take a picture of world 0 before each step.
 
     Yields:
@@ -220,20 +193,8 @@ def play(
                 error = step.errors.get(env_id, "")
                 success = bool(step.success[env_id]) and not error
                 ended.append(Ended(env_id, playing.pop(env_id), int(world.elapsed[env_id]), success, error))
-        yield PlayStep(
-            now,
-            list(began),
-            ended,
-            episode,
-            elapsed,
-            observation,
-            available,
-            trusted.bool(),
-            affected,
-            action,
-            step,
-            picture,
-        )
+        given = (observation, available, trusted.bool(), affected)
+        yield PlayStep(now, list(began), ended, episode, elapsed, *given, action, step, picture)
         observation, free = dict(step.observation), [end.env_id for end in ended]
 
 
@@ -246,11 +207,7 @@ SCRIPTS = {
 
 @dataclass(frozen=True)
 class Script:
-    """An actor that looks at no observation.
-
-    Attributes:
-        choose: gives actions (N, A).
-    """
+    """An actor that ignores the observation; `choose` gives actions (N, A)."""
 
     choose: Callable[[], Tensor]
 
@@ -260,7 +217,7 @@ class Script:
 
 
 def scripted(name: str, world: World, seed: int = 0) -> Script:
-    """One of `SCRIPTS` for these worlds; `seed` is of the random actions."""
+    """One of `SCRIPTS` for these worlds; `seed` is for random actions."""
     generator = torch.Generator().manual_seed(seed)
     shape = (world.num_envs, *(world.action_space.shape or ()))
     choices: dict[str, Callable[[], Tensor]] = {
@@ -277,10 +234,10 @@ class Trained(NamedTuple):
     Attributes:
         policy: the policy.
         options: of `World`, without those that a training chooses for itself; plain JSON.
-        note: what people should know, such as a renderer that it was not trained on; or empty.
+        note: for the user, such as a renderer that the policy was not trained on; or empty.
     """
 
-    policy: Policy
+    policy: "Policy"
     options: dict[str, Any]
     note: str = ""
 
@@ -291,14 +248,14 @@ def load_trained(
     """Load a policy.
 
     Args:
-        name: of a policy in the package, or a path; also of a file of `robofuse export`, which onnxruntime plays.
+        name: of a policy in the package, or a path; the file may be one of `robofuse export`.
         device: of the network: auto, cpu or cuda.
-        renderer: instead of the one that it was trained on; by default that one, or warp where it does not work.
-        allow_mismatch: let the renderer differ.
+        renderer: by default the one that it was trained on, or warp where that does not work.
+        allow_mismatch: let the renderer differ from that of the training.
 
     Raises:
-        ValueError: no such policy or renderer, or another renderer without `allow_mismatch`.
-        RuntimeError: an exported policy, and onnxruntime is not installed or too old.
+        InputError: no such policy or renderer, or another renderer without `allow_mismatch`.
+        StateError: an exported policy, and onnxruntime is not installed or too old.
     """
     from robofuse.export.played import SUFFIX, Played
     from robofuse.policies import load
@@ -326,7 +283,7 @@ def load_trained(
 
 
 def policy_title(name: str) -> str:
-    """What to call a policy: its file or folder, and for the `best` and `latest` of a training its folder, too."""
+    """The name of a policy: its file or folder, and for `best` and `latest` of a training its folder, too."""
     path = Path(name)
     stem = path.stem if path.suffix in (".safetensors", ".onnx") else path.name
     return f"{path.absolute().parent.name}-{stem}" if stem in ("best", "latest") else stem
@@ -335,35 +292,13 @@ def policy_title(name: str) -> str:
 def make_world(
     trained: Trained, num_envs: int, seed: int, *, auto_reset: bool = False, privileged: bool = False
 ) -> World:
-    """Worlds such as the policy was trained in.
-
-    Args:
-        trained: from `load_trained`.
-        num_envs: N.
-        seed: of the scenes.
-        auto_reset: as in `World`.
-        privileged: as in `World`.
+    """Make worlds like those that the policy was trained in; arguments as of `World`.
 
     Raises:
-        ValueError: options that World does not know, or other sensors than the policy's.
-        RuntimeError: the renderer does not work on this machine; says what would.
+        InputError: options that World does not know, or other sensors than the policy's.
+        StateError: the renderer does not work on this machine.
     """
-    options = _revive(trained)
-    try:
-        world = World(num_envs=num_envs, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
-    except TypeError as error:
-        raise InputError(f"{_whose(trained)} is described by something that is no world: {error}") from error
-    try:
-        trained.policy.check(world.sensors)
-    except ValueError:
-        world.close()
-        raise
-    return world
-
-
-def _revive(trained: Trained) -> dict[str, Any]:
-    """The options of `World` that a policy file tells in plain JSON."""
-    options, whose = dict(trained.options), _whose(trained)
+    options, whose = dict(trained.options), f"the world of policy {getattr(trained.policy, 'name', '')!r}"
     known = [name for name in inspect.signature(World).parameters if name not in _OWN]
     unknown = [name for name in options if name not in known]
     if unknown:
@@ -376,11 +311,20 @@ def _revive(trained: Trained) -> dict[str, Any]:
     if not isinstance(timing, Mapping):
         raise InputError(f"timing of {whose} must be given by sensor, got {timing!r}")
     options["timing"] = {key: _part(Timing, when, f"timing of {key} of {whose}") for key, when in timing.items()}
-    return options
+    try:
+        world = World(num_envs=num_envs, seed=seed, auto_reset=auto_reset, privileged=privileged, **options)
+    except TypeError as error:
+        raise InputError(f"{whose} is described by something that is no world: {error}") from error
+    try:
+        trained.policy.check(world.sensors)
+    except ValueError:
+        world.close()
+        raise
+    return world
 
 
 def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401
-    """A dataclass from its plain form; anything else as it is."""
+    """A dataclass from plain JSON; anything else as it is."""
     if not isinstance(given, Mapping):
         return given
     try:
@@ -390,14 +334,10 @@ def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401
         raise InputError(f"{whose} is {dict(given)}; what robofuse knows there: {known}") from None
 
 
-def _whose(trained: Trained) -> str:
-    return f"the world of policy {getattr(trained.policy, 'name', '')!r}"
-
-
 def fingerprint(policy: object) -> str | None:
-    """SHA-256 of the weights by which a policy's `network` acts, or of an exported file; None if it has neither.
+    """SHA-256 of the weights of a policy's `network`, or of an exported file; None if it has neither.
 
-    The critic does not count: files may come without it, and what is loaded then has a random one.
+    The critic does not count: files may come without it, and then it is random.
     """
     from robofuse.policies.saving import CRITIC
 
