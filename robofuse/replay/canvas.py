@@ -1,4 +1,4 @@
-"""Text, colours and boxes, drawn with OpenCV. Images are RGB, uint8 (H, W, 3); places are (x, y) from the top left."""
+"""Draws text and boxes with OpenCV. Images are RGB, uint8 (H, W, 3); places are (x, y) from the top left [pixels]."""
 
 from typing import NamedTuple
 
@@ -35,16 +35,16 @@ class Box(NamedTuple):
 
     @property
     def right(self) -> int:
-        """First column to the right of it."""
+        """The first column outside."""
         return self.x + self.width
 
     @property
     def bottom(self) -> int:
-        """First row below it."""
+        """The first row outside."""
         return self.y + self.height
 
     def inside(self, left: int, top: int, right: int, bottom: int) -> "Box":
-        """What is left with these margins taken off."""
+        """The box without these margins."""
         return Box(self.x + left, self.y + top, self.width - left - right, self.height - top - bottom)
 
     def of(self, image: np.ndarray) -> np.ndarray:
@@ -64,21 +64,21 @@ def write(
     align: str = "left",
     width: float | None = None,
 ) -> int:
-    """Write a line of ASCII; smaller, and in the end cut, where it would not fit.
+    """Write a line of ASCII; smaller, and then cut, where it would be wider than `width`.
 
     Args:
-        image: drawn on.
-        text: what to write.
+        image: is drawn on.
+        text: to write.
         x: its left edge, right edge or middle, by `align`.
         y: the middle of its capitals.
         size: height of a capital [pixels].
         colour: of the letters.
         bold: heavier letters.
         align: `left`, `right` or `center`.
-        width: the most it may take [pixels].
+        width: largest width [pixels].
 
     Returns:
-        The width it took [pixels].
+        Its width [pixels].
     """
     font = _BOLD if bold else _FONT
     taken = extent(text, size, bold=bold)
@@ -112,13 +112,13 @@ def frame(image: np.ndarray, box: Box, colour: Colour = LINE) -> None:
 
 
 def fade(image: np.ndarray, box: Box, colour: Colour, share: float) -> None:
-    """Blend a box with a colour; `share` 1 leaves nothing of what was there."""
+    """Blend a box with a colour; `share` 1 paints over it."""
     part = box.of(image)
     part[:] = (part * (1.0 - share) + np.array(colour) * share).astype(np.uint8)
 
 
 def cross(image: np.ndarray, box: Box, colour: Colour, thickness: int = 2) -> None:
-    """Two diagonals."""
+    """Draw the diagonals of a box."""
     right, bottom = box.right - 1, box.bottom - 1
     cv2.line(image, (box.x, box.y), (right, bottom), colour, thickness, cv2.LINE_AA)
     cv2.line(image, (box.x, bottom), (right, box.y), colour, thickness, cv2.LINE_AA)

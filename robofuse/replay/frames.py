@@ -1,4 +1,4 @@
-"""An episode as people watch it: one frame at the start and one after each control step."""
+"""Plays episodes as frames to look at: one at the start and one after each control step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ class Frame:
     """One moment of one episode.
 
     Attributes:
-        episode: its number.
+        episode: number of the episode.
         step: control steps since its start.
-        observation: what the policy was given, key → array of one world; a sensor that is off holds zeros.
-        on: sensor → whether it delivers. Off is what is announced as broken, and what the monitor does not trust.
-        off_since: sensor → control step from which on it has been off, for those that are.
+        observation: the policy's, key → array of one world; a sensor that is off holds zeros.
+        on: sensor → whether it delivers; off are unavailable sensors, and those that the monitor does not trust.
+        off_since: sensor → control step since which it has been off, of the sensors that are off.
         terms: weighted reward terms of the step that led here; zeros at the start.
         total: sum of the rewards so far.
-        scene: the world as people see it, RGB uint8 (480, 640, 3).
-        outcome: empty while the episode goes on, then `success`, or what went wrong.
+        scene: picture of the world, RGB uint8 (480, 640, 3).
+        outcome: empty while the episode goes on, then `success`, or why it failed.
     """
 
     episode: int
@@ -48,24 +48,18 @@ class Frame:
 
     @property
     def success(self) -> bool:
-        """Whether it ended well."""
+        """Whether the episode ended with success."""
         return self.outcome == "success"
 
 
 def frames(
     policy: Actor, world: World, jobs: list[tuple[int, Plan | None]], monitor: Monitor | None = None
 ) -> Iterator[Frame]:
-    """Play episodes one after the other, and show each of their moments.
-
-    Args:
-        policy: who acts.
-        world: a World of one, without automatic reset.
-        jobs: the episodes, (number, what breaks), see `robofuse.play.play`.
-        monitor: looks after the sensors.
+    """Play episodes one after the other in a World of one; arguments as of `robofuse.play.play`.
 
     Yields:
-        The frame at the start of each episode, and one after each of its control steps; the last has an outcome, and
-        its sensors are on or off as the monitor said of the step before.
+        The frame at the start of each episode, and one after each of its control steps; the last one has an outcome,
+        and in it sensors are trusted as in the step before.
 
     Raises:
         InputError: the World has several worlds or resets by itself.

@@ -1,5 +1,6 @@
 """`robofuse replay`: watch a policy work, with sensors disabled."""
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,13 @@ from robofuse.evaluate.run import find_monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.interrupts import Interrupt
 from robofuse.play import SCRIPTS, Actor, Monitor, load_trained, make_world, policy_title, scripted
-from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
+from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
 from robofuse.replay.frames import Frame, frames
 from robofuse.replay.video import Mp4, Window, check_path, window_problem
 from robofuse.rng import check_seed
 
 _HOLD = 1.0  # seconds that the outcome stays
-_OF_SCRIPTS = ("task", "robot", "cameras", "image_size")  # options for a policy that brings no world of its own
+_OF_SCRIPTS = ("task", "robot", "cameras", "image_size")  # options of scripts, which bring no world of their own
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Replay:
     Attributes:
         policy: A policy of the package, the path of one, or expert, zero or random, which need no training.
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
-        faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows what
-            there is.
-        monitor: What hides sensors that look broken: none; auto for the policy's own; or the path of one.
-        episodes: How many.
-        episode: Number of the first; with the seed it tells the scene.
+        faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows the
+            faults.
+        monitor: The monitor that masks sensors which look broken: none; auto for the policy's own; or the path of one.
+        episodes: Number of episodes.
+        episode: Number of the first one; with the seed it gives the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
-        out: The video; by default its name tells the policy and what is disabled.
+        out: The video; by default its name has the policy and what is disabled.
         show: A window: auto opens one where there is a display. Q or Escape ends the replay.
         renderer: Instead of the one that the policy was trained on; needs --allow-mismatch.
         allow_mismatch: Let the renderer differ from that of the training.
@@ -71,14 +72,14 @@ class Replay:
 
 
 class Setup(NamedTuple):
-    """Who acts, and where.
+    """A policy and its world.
 
     Attributes:
         world: a World of one, without automatic reset.
-        policy: who acts in it.
-        name: the policy's, for people and file names.
-        note: what people should know of it, such as a renderer that the policy was not trained on; or empty.
-        monitor: looks after the sensors.
+        policy: acts in it.
+        name: of the policy, for messages and file names.
+        note: for the user, such as a renderer that the policy was not trained on; or empty.
+        monitor: masks sensors that it does not trust.
     """
 
     world: World
@@ -91,14 +92,11 @@ class Setup(NamedTuple):
 def run_replay(config: Replay) -> list[Frame]:
     """Play, draw and film; print a line per episode.
 
-    Args:
-        config: what to watch.
-
     Returns:
         The last frame of every episode that was played to its end.
 
     Raises:
-        InputError: a mistake in the options; says what would be right.
+        InputError: a mistake in the options.
         StateError: no window, no encoder, or no such renderer on this machine.
     """
     _check(config)
@@ -115,7 +113,10 @@ def run_replay(config: Replay) -> list[Frame]:
                     f"{event} never happens: episodes of {world.task.name} end at control step "
                     f"{world.max_steps}; give an earlier step than {event.step}"
                 )
-        dashboard = Dashboard(world, Credits(setup.name, _about(config, world, setup.note), config.seed), disabled)
+        speed = "" if config.fps == CONTROL_RATE else f"{config.fps / CONTROL_RATE:g} x real time"
+        what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
+        about = ", ".join(filter(None, (what, config.faults, setup.note, speed)))
+        dashboard = Dashboard(world, setup.name, about, disabled)
         stop = stack.enter_context(Interrupt())
         out = config.out or default_name(setup.name, disabled, config.faults)
         video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
@@ -149,14 +150,10 @@ def run_replay(config: Replay) -> list[Frame]:
 
 
 def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
-    """A file name that tells the policy and what is wrong, such as `replay-grasp-without-rgb-depth@20.mp4`."""
+    """A file name with the policy and what is broken, such as `replay-grasp-without-rgb-depth@20.mp4`."""
     parts = [event.sensor + (f"@{event.step}" if event.step else "") for event in disabled]
     words = ["replay", policy, *(["without", *parts] if parts else []), *(["with", faults] if faults else [])]
-    return Path("-".join(_plain(word) for word in words) + ".mp4")
-
-
-def _plain(word: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_.@" else "-" for letter in word).strip("-")
+    return Path("-".join(re.sub(r"[^\w.@-]", "-", word).strip("-") for word in words) + ".mp4")
 
 
 def _check(config: Replay) -> None:
@@ -180,10 +177,10 @@ def _check(config: Replay) -> None:
 
 
 def open_setup(config: Replay) -> Setup:
-    """A policy in a World of one such as it was trained in; or a script in the World that the options describe.
+    """A policy in a world like those it was trained in, or a script in the world that the options describe.
 
     Raises:
-        InputError, StateError: see `load_trained`, `make_world`, `World` and `find_monitor`; or no monitor was
+        InputError, StateError: as of `load_trained`, `make_world`, `World` and `find_monitor`; or no monitor was
             calibrated for the policy.
     """
     name = config.policy
@@ -197,9 +194,3 @@ def open_setup(config: Replay) -> Setup:
     if monitor is None and config.monitor == "auto":
         raise InputError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
     return Setup(make_world(trained, 1, config.seed), trained.policy, policy_title(name), trained.note, monitor)
-
-
-def _about(config: Replay, world: World, note: str) -> str:
-    speed = "" if config.fps == CONTROL_RATE else f"{config.fps / CONTROL_RATE:g} x real time"
-    what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
-    return ", ".join(filter(None, (what, config.faults, note, speed)))

@@ -1,4 +1,4 @@
-"""Where pictures go: into an MP4 file that browsers play, and into a window."""
+"""Shows pictures: in an MP4 file that browsers play, and in a window."""
 
 import os
 import re
@@ -16,11 +16,11 @@ import numpy as np
 from robofuse.errors import InputError, StateError
 from robofuse.files import draft_of, remove_stale_drafts
 
-# colours as high-definition players take them, and no half-size colour grid that could not be decoded
+# BT.709, the colours that players assume of high definition
 _COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]
 _TAGS = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 _PLAYED = {"codec": "libx264", "pix_fmt_out": "yuv420p", "output_params": [*_COLOURS, *_TAGS, "-crf", "18"]}
-# a key frame every other picture: who reads single moments of a recording decodes two pictures
+# a key frame every other picture: to read a single picture of a recording, two are decoded
 _EXACT = {"codec": "libx264rgb", "pix_fmt_out": "rgb24", "output_params": ["-crf", "0", "-g", "2"]}
 _FAST = ["-preset", "veryfast", "-movflags", "+faststart"]
 
@@ -30,27 +30,27 @@ _QUIT = (ord("q"), 27)  # 27 is Escape
 
 
 class Mp4:
-    """A film under construction; `with` makes sure that it is finished.
+    """A film that is being written; `with` makes sure that it is finished.
 
-    Pictures go to a hidden file beside the one that is asked for, which appears, complete, when the film is closed. An
-    error leaves nothing behind; an interrupt (Ctrl-C) what was written until then.
+    Pictures go to a hidden file beside `path`, which takes its place when the film is closed. After an error nothing is
+    left; after Ctrl-C the film ends there.
 
     Attributes:
-        path: where it will be.
-        frames: how many pictures it has.
+        path: of the film.
+        frames: number of pictures so far.
     """
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float, lossless: bool = False) -> None:
-        """Looks for an encoder; the first picture starts it.
+        """Look for an encoder, which the first picture starts.
 
         Args:
-            path: of the file; an existing one is replaced in the end.
+            path: of the film; an existing one is replaced in the end.
             size: width and height [pixels], even numbers unless `lossless`.
             fps: pictures per second.
             lossless: keep every bit, in H.264's High 4:4:4 profile, which browsers do not play.
 
         Raises:
-            InputError: not an .mp4, a place where no file can be written, or an odd size.
+            InputError: not an .mp4, a folder that cannot be written to, or an odd size.
             StateError: no encoder on this machine.
         """
         check_path(path)
@@ -68,10 +68,7 @@ class Mp4:
         self._encoder = imageio_ffmpeg.write_frames(self._draft, size, **options)
 
     def write(self, image: np.ndarray) -> None:
-        """Append a picture.
-
-        Args:
-            image: RGB, uint8 (height, width, 3).
+        """Append a picture, RGB uint8 (height, width, 3).
 
         Raises:
             InputError: another shape or type.
@@ -90,7 +87,7 @@ class Mp4:
         self.frames += 1
 
     def close(self, keep: bool = True) -> None:
-        """Finish the file, or throw it away; without pictures there is none. May be called twice.
+        """Finish the film, or delete it; without pictures there is none. May be called twice.
 
         Raises:
             StateError: the encoder did not finish the file.
@@ -110,7 +107,7 @@ class Mp4:
             raise StateError(f"ffmpeg could not finish {self.path}; it says why above")
 
     def _is_whole(self) -> bool:
-        """Whether all pictures can be read back; the encoder does not tell whether it found room on the disk."""
+        """Whether all pictures can be read back; the encoder does not report a full disk."""
         try:
             return imageio_ffmpeg.count_frames_and_secs(self._draft)[0] == self.frames
         except (OSError, RuntimeError):
@@ -126,7 +123,7 @@ class Mp4:
 
 
 def check_path(path: Path) -> None:
-    """InputError for a place where no film can be written."""
+    """Raise InputError if no film can be written to this path."""
     if path.suffix.lower() != ".mp4":
         raise InputError(f"the video must be an .mp4 file, got {str(path)!r}")
     if path.is_dir():
@@ -162,16 +159,12 @@ class Window:
     """
 
     def __init__(self, fps: float) -> None:
-        """Opens when the first picture comes.
-
-        Args:
-            fps: pictures per second; `show` waits for their time.
-        """
+        """A window that opens with the first picture; `show` waits so that there are `fps` pictures per second."""
         self.quit, self._closed, self._shown = False, False, False
         self._period, self._due = 1.0 / fps, 0.0
 
     def show(self, image: np.ndarray) -> None:
-        """Show a picture, RGB uint8 (H, W, 3), once it is due; does nothing once the user has closed the window."""
+        """Show a picture, RGB uint8 (H, W, 3), when it is due; does nothing after the user has closed the window."""
         if self._closed:
             return
         if self._shown and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
