@@ -19,7 +19,7 @@ suppress_warnings = ["myst.xref_missing"]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "both"  # in the signature too, as a sentence may tell of an argument
 autodoc_typehints_description_target = "documented"
 autodoc_mock_imports: list[str] = []
 napoleon_google_docstring = True

@@ -13,8 +13,8 @@ import tyro
 from rich.console import Console
 
 from robofuse.evaluate import ConditionResult, Evaluate, read_evaluation, run_evaluate
-from robofuse.evaluate.compare import COMPARISON, Results, comparison_table
 from robofuse.evaluate.conditions import missing
+from robofuse.evaluate.screen import COMPARISON, Results, comparison_table
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
 from robofuse.train.build import teacher_config

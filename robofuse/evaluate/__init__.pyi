@@ -2,7 +2,7 @@ from .conditions import Condition, grid, midway, missing, parse, parse_faults, s
 from .folder import read_evaluation, read_evaluations
 from .report import Report, run_report
 from .results import ConditionResult, Episode, Evaluation
-from .rollout import Job, rollout, schedule, validate
+from .rollout import Job, rollout, schedule
 from .run import Evaluate, run_evaluate
 
 __all__ = [
@@ -26,5 +26,4 @@ __all__ = [
     "schedule",
     "singles",
     "subsets",
-    "validate",
 ]

@@ -36,15 +36,7 @@ class Condition:
 
     @classmethod
     def from_plan(cls, keys: Sequence[str], plan: Plan) -> "Condition":
-        """The condition that a plan describes; one under which sensors are only missing has its short name.
-
-        Args:
-            keys: every sensor, in the order of `available`.
-            plan: what fails, and when.
-
-        Returns:
-            The condition, under a short name such as `no-rgb` if sensors are missing and nothing else happens.
-        """
+        """The condition of a plan; with a short name such as `no-rgb` if sensors are missing and no more."""
         condition, steps = cls(str(plan) or "all", tuple(keys), plan), {event.step for event in plan}
         if condition.only_missing and len(steps) == 1:
             return missing(keys, [event.sensor for event in plan], steps.pop())
@@ -57,7 +49,7 @@ class Condition:
 
     @property
     def live(self) -> tuple[str, ...]:
-        """The sensors that nothing befalls."""
+        """The sensors that have no fault."""
         affected = {event.sensor for event in self.plan}
         return tuple(key for key in self.keys if key not in affected)
 
@@ -78,25 +70,19 @@ class Condition:
 
     @property
     def event(self) -> FaultEvent | None:
-        """What fails, if it is one fault of one sensor."""
+        """The fault, if there is exactly one."""
         return self.plan.events[0] if len(self.plan) == 1 else None
 
     def among(self, keys: Sequence[str]) -> "Condition":
-        """The same for a policy with fewer sensors; it has no part in what befalls the others."""
+        """The same for a policy with fewer sensors: faults of the others are left out."""
         kept = tuple(event for event in self.plan if event.sensor in keys)
         return replace(self, keys=tuple(keys), plan=Plan(kept))
 
 
 def missing(keys: Sequence[str], sensors: Iterable[str], step: int = 0) -> Condition:
-    """The condition under which these sensors are missing from a control step on; each has one name.
+    """The condition in which these sensors are missing from control step `step` on, such as `only-force@20`.
 
-    Args:
-        keys: every sensor, in the order of `available`.
-        sensors: those that are missing.
-        step: number of the first observation without them.
-
-    Returns:
-        The condition, such as `no-rgb`, `only-force@20`, `none`, or `all` if there are none.
+    `keys` are all sensors, in the order of `available`. Each condition has one name; `all` if nothing is missing.
     """
     named = set(sensors)
     without, left = [key for key in keys if key in named], [key for key in keys if key not in named]
@@ -120,30 +106,15 @@ def singles(keys: Sequence[str]) -> list[Condition]:
 
 
 def midway(keys: Sequence[str], step: int) -> list[Condition]:
-    """Each sensor in turn, missing from a control step on.
-
-    Args:
-        keys: every sensor, in the order of `available`.
-        step: number of the first observation without it.
-
-    Returns:
-        A condition for each sensor.
-    """
+    """Each sensor of `keys` in turn, missing from control step `step` on."""
     return [missing(keys, [key], step) for key in keys]
 
 
 def grid(sensors: Sequence[Sensor], step: int) -> list[Condition]:
-    """Every fault of every sensor that sets in at a control step, at each of `SEVERITIES`.
+    """Every fault of all `sensors` from control step `step` on, at each of `SEVERITIES`, sensor by sensor.
 
     They are announced if that is usual for the fault, but blackouts are not (announced ones are `midway`). Faults that
     depend on what an environment played before are left out: scenes could not be compared.
-
-    Args:
-        sensors: every sensor, in the order of `available`.
-        step: number of the first observation that is broken.
-
-    Returns:
-        The conditions, sensor by sensor.
     """
     keys, found = [sensor.key for sensor in sensors], []
     for sensor in sensors:
@@ -165,9 +136,6 @@ def parse(names: Sequence[str], keys: Sequence[str], onset: int) -> list[Conditi
         keys: every sensor, in the order of `available`.
         onset: the control step from which on sensors are missing in `midway`.
 
-    Returns:
-        In the order of the names.
-
     Raises:
         InputError: none, or one that is unknown; lists what there is.
     """
@@ -187,18 +155,12 @@ def parse(names: Sequence[str], keys: Sequence[str], onset: int) -> list[Conditi
 
 
 def parse_faults(texts: Sequence[str], sensors: Sequence[Sensor], onset: int) -> list[Condition]:
-    """Conditions of fault plans, each once.
+    """Conditions of fault plans, each once; InputError for a plan that cannot be read.
 
     Args:
         texts: plans such as `rgb:freeze@15`, YAML files with plans, or `grid` for all of `grid`.
         sensors: every sensor.
         onset: the control step at which the faults of `grid` set in.
-
-    Returns:
-        In the order of the texts.
-
-    Raises:
-        InputError: a plan that cannot be read; says where and what would be right.
     """
     keys, found = [sensor.key for sensor in sensors], []
     for text in texts:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from robofuse.evaluate.compare import Comparison
+from robofuse.evaluate.findings import Comparison
 from robofuse.evaluate.results import ConditionResult
 from robofuse.stats import wilson
 
@@ -38,11 +38,9 @@ class Grid(NamedTuple):
     """Conditions in which sensors are missing from the start, by the sensors that are live.
 
     Attributes:
-        down: sets of live cameras; what was never played takes no room.
-        along: sets of the other live sensors.
+        down: sets of live cameras that were played; `sides` are their names.
+        along: sets of the other live sensors; `heads` are their names.
         cells: live sensors → condition.
-        sides: what `down` is called.
-        heads: what `along` is called.
     """
 
     down: list[frozenset[str]]
@@ -74,16 +72,10 @@ def heat_grid(conditions: Sequence[ConditionResult], keys: Sequence[str]) -> Gri
 def draw_heatmap(
     conditions: Sequence[ConditionResult], keys: Sequence[str], title: str, subtitle: str = ""
 ) -> bytes | None:
-    """Rows are the live cameras, columns the other live sensors, a cell the success and its 95 % interval.
+    """Draws success and its 95 % interval in cells: rows are the live cameras, columns the other live sensors.
 
-    Args:
-        conditions: all; those in which more happens than sensors missing from the start are left out.
-        keys: the sensors.
-        title: first line.
-        subtitle: second line.
-
-    Returns:
-        A PNG file, or None where there is nothing to draw.
+    Conditions in which more happens than sensors missing from the start are left out. Returns a PNG file, or None where
+    there is nothing to draw.
     """
     grid = heat_grid(conditions, keys)
     if not grid.cells:
@@ -138,8 +130,7 @@ def draw_heatmap(
 def draw_curve(curves: Sequence[tuple[int, Mapping[float, ConditionResult]]]) -> bytes:
     """Success against severity, a line with Wilson intervals per policy.
 
-    Args:
-        curves: (number of the policy, severity → condition); all of the same fault.
+    `curves` are (number of the policy, severity → condition); all of the same fault.
     """
     figure, axes = _figure(2.3, 1.75, (0.13, 0.2, 0.83, 0.73))
     for index, points in curves:
@@ -190,9 +181,7 @@ def draw_scatter(comparison: Comparison) -> bytes:
 def draw_detection(names: Sequence[str], counts: Sequence[tuple[int, int]]) -> bytes:
     """Share of the faults at full severity that the monitor found, a mark with its Wilson interval per line.
 
-    Args:
-        names: of the lines.
-        counts: (found, affected) of each; affected is above 0.
+    `counts` are (found, affected) of each line; affected is above 0.
     """
     figure, axes = _figure(4.2, 0.7 + 0.17 * len(names))
     for line, (found, affected) in enumerate(counts):

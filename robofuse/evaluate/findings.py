@@ -1,4 +1,4 @@
-"""What the report says of one evaluation: the verdict, curves, hard scenes, the monitor, and what was not measured."""
+"""What the report says of an evaluation: verdict, curves, hard scenes, monitor, gaps; and how two policies differ."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robofuse.evaluate.compare import score_matrix
 from robofuse.evaluate.results import ConditionResult, Evaluation, Event
 from robofuse.faults.catalogue import faults_for
 from robofuse.faults.mix import SEVERITIES, UNLEARNABLE
 from robofuse.sensors import Kind
-from robofuse.stats import Estimate, Violations, bootstrap, iqm, monotonicity_violations, relative_robustness
+from robofuse.stats import (
+    Estimate,
+    Violations,
+    bootstrap,
+    effective_robustness,
+    iqm,
+    monotonicity_violations,
+    paired_difference,
+    relative_robustness,
+)
 
 KEPT = 0.9  # share of the clean success that counts as kept
 _ENOUGH = 100  # scenes
@@ -25,8 +33,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         clean: all sensors.
-        single: the worst condition with a single sensor missing from the start.
-        pair: the worst with two.
+        single: the worst condition with a single sensor missing from the start; `pair` with two.
         midway: the worst with sensors that fail on the way, announced.
         faults: how many fault conditions there are.
         kept: share of them with at least `KEPT` of the clean success.
@@ -80,12 +87,7 @@ class Curve:
 
 
 class Hard(NamedTuple):
-    """A scene that succeeds with all sensors and fails under other conditions.
-
-    Attributes:
-        scene: its number.
-        failed: the conditions it fails under; first the one that does best on other scenes.
-    """
+    """A scene that succeeds with all sensors and fails under these conditions, the best one on average first."""
 
     scene: int
     failed: list[ConditionResult]
@@ -97,11 +99,11 @@ class Watched(NamedTuple):
     Attributes:
         name: of the conditions.
         found: episodes in which it no longer trusted the affected sensor.
-        affected: episodes in which there was something to find: an unannounced fault of one sensor that set in in time.
+        affected: episodes with something to find: an unannounced fault of one sensor that set in in time.
         by_severity: severity → (found, affected).
         delay: median control steps from the onset, of those found.
         alarms: times it stopped trusting a healthy sensor.
-        steps: control steps it looked on.
+        steps: control steps that it judged.
     """
 
     name: str
@@ -116,6 +118,45 @@ class Watched(NamedTuple):
     def per_thousand(self) -> float | None:
         """False alarms per 1,000 control steps."""
         return 1000 * self.alarms / self.steps if self.steps else None
+
+
+class Change(NamedTuple):
+    """Success of two policies under one condition, on the common scenes; `difference` is second minus first."""
+
+    condition: str
+    group: str
+    first: float
+    second: float
+    difference: Estimate
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+class Comparison(NamedTuple):
+    """The second policy beside the first.
+
+    Attributes:
+        first: its label.
+        second: its label.
+        scenes: that both have played.
+        changes: per common condition, the largest loss first.
+        alone: conditions that only one of them has.
+        middle: difference of the interquartile means over the common fault conditions.
+        effective: effective robustness of the second, the first being the baseline; of the mean over the same.
+        faults: how many fault conditions these two are over.
+    """
+
+    first: str
+    second: str
+    scenes: int
+    changes: list[Change]
+    alone: list[str]
+    middle: Estimate | None
+    effective: Estimate | None
+    faults: int
 
 
 def judge(evaluation: Evaluation) -> Verdict:
@@ -176,7 +217,7 @@ def replay_command(one: Evaluation, hard: Hard) -> list[str]:
 
 
 def seen_and_new(evaluations: Sequence[Evaluation], seen: frozenset[str]) -> dict[bool, list[ConditionResult]]:
-    """Conditions of the first that all have, with one unannounced fault: True → met in training, False → new."""
+    """Conditions of the first that all have, with one unannounced fault: True → seen in training, False → new."""
     first, *others = evaluations
     found: dict[bool, list[ConditionResult]] = {True: [], False: []}
     for one in first.of("fault"):
@@ -226,6 +267,43 @@ def when(event: Event, onset: bool = True) -> str:
 def not_measured(evaluation: Evaluation) -> list[str]:
     """What was not measured, in sentences, the gravest first: a gap in a figure should never look like a result."""
     return [*_unfinished(evaluation), *_subsets(evaluation), *_faults(evaluation), *_monitor(evaluation)]
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Condition by condition, scene by scene."""
+    scenes = min(first.scenes, second.scenes)
+    common = [name for name in first.conditions if name in second.conditions]
+    alone = [name for name in {**first.conditions, **second.conditions} if name not in common]
+    changes = []
+    for name in common:
+        a, b = (one.conditions[name].won[:scenes] for one in (first, second))
+        group = first.conditions[name].group
+        changes.append(Change(name, group, sum(a) / scenes, sum(b) / scenes, paired_difference(a, b)))
+    changes.sort(key=lambda change: change.difference.value)
+    faults = [name for name in common if first.conditions[name].group == "fault"]
+    middle = effective = None
+    if faults:
+        names = ["all", *faults] if "all" in common else faults
+        scores = np.hstack([score_matrix([one.conditions[name] for name in names], scenes) for one in (first, second)])
+        start = len(names) - len(faults)
+
+        def gain(drawn: np.ndarray) -> float:
+            a, b = np.split(drawn.mean(axis=0), 2)
+            return iqm(b[start:]) - iqm(a[start:])
+
+        def excess(drawn: np.ndarray) -> float:
+            a, b = np.split(drawn.mean(axis=0), 2)
+            return effective_robustness(b[0], b[1:].mean(), [(a[0], a[1:].mean())]) if a[0] else 0.0
+
+        middle = bootstrap(scores, gain, paired=True)
+        if start and first.conditions["all"].successes:
+            effective = bootstrap(scores, excess, paired=True)
+    return Comparison(first.label, second.label, scenes, changes, alone, middle, effective, len(faults))
+
+
+def score_matrix(conditions: Sequence[ConditionResult], scenes: int | None = None) -> np.ndarray:
+    """Successes, float64 (scenes, conditions)."""
+    return np.array([one.won[:scenes] for one in conditions], dtype=float).T
 
 
 def _share_kept(scores: np.ndarray) -> float:

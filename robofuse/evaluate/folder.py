@@ -1,8 +1,7 @@
 """The folder of an evaluation, written and read again.
 
-`evaluation.json` says what was asked and what came out, `episodes.csv` how every episode went; these two are read.
-`conditions.csv` has the conditions as a table, for other programs. Whatever is read is checked: folders come from
-strangers.
+`evaluation.json` says what was asked and what came out, `episodes.csv` how every episode went; these two are read, and
+checked: folders come from strangers. `conditions.csv` is for other programs.
 """
 
 import csv
@@ -27,10 +26,10 @@ T = TypeVar("T")
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """An evaluation with at least one scene that is finished under every condition.
+    """Reads an evaluation with at least one scene that is finished under every condition.
 
     Raises:
-        ValueError: a file is missing or says something wrong; names it, and what is wrong.
+        InputError: a file is missing or says something wrong; names it, and what is wrong.
     """
     record, path = _read_record(folder), folder / EPISODES
     if not record.conditions:
@@ -57,10 +56,10 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
-    """The evaluations in these folders, or in their sub-folders; all of the same scenes, each with its own label.
+    """Reads the evaluations in these folders, or in their sub-folders; all of the same scenes, each with its own label.
 
     Raises:
-        ValueError: no evaluation there, a file that says something wrong, or evaluations of different scenes.
+        InputError: no evaluation there, a file that says something wrong, or evaluations of different scenes.
     """
     found: dict[Path, Evaluation] = {}
     for folder in folders:
@@ -92,13 +91,10 @@ def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
 def read_finished(folder: Path, record: Record, asked: Iterable[tuple[str, int]]) -> tuple[list[Episode], float]:
     """The episodes that an earlier call has finished, and the seconds it took.
 
-    Args:
-        folder: of the evaluation; may not exist.
-        record: of this call.
-        asked: condition and number of every episode that this call is to play.
+    `record` is of this call, `asked` has condition and number of every episode that it is to play.
 
     Raises:
-        ValueError: the folder holds something else; says what differs.
+        InputError: the folder holds something else; says what differs.
     """
     if not (folder / RECORD).exists():
         if (folder / EPISODES).exists():
@@ -122,7 +118,7 @@ def read_finished(folder: Path, record: Record, asked: Iterable[tuple[str, int]]
 
 
 def write_results(folder: Path, record: Record, rows: Sequence[ConditionResult], episodes: Iterable[Episode]) -> None:
-    """Write everything but the heat map, each file at once."""
+    """Writes everything but the heat map."""
     plain = [row.to_dict() for row in rows]
     told = _json(record) | {"conditions": plain}
     write_atomic(folder / RECORD, json.dumps(told, indent=1, allow_nan=False) + "\n")
@@ -167,7 +163,7 @@ def _read_record(folder: Path) -> Record:
 
 
 def read_episodes(folder: Path) -> list[Episode]:
-    """Every episode in the folder, in the order of the file. ValueError for a file that says something wrong."""
+    """Every episode in the folder, in the order of the file. InputError for a file that says something wrong."""
     path, names = folder / EPISODES, Episode.__struct_fields__
     found: dict[tuple[str, int], Episode] = {}
     try:
@@ -217,7 +213,6 @@ def _differences(old: Record, new: Record) -> str:
 
 
 def _json(record: Record) -> dict[str, Any]:
-    """Without the conditions."""
     plain = {name: getattr(record, name) for name in record.__struct_fields__ if name != "conditions"}
     return plain | {"policy": msgspec.structs.asdict(record.policy)}
 

@@ -38,16 +38,10 @@ class Report:
 
 
 def run_report(config: Report) -> int:
-    """Read the evaluations, write the page and what belongs to it.
-
-    Args:
-        config: what to report.
-
-    Returns:
-        Exit status, 0.
+    """Reads the evaluations and writes the page and its files; returns the exit status, 0.
 
     Raises:
-        ValueError: no evaluation, or one that cannot be read or compared; says what would be right.
+        InputError: no evaluation, or one that cannot be read or compared; says what would be right.
     """
     whole(config.videos, "videos", 0)
     if not config.folders:
@@ -72,13 +66,9 @@ def run_report(config: Report) -> int:
 def build(
     evaluations: Sequence[Evaluation], films: Films, made: str, beside_folder: str
 ) -> tuple[bytes, dict[str, bytes]]:
-    """The page, and the files to be kept beside it.
+    """The page, and the files beside it (in a folder of this name). The first evaluation is compared with the others.
 
-    Args:
-        evaluations: at least one; others are put beside the first.
-        films: of hard scenes.
-        made: by what and when, for the last line.
-        beside_folder: name of the folder that gets the files.
+    `made` is the last line: by what and when.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -99,7 +89,7 @@ def build(
 
 
 def films_of(config: Report, evaluations: Sequence[Evaluation]) -> Films:
-    """What `_scenes` shows: films of the hardest scenes, if they were asked for."""
+    """Films of the hardest scenes, if they were asked for."""
     found: dict[tuple[str, int], tuple[bytes, bool] | str] = {}
     console = Console(highlight=False, markup=False, soft_wrap=True)
     names = config.policy or [one.record.asked_policy for one in evaluations]
@@ -117,14 +107,11 @@ def films_of(config: Report, evaluations: Sequence[Evaluation]) -> Films:
 def film(evaluation: Evaluation, policy: str, hard: Hard) -> tuple[bytes, bool]:
     """An MP4 of a scene under the first of its conditions, and whether it succeeded this time.
 
-    Args:
-        evaluation: it was found in.
-        policy: name or path; must have the weights that were evaluated.
-        hard: which scene.
+    `policy` is a name or path; it must have the weights that were evaluated.
 
     Raises:
-        ValueError: there is no such policy, or it is another one than was evaluated.
-        RuntimeError: this machine cannot draw or encode it.
+        InputError: there is no such policy, or it is another one than was evaluated.
+        StateError: this machine cannot draw or encode it.
     """
     from robofuse.play import fingerprint, load_trained
     from robofuse.replay.run import Replay, run_replay

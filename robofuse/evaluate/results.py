@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from robofuse.evaluate.conditions import Condition, Group
-from robofuse.stats import Estimate, paired_difference, retention, wilson
+from robofuse.stats import Estimate, paired_difference, wilson
 
 FORMAT = 3
 MAX_SENSORS = 16  # there are 2^M sets of them
@@ -24,14 +24,7 @@ Keys = Annotated[tuple[Name, ...], Meta(max_length=MAX_SENSORS)]
 
 
 class Event(NamedTuple):
-    """The one fault of a condition, whatever its severity.
-
-    Attributes:
-        sensor: which.
-        fault: its name.
-        onset: control step at which it sets in; None where a phase of the task decides.
-        announced: whether `available` tells the policy.
-    """
+    """The one fault of a condition, at any severity. `onset` is None where a phase of the task decides."""
 
     sensor: str
     fault: str
@@ -50,11 +43,11 @@ class Episode(Struct, frozen=True):
         reward: sum over the episode.
         error: why it broke off, such as a simulation that diverged; or nothing.
         jerk: ‖a[t] − 2a[t−1] + a[t−2]‖ of the actions, t the first step of a fault, or the reference step where nothing
-            fails; None if it did not come to that, or t is not at least 2.
+            fails; None if the episode ended before, or t is below 2.
         detected: control steps from the first step of the condition's only fault until a monitor no longer trusted the
             sensor; None if it did not, or has nothing to find.
         alarms: how often a monitor stopped trusting a sensor that was healthy.
-        watched: control steps in which a monitor looked on.
+        watched: control steps that a monitor judged.
     """
 
     condition: Name
@@ -76,31 +69,23 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
         condition: its name.
         group: all, missing (announced, from the start), midway (announced, later on) or fault.
         plan: what fails, as text.
-        sensor: of exactly one fault, its sensor.
-        fault: the name of that fault.
-        severity: of that fault.
+        sensor: of exactly one fault, its sensor; likewise `fault`, `severity` and `announced`.
         onset: the first control step at which something may fail; None if nothing does, or if a phase tells when.
-        announced: whether `available` tells of the one fault.
-        live: the sensors that nothing befalls.
+        live: the sensors that have no fault.
         dead_from: sensor → control step from which on it is missing, where nothing else happens.
-        n: episodes that count.
-        successes: how many of them succeeded.
-        success: their share.
-        success_low: lower end of its 95 % interval (Wilson).
-        success_high: upper end.
+        n: episodes that count; `successes` of them, a share `success` with the 95 % interval (Wilson) of `success_low`
+            and `success_high`.
         retention: success / success with all sensors.
-        difference: success minus that with all sensors, on the same scenes.
-        difference_low: lower end of its 95 % interval.
-        difference_high: upper end.
-        steps: mean length of an episode.
-        steps_to_success: mean length of those that succeeded.
+        difference: success minus that with all sensors, on the same scenes; its 95 % interval is `difference_low` and
+            `difference_high`.
+        steps: mean length of an episode; `steps_to_success` of those that succeeded.
         reward: mean sum of rewards.
         diverged: episodes that broke off, as the simulation diverged or the action was not finite; they are failures.
         jerk: mean of `Episode.jerk`.
         detected: share of the episodes in which a monitor no longer trusted the sensor that had failed.
         delay: median of the control steps that it took.
         false_alarms: how often a monitor stopped trusting a healthy sensor.
-        watched: control steps in which a monitor looked on.
+        watched: control steps that a monitor judged.
         episodes: those that count, by number; not part of the files of conditions.
     """
 
@@ -136,7 +121,7 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def blank(cls, condition: Condition) -> "ConditionResult":
-        """Of a condition that nobody has played yet."""
+        """Of a condition that was not played yet."""
         only = condition.event
         return cls(
             condition=condition.name,
@@ -152,7 +137,6 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def __post_init__(self) -> None:
-        """ValueError for half a fault."""
         given = (self.sensor, self.fault, self.severity, self.announced)
         if any(part is None for part in given) and any(part is not None for part in given):
             raise ValueError("sensor, fault, severity and announced belong together")
@@ -195,14 +179,7 @@ _WHAT = ConditionResult.__struct_fields__[: ConditionResult.__struct_fields__.in
 
 
 class Evaluated(Struct, frozen=True, kw_only=True):
-    """The policy of an evaluation.
-
-    Attributes:
-        name: what people call it.
-        weights: hash of its weights; None of what has none.
-        keys: its sensors.
-        card: what its file says of it.
-    """
+    """The policy of an evaluation: its name, the hash of its weights, its sensors, and the card in its file."""
 
     name: Name
     weights: str | None = None
@@ -210,13 +187,12 @@ class Evaluated(Struct, frozen=True, kw_only=True):
     card: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        """ValueError for a sensor that is there twice."""
         if len(set(self.keys)) < len(self.keys):
             raise ValueError(f"keys must differ, got {', '.join(self.keys)}")
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """`evaluation.json`.
+    """The content of `evaluation.json`.
 
     Attributes:
         format: of the folder.
@@ -227,7 +203,7 @@ class Record(Struct, frozen=True, kw_only=True):
         seed: of the scenes.
         episodes: asked for, per condition.
         reference: the control step at which jerk is noted where nothing fails.
-        monitor: how the monitor that looked on was calibrated; None without one.
+        monitor: how the monitor was calibrated; None without one.
         device: of the network.
         num_envs: episodes simulated at a time.
         machine: what it ran on.
@@ -319,8 +295,7 @@ class Evaluation:
 def finished_scenes(conditions: Iterable[str], episodes: Iterable[Episode]) -> int:
     """How many episodes, from number 0 on without a gap, have been played under every one of these conditions.
 
-    Only these count. Of the episodes beyond them the short ones are there and the long ones are not, and the short
-    ones are mostly successes.
+    Only these count: of the others the short ones are there, mostly successes, and the long ones are not yet.
     """
     played = {(episode.condition, episode.episode) for episode in episodes}
     names, count = list(conditions), 0
@@ -345,6 +320,7 @@ def _summary(one: ConditionResult, episodes: Sequence[Episode], clean: Sequence[
     if not episodes:
         return ConditionResult(**blank)
     n, won = len(episodes), [episode.success for episode in episodes]
+    rate, full = sum(won) / n, sum(clean) / n
     low, high = wilson(sum(won), n)
     jerks = [episode.jerk for episode in episodes if episode.jerk is not None]
     found = [episode.detected for episode in episodes if episode.detected is not None]
@@ -356,10 +332,10 @@ def _summary(one: ConditionResult, episodes: Sequence[Episode], clean: Sequence[
         **blank,
         n=n,
         successes=sum(won),
-        success=sum(won) / n,
+        success=rate,
         success_low=low,
         success_high=high,
-        retention=retention(sum(won) / n, sum(clean) / n) if clean else None,
+        retention=rate / full if full else None,
         difference=change[0],
         difference_low=change[1],
         difference_high=change[2],

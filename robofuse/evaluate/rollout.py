@@ -6,41 +6,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robofuse.checks import whole
 from robofuse.envs import World
 from robofuse.errors import InputError
-from robofuse.evaluate.conditions import Condition, singles
+from robofuse.evaluate.conditions import Condition
 from robofuse.evaluate.results import Episode
 from robofuse.play import NOT_FINITE, Actor, Ended, Monitor, PlayStep, play
-from robofuse.stats import second_difference
 
 _BLOCK = 16  # episodes
 _NEVER = torch.iinfo(torch.int64).max
 
 
 class Job(NamedTuple):
-    """One episode to play.
-
-    Attributes:
-        condition: what fails.
-        episode: its number: it has the same scene under every condition.
-    """
+    """One episode to play; number `episode` has the same scene under every condition."""
 
     condition: Condition
     episode: int
 
 
 def schedule(conditions: Sequence[Condition], episodes: Iterable[int]) -> list[Job]:
-    """Every episode under every condition, a few episodes at a time, so that all conditions are about as far.
+    """Every episode under every condition, in the order in which they are to begin.
 
-    Within these few it goes condition by condition, so that few plans are at work at a time.
-
-    Args:
-        conditions: to play under.
-        episodes: numbers of the scenes.
-
-    Returns:
-        The jobs, in the order in which they begin.
+    Blocks of a few episodes are played under one condition after another. So all conditions are about equally far, and
+    few plans are in use at a time.
     """
     numbers = list(episodes)
     blocks = [numbers[first : first + _BLOCK] for first in range(0, len(numbers), _BLOCK)]
@@ -55,7 +42,7 @@ def rollout(
     monitor: Monitor | None = None,
     reference: int = 15,
 ) -> list[Episode]:
-    """Play episodes under their conditions, see `robofuse.play.play`.
+    """Plays episodes under their conditions, see `robofuse.play.play`; one result per job, in the order of the jobs.
 
     Args:
         policy: what acts.
@@ -65,12 +52,9 @@ def rollout(
         monitor: masks the sensors that it does not trust.
         reference: the control step at which jerk is measured where nothing fails.
 
-    Returns:
-        One result per job, in the order of the jobs.
-
     Raises:
-        InputError: the world resets by itself, a condition is of other sensors, or the policy gives actions that are
-            not finite although all readings were.
+        InputError: the world resets by itself, a condition has other sensors, or the policy gives actions that are not
+            finite although all readings were.
     """
     keys = tuple(sensor.key for sensor in world.sensors)
     for job in jobs:
@@ -92,34 +76,8 @@ def rollout(
     return [results[index] for index in range(len(jobs))]
 
 
-def validate(
-    policy: Actor, world: World, conditions: Sequence[Condition] | None = None, episodes: int = 20
-) -> dict[str, float]:
-    """Success rates for use during training: always the same scenes, 0 … `episodes` − 1 of the world's seed.
-
-    Args:
-        policy: what acts, deterministically; put networks into eval mode first, and back afterwards.
-        world: made with `auto_reset=False` and a seed that is not trained on.
-        conditions: by default all sensors, each one removed, and each one alone.
-        episodes: per condition.
-
-    Returns:
-        Name of the condition → success rate.
-
-    Raises:
-        InputError: as `rollout`, or fewer than one episode.
-    """
-    whole(episodes, "episodes", 1)
-    if conditions is None:
-        conditions = singles([sensor.key for sensor in world.sensors])
-    won = dict.fromkeys((condition.name for condition in conditions), 0)
-    for result in rollout(policy, world, schedule(conditions, range(episodes))):
-        won[result.condition] += result.success
-    return {name: count / episodes for name, count in won.items()}
-
-
 def _blame(job: Job, step: PlayStep, env_id: int, keys: Sequence[str]) -> None:
-    """An action that is not finite is the policy's failure if a reading was not; otherwise it is a mistake: raise."""
+    """Raises InputError if an action is not finite although all readings are: that is no failure, but a mistake."""
     for key in keys:
         reading = step.observation[key][env_id]
         if reading.is_floating_point() and not bool(reading.isfinite().all()):
@@ -147,7 +105,7 @@ class Notes:
         self._alarms, self._watched = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
 
     def add(self, step: PlayStep, conditions: Sequence[Condition]) -> None:
-        """Take in a control step; `conditions` are of the episodes that began with it, as in `step.began`."""
+        """Takes in a control step; `conditions` are those of the episodes that began with it, as in `step.began`."""
         for env_id, condition in zip(step.began, conditions, strict=True):
             self._begin(env_id, condition)
         if self._monitored:
@@ -158,13 +116,13 @@ class Notes:
         self._onset = torch.where(begins, step.elapsed, self._onset)
         if len(self._before) == 2:
             older, old = self._before
-            jerk = second_difference(step.action, old, older).norm(dim=1)
+            jerk = (step.action - 2.0 * old + older).norm(dim=1)
             self._jerk = torch.where(begins & (step.elapsed >= 2), jerk, self._jerk)
         self._before = [*self._before[-1:], step.action]
         self._reward += torch.where(step.action.isfinite().all(1), step.step.reward, 0.0)
 
     def result(self, job: Job, end: Ended) -> Episode:
-        """Of an episode that ended with the last step."""
+        """The result of an episode that ended with the last step."""
         env_id = end.env_id
         noted, found = float(self._jerk[env_id]), int(self._detected[env_id])
         return Episode(
@@ -190,7 +148,7 @@ class Notes:
         self._target[env_id] = -1 if only is None or only.is_announced else self._keys.index(only.sensor)
 
     def _judge(self, step: PlayStep) -> None:
-        """Compare what the monitor says with what is so."""
+        """Compares what the monitor trusts with what is broken."""
         shown, trusted = step.available.bool(), step.trusted
         looked = torch.zeros_like(self._quiet)
         looked[list(step.jobs)] = True

@@ -17,7 +17,6 @@ from robofuse import __version__
 from robofuse.checks import check_types, whole
 from robofuse.envs import World
 from robofuse.errors import INTERRUPTED, InputError
-from robofuse.evaluate.compare import COMPARISON, comparison_table
 from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.folder import (
     CONDITIONS,
@@ -30,7 +29,7 @@ from robofuse.evaluate.folder import (
 )
 from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Record, summarise
 from robofuse.evaluate.rollout import Job, rollout, schedule
-from robofuse.evaluate.screen import condition_table, episode_bar, fault_table
+from robofuse.evaluate.screen import COMPARISON, comparison_table, condition_table, episode_bar, fault_table
 from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions
 from robofuse.play import Monitor, Trained, fingerprint, load_trained, make_world
@@ -162,16 +161,13 @@ class _Run:
 
 
 def run_evaluate(config: Evaluate) -> int:
-    """Evaluate, write the folder, print a table; with `compare`, for several policies, and how they differ.
-
-    Args:
-        config: what to do.
+    """Evaluates, writes the folder and prints a table; with `compare`, for several policies, and how they differ.
 
     Returns:
         Exit status: 0, or 130 if Ctrl-C ended it early; all that was finished is then in the folder.
 
     Raises:
-        ValueError, RuntimeError: options that do not fit; the message says what would.
+        InputError, StateError: options that do not fit; the message says what would.
     """
     check_types(config)
     for name in ("episodes", "num_envs", "onset"):
@@ -216,7 +212,6 @@ def _conditions(config: Evaluate, trained: Trained) -> list[Condition]:
 
 
 def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -> int:
-    """One policy."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
     console.print(f"{config.name}: {count}, seed {config.seed}", style="bold")
@@ -245,7 +240,7 @@ def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -
 
 
 def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
-    """Play what is left of the jobs; False if Ctrl-C ended it. Whatever happens, what was finished is on disk."""
+    """Plays what is left of the jobs; False if Ctrl-C ended it. Whatever happens, what was finished is on disk."""
     played = {(episode.condition, episode.episode) for episode in run.episodes}
     left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     if not left:
@@ -304,7 +299,7 @@ def _place(trained: Trained) -> str:
 
 
 def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> None:
-    """Draw the heat map and print the table, of the scenes that every condition has finished."""
+    """Draws the heat map and prints the tables, of the scenes that every condition has finished."""
     from robofuse.evaluate.figures import draw_heatmap
 
     rows = run.results
@@ -327,7 +322,7 @@ def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> 
 
 
 def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Path] = ()) -> "monitors.Monitor | None":
-    """What `--monitor` asks for, if it is there.
+    """What `--monitor` asks for, or None if it is not there.
 
     Args:
         asked: none; the path of a monitor; or auto, for one that was calibrated for exactly these weights, in one of
@@ -337,7 +332,7 @@ def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Pa
         folders: of evaluations.
 
     Raises:
-        ValueError: a file that is no monitor, or one of another policy.
+        InputError: a file that is no monitor, or one of another policy.
     """
     if asked == "none":
         return None

@@ -1,15 +1,23 @@
-"""What an evaluation says on the terminal."""
+"""What evaluations say on the terminal: tables of conditions, faults and policies side by side, and a bar."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from robofuse.evaluate.findings import score_matrix
+from robofuse.evaluate.folder import csv_text
 from robofuse.evaluate.results import ConditionResult
+from robofuse.stats import Estimate, bootstrap, paired_difference, probability_of_improvement
+
+COMPARISON = "comparison.csv"
+_MANY = 40  # conditions; a longer table says less than one of their groups
+Results = Mapping[str, ConditionResult]  # condition → its result
 
 
 def condition_table(rows: Sequence[ConditionResult]) -> Table:
@@ -63,6 +71,63 @@ def fault_table(rows: Sequence[ConditionResult]) -> Table:
     return table
 
 
+def comparison_table(policies: Mapping[str, Results]) -> tuple[Table, str]:
+    """Success of each policy with its interval, and by how much the first differs from it, scene by scene.
+
+    A condition that a policy lacks stays empty.
+
+    Returns:
+        A table for the terminal, one of groups if there are many conditions; and the text of a CSV file.
+
+    Raises:
+        InputError: two policies have not played as many scenes of a condition that they share.
+    """
+    first, *_ = policies
+    table, rows = _table(policies), []
+    for condition, ours in policies[first].items():
+        cells = []
+        for name, results in policies.items():
+            theirs = results.get(condition)
+            if theirs is None:
+                cells.append("")
+                continue
+            apart = paired_difference(theirs.won, ours.won) if name != first else None
+            rows.append((condition, name, theirs.n, theirs.rate, *theirs.interval, *(apart or ("", "", ""))))
+            cells.append(_share(Estimate(theirs.rate, *theirs.interval)))
+            if apart is not None:
+                cells[-1] += f"\n{first} {_signed(apart)}"
+        table.add_row(*map(Text, (condition, *cells)))
+    names = ("condition", "policy", "n", "success", "success_low", "success_high")
+    text = csv_text((*names, "difference", "difference_low", "difference_high"), rows)
+    return (_groups(policies) if len(policies[first]) > _MANY else table), text
+
+
+def _groups(policies: Mapping[str, Results]) -> Table:
+    """Mean success by group of conditions; of the others also how probably an episode of the first goes better."""
+    first, *others = policies
+    common = [one for name, one in policies[first].items() if all(name in theirs for theirs in policies.values())]
+    table = _table(policies)
+    for group in dict.fromkeys(one.group for one in common):
+        names = [one.condition for one in common if one.group == group]
+        scores = {policy: score_matrix([results[name] for name in names]) for policy, results in policies.items()}
+        cells = []
+        for policy, theirs in scores.items():
+            cells.append(_share(bootstrap(theirs, np.mean, paired=True)))
+            if policy in others:
+                apart = bootstrap(scores[first] - theirs, np.mean, paired=True)
+                better = probability_of_improvement(theirs, scores[first])
+                cells[-1] += f"\n{first} {_signed(apart)}, better with probability {better.value:.2f}"
+        table.add_row(*map(Text, (f"{group} ({len(names)})", *cells)))
+    return table
+
+
+def _table(policies: Mapping[str, Results]) -> Table:
+    table = Table("condition")
+    for name in policies:
+        table.add_column(Text(name), justify="right")
+    return table
+
+
 @contextmanager
 def episode_bar(done: int, left: int) -> Iterator[Callable[[], None]]:
     """A bar on stderr with speed and the time left; call what it gives after every episode."""
@@ -95,3 +160,11 @@ def _points(value: float) -> str:
     """Percentage points with their sign, and no sign at zero."""
     rounded = round(100 * value)
     return f"{rounded:+d}" if rounded else "0"
+
+
+def _share(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.1%} ({estimate.low:+.1%} to {estimate.high:+.1%})"

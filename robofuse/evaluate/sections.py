@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from robofuse.evaluate.compare import Change, compare
 from robofuse.evaluate.findings import (
     KEPT,
+    Change,
     Curve,
     Verdict,
     Watched,
+    compare,
     curves,
     hardest,
     judge,
@@ -29,7 +30,7 @@ from robofuse.evaluate.findings import (
 from robofuse.evaluate.folder import csv_text
 from robofuse.evaluate.results import ConditionResult, Evaluation, Event
 from robofuse.faults.mix import HELD_OUT, SEVERITIES
-from robofuse.stats import Estimate, worst
+from robofuse.stats import Estimate
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -44,14 +45,7 @@ Films = Mapping[tuple[str, int], tuple[bytes, bool] | str]  # (label, scene) →
 
 
 class Section(NamedTuple):
-    """A part of the page.
-
-    Attributes:
-        name: of its macro, and where links lead.
-        title: its heading.
-        data: what the macro shows.
-        files: name → content, to be written beside the page.
-    """
+    """A part of the page: its macro and anchor, its heading, what the macro shows, files beside the page."""
 
     name: str
     title: str
@@ -60,12 +54,7 @@ class Section(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG that is part of the page.
-
-    Attributes:
-        png: its content.
-        alt: what it shows, in words.
-    """
+    """A PNG that is part of the page, and what it shows, in words."""
 
     png: bytes
     alt: str
@@ -184,15 +173,15 @@ def _key_figures(evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
     named = {kind_of(event).replace(":", ": "): curve for event, curve in curves(evaluation).items()}
     robust = {name: value for name, curve in named.items() if (value := curve.robustness) is not None}
     found["relative robustness, mean over faults"] = number(fmean(robust.values()) if robust else None)
-    lowest = worst(robust) if robust else None
-    found["relative robustness, worst fault"] = f"{number(lowest.value)}, {lowest.name}" if lowest else DASH
+    lowest = min(robust, key=lambda name: robust[name], default="")
+    found["relative robustness, worst fault"] = f"{number(robust[lowest])}, {lowest}" if robust else DASH
     pairs = violations(evaluation)
     found["pairs in which fewer sensors do better"] = (
         f"{len(pairs.pairs)} significant, {pairs.raw} at all, of {pairs.compared}" if pairs.compared else DASH
     )
-    jolts = {name: -value for name, curve in named.items() if (value := curve.jerk) is not None}
-    jolt = worst(jolts) if jolts else None
-    found["jerk at the onset, worst fault"] = f"{number(-jolt.value, 1)} ×, {jolt.name}" if jolt else DASH
+    jolts = {name: value for name, curve in named.items() if (value := curve.jerk) is not None}
+    jolt = max(jolts, key=lambda name: jolts[name], default="")
+    found["jerk at the onset, worst fault"] = f"{number(jolts[jolt], 1)} ×, {jolt}" if jolts else DASH
     return found
 
 

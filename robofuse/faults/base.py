@@ -32,15 +32,15 @@ def number(default: float, low: float, high: float) -> Any:  # noqa: ANN401
 class Fault:
     """A way in which a sensor breaks. A new one is a frozen dataclass with a name and `apply`.
 
-    Subclasses say in their docstring what severity 1 is, in physical units; what lies between is proportional unless
-    they say otherwise. Severity 0 never reaches `apply`: nothing happens.
+    Its docstring says what severity 1 is, in physical units; between 0 and 1 its size is proportional unless the
+    docstring says otherwise. At severity 0 nothing happens: `apply` is not called.
 
     Attributes:
         severity: 0, healthy, or from 1e-6 to 1, as bad as it gets.
         name: what plans call it.
-        kinds: of the sensors that it can befall.
+        kinds: the kinds of sensors that can have it.
         announced: whether `available` shows it, unless a plan says otherwise.
-        erases: whether nothing is left of the reading, so that no other fault can befall it.
+        erases: whether nothing is left of the reading, so that no other fault can change it.
         history: how many seconds `FaultContext.past` can look back.
         holds: whether `apply` reads `FaultContext.before`.
         recalls: whether `apply` reads `FaultContext.other`.
@@ -71,15 +71,7 @@ class Fault:
             raise InputError(f"severity of {self.name} must be 0 or at least {SMALLEST:g}, got {self.severity:g}")
 
     def apply(self, reading: Tensor, context: "FaultContext") -> Tensor:
-        """Broken readings.
-
-        Args:
-            reading: (n, …) healthy ones, in the sensor's dtype; may be changed in place.
-            context: where and when; its random numbers and memory.
-
-        Returns:
-            The same shape and dtype.
-        """
+        """Breaks readings (n, …) of the sensor's dtype; may change them in place. Returns the same shape and dtype."""
         raise NotImplementedError
 
     @classmethod
@@ -103,12 +95,12 @@ class FaultEvent:
     Attributes:
         sensor: key of the observation.
         fault: what happens to it.
-        step: control step from which on, or, with `phase`, how many after the phase was first reached.
-        until: the first step is drawn per episode, uniformly from `step` to `until`; None for exactly `step`.
+        step: the control step at which it begins; with `phase`, how many steps after the phase was first reached.
+        until: if given, the first step is drawn per episode, uniformly from `step` to `until`.
         phase: of the task, such as "contact"; the fault waits until it is reached. None for the episode's start.
         duration: control steps; None for the rest of the episode.
         bursts: mean lengths of a burst and of the gap after it [control steps], geometric, while the fault lasts; None
-            for what is the fault's nature.
+            for those that the fault has by nature.
         announced: whether `available` shows it; None for what is usual for the fault.
     """
 
@@ -173,7 +165,7 @@ class FaultEvent:
         return text + ("" if self.announced is None else "!" if self.announced else "?")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, without what is default."""
+        """As plain data, without the defaults."""
         found: dict[str, Any] = {"sensor": self.sensor, "fault": self.fault.name}
         given = {one.name: getattr(self.fault, one.name) for one in fields(self.fault)}
         found |= {one.name: given[one.name] for one in fields(self.fault) if given[one.name] != one.default}
@@ -187,8 +179,7 @@ class FaultEvent:
 class FaultContext:
     """Where and when a fault changes n readings of one sensor, and all that may depend on it.
 
-    Random numbers depend on (seed, episode, control step, sensor, fault) alone: not on n, other faults or the order of
-    the calls.
+    Random numbers depend on (seed, episode, control step, sensor, fault) alone, never on n or on other faults.
 
     Attributes:
         sensor: whose readings they are.
@@ -230,10 +221,9 @@ class FaultContext:
         return self._other(self.before)
 
     def past(self, age: Tensor | int) -> Tensor:
-        """(n, …) healthy readings of some control steps ago, at most `Fault.history`; never from before the episode.
+        """Healthy readings (n, …) of some control steps ago, at most `Fault.history`; never from before the episode.
 
-        Args:
-            age: int64 (n,) or one number, in control steps; 0 is the present reading.
+        `age` is int64 (n,) or one number [control steps]; 0 is the present reading.
         """
         return self._past(torch.as_tensor(age, device=self.step.device).expand(len(self.step)))
 

@@ -12,11 +12,7 @@ _CATALOGUE: dict[tuple[str, Kind], type[Fault]] = {}
 
 
 def register(fault: F) -> F:
-    """Makes a fault known to plans by its name; also as a decorator of your own faults.
-
-    Raises:
-        ValueError: it has no name, or another one has it for the same kind of sensor.
-    """
+    """Makes a fault known to plans by its name; also a decorator. InputError if another fault has the name."""
     if not fault.name.isidentifier():
         raise InputError(f"{fault.__name__} needs a name of letters and digits, got {fault.name!r}")
     for kind in fault.kinds:
@@ -30,7 +26,7 @@ def register(fault: F) -> F:
 
 
 def everything() -> list[type[Fault]]:
-    """All faults, each once, in the order in which they were made known."""
+    """All faults, each once, in the order in which they were registered."""
     return list(dict.fromkeys(_CATALOGUE.values()))
 
 
@@ -40,18 +36,7 @@ def faults_for(kind: Kind) -> dict[str, type[Fault]]:
 
 
 def find_fault(name: str, kind: Kind) -> type[Fault]:
-    """A fault by its name.
-
-    Args:
-        name: as in plans, such as `freeze`.
-        kind: of the sensor.
-
-    Returns:
-        The class.
-
-    Raises:
-        ValueError: there is none of this name for this kind of sensor; lists those there are.
-    """
+    """The class of a fault, by its name in plans and the kind of sensor. InputError lists the faults that there are."""
     known = faults_for(kind)
     if name not in known:
         raise InputError(f"unknown fault {name!r} for a sensor of kind {kind}; faults: {', '.join(sorted(known))}")

@@ -13,7 +13,7 @@ from robofuse.sensors import Kind
 
 @dataclass(frozen=True)
 class Blackout(Fault):
-    """Nothing arrives: the reading is 0. Announced by default; there is no half of it, severity above 0 is all."""
+    """Nothing arrives: the reading is 0. Announced by default; any severity above 0 is all of it."""
 
     name: ClassVar[str] = "blackout"
     announced: ClassVar[bool] = True

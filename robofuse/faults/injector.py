@@ -1,7 +1,7 @@
-"""Breaks the sensors of N environments, each under its own plan: one implementation for World and wrappers.
+"""Breaks the sensors of N environments, each under its own plan, for World and the wrappers.
 
-Two kinds of numbers occur: `env_ids` are environments, from 0 to N − 1; `rows` are where they stand in a batch of
-readings, which may be of some environments only.
+`env_ids` are environments, from 0 to N − 1; `rows` are rows of a batch of readings, which may be of some environments
+only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Injector:
         phases: Sequence[str] = (),
         cameras_move: bool = False,
     ) -> None:
-        """Everything is healthy until an episode starts.
+        """Everything is healthy until an episode starts. InputError if the faults do not fit the sensors or phases.
 
         Args:
             faults: what breaks.
@@ -52,9 +52,6 @@ class Injector:
             dt: seconds of a control step.
             phases: of the task, if it has any.
             cameras_move: whether the caller moves cameras as `camera_offsets` says, before it reads them.
-
-        Raises:
-            InputError: the faults do not fit the sensors.
         """
         self._check = partial(Plan.check, sensors=sensors, phases=phases, cameras_move=cameras_move)
         self.check(faults.plans if isinstance(faults, Mix) else (faults,))
@@ -73,17 +70,14 @@ class Injector:
         return not self._active
 
     def check(self, plans: Iterable[Plan]) -> None:
-        """Whether plans for `start` fit the sensors and phases that there are; InputError says what does not."""
+        """Checks that plans fit the sensors and phases that there are; InputError says what does not."""
         for plan in {id(plan): plan for plan in plans}.values():  # most are the same
             self._check(plan)
 
     def start(self, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
-        """Begin episodes.
+        """Begins the episodes with numbers `episode` in environments `env_ids`, both int64 (n,).
 
-        Args:
-            env_ids: int64 (n,), environments.
-            episode: int64 (n,), their numbers.
-            plans: n, what breaks in each; by default what `faults` says.
+        `plans` says what breaks in each of the n; by default what `faults` says.
         """
         if plans is None:
             faults, count = self.faults, len(env_ids)
@@ -98,7 +92,6 @@ class Injector:
             active.start(env_ids[rows], self.seed, episode[rows])
 
     def _change_plans(self, env_ids: list[int], plans: Sequence[Plan]) -> None:
-        """The environments are under these plans from now on."""
         faults_of_plan: dict[int, list[ActiveFault]] = {}
         leave: dict[ActiveFault, list[int]] = {}
         join: dict[ActiveFault, list[int]] = {}
@@ -139,11 +132,9 @@ class Injector:
     def camera_offsets(
         self, env_ids: Tensor | None = None, phase: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        """Where cameras are out of place, for what `apply` will be given next; call it before cameras are read.
+        """How far cameras are out of place, for the next `apply`; call it before cameras are read.
 
-        Args:
-            env_ids: int64 (n,) the environments; all by default.
-            phase: int64 (n,), which of the phases the task is in.
+        `env_ids` int64 (n,), by default all; `phase` int64 (n,), in which phase of the task each is.
 
         Yields:
             Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
@@ -163,13 +154,13 @@ class Injector:
         self, readings: Mapping[str, Tensor], env_ids: Tensor | None = None, live: Tensor | None = None,
         phase: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
-        """What arrives of healthy readings; call it once for every control step of an environment.
+        """Breaks healthy readings; call it once for every control step of an environment.
 
         Args:
             readings: key → (n, …); not changed.
             env_ids: int64 (n,) the environments they come from; all by default.
             live: bool (n, M), sensors that deliver at all; faults change nothing of others.
-            phase: int64 (n,), which of the phases the task is in.
+            phase: int64 (n,), in which phase of the task each environment is.
 
         Returns:
             The same keys, with fresh tensors where anything broke; int8 (n, M), 0 where an announced fault is.
@@ -228,7 +219,7 @@ class Injector:
         readings: Mapping[str, Tensor] | None = None,
         rows: Tensor | None = None,
     ) -> FaultContext:
-        """For environments `env_ids`, whose readings are `rows`; there are none yet when cameras are moved."""
+        """For environments `env_ids`, whose readings are `rows`; without readings when cameras are moved."""
         step = self._step[env_ids]
 
         def present() -> Tensor:
@@ -263,7 +254,7 @@ class ActiveFault:
         event: what happens, and when.
         sensor: to which.
         salt: of its random numbers.
-        since: int64 (N,), of what moves cameras, as it was found before they took their pictures.
+        since: int64 (N,), of faults that move cameras: what `camera_offsets` found.
         held: the last healthy reading, if the fault reads it.
         ring: the last readings, likewise.
         recall: the readings of the episode before, likewise.
@@ -272,7 +263,7 @@ class ActiveFault:
     def __init__(
         self, event: FaultEvent, sensor: Sensor, num_envs: int, salt: int, dt: float, phases: list[str]
     ) -> None:
-        """In none of `num_envs` environments, whose control step takes `dt` seconds, yet."""
+        """In none of `num_envs` environments yet; `dt` are the seconds of a control step."""
         self.event, self.sensor, self.salt = event, sensor, salt
         fault = event.fault
         self.held = _Held(num_envs) if fault.holds else None
@@ -304,7 +295,7 @@ class ActiveFault:
         self._here[env_ids], self._env_ids = False, None
 
     def among(self, env_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of environments int64 (n,), or all, those that have it: their rows in `env_ids`, and the environments."""
+        """Those of environments int64 (n,), or of all, that have it: their rows in `env_ids`, and their numbers."""
         if env_ids is None:
             return self.env_ids, self.env_ids
         rows = self._here[env_ids].nonzero()[:, 0]

@@ -26,7 +26,7 @@ _SALT = 1 << 50
 
 @dataclass(frozen=True)
 class Mix:
-    """One of several plans in a share of the episodes, nothing in the others; drawn per episode.
+    """Another plan in every episode: one of several in a share of the episodes, nothing in the others.
 
     Attributes:
         plans: equally likely.
@@ -37,7 +37,6 @@ class Mix:
     share: float = 0.3
 
     def __post_init__(self) -> None:
-        """InputError for no plans, or a share out of range."""
         if not isinstance(self.plans, Sequence) or not self.plans or not all(isinstance(x, Plan) for x in self.plans):
             raise InputError(f"a mix needs at least one robofuse.faults.Plan, got {self.plans!r}")
         object.__setattr__(self, "plans", tuple(self.plans))
@@ -69,11 +68,7 @@ FaultsLike = Plan | Mix | str | Callable[[Sequence[Sensor]], Plan | Mix] | None
 
 
 def as_faults(faults: FaultsLike, sensors: Sequence[Sensor]) -> Plan | Mix:
-    """What breaks, from all that a World takes: a line of text is read, a function is called with the sensors.
-
-    Raises:
-        InputError: anything else, or a line that cannot be read.
-    """
+    """Reads what a World takes as faults: text is parsed, a function is called with the sensors. Else InputError."""
     if faults is None:
         return Plan()
     if isinstance(faults, str):
@@ -88,16 +83,15 @@ def as_faults(faults: FaultsLike, sensors: Sequence[Sensor]) -> Plan | Mix:
 
 
 def seen_faults(faults: Plan | Mix | None) -> list[str]:
-    """The kinds of faults that somebody who trains under these sees, such as `rgb:freeze`, sorted."""
+    """The faults that a policy meets in training under these, such as `rgb:freeze`, sorted."""
     plans = faults.plans if isinstance(faults, Mix) else (faults,) if faults is not None else ()
     return sorted({f"{event.sensor}:{event.fault.name}" for plan in plans for event in plan})
 
 
 def standard_plans(sensors: Sequence[Sensor], until: int = 30) -> list[Plan]:
-    """Every fault of every sensor but `HELD_OUT`, at four severities, from a step on that is drawn from 0 to `until`.
+    """Every fault of every sensor but `HELD_OUT`, at four severities, from a step that is drawn from 0 to `until`.
 
-    Left out too are faults that `available` tells of, for which there is dropout, and those that put NaN or Inf into a
-    reading, from which no network can learn.
+    Announced faults are left out, for which there is dropout, and those that put NaN or Inf into a reading.
     """
     events = []
     for sensor in sensors:

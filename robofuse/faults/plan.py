@@ -32,15 +32,7 @@ _WHEN = re.compile(
 
 
 def blackout(sensor: str, step: int = 0) -> FaultEvent:
-    """A sensor that delivers nothing from one control step of every episode on, which `available` shows.
-
-    Args:
-        sensor: its key.
-        step: number of the first observation without it; 0 is what `reset` returns.
-
-    Returns:
-        What a `Plan` is made of.
-    """
+    """A sensor that delivers nothing, announced, from control step `step` on; 0 is what `reset` returns."""
     return FaultEvent(sensor, Blackout(), step)
 
 
@@ -60,7 +52,6 @@ class Plan:
     events: tuple[FaultEvent, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises InputError for anything but events, and for events that contradict each other."""
         if isinstance(self.events, str | Mapping) or not isinstance(self.events, Iterable):
             raise InputError(f"a plan is made of FaultEvents, got {self.events!r}; Plan.parse reads text")
         object.__setattr__(self, "events", tuple(self.events))
@@ -87,12 +78,7 @@ class Plan:
         return replace(self, events=tuple(replace(s, fault=replace(s.fault, severity=severity)) for s in self.events))
 
     def check(self, sensors: Sequence[Sensor], phases: Sequence[str] = (), cameras_move: bool = False) -> None:
-        """Whether it can happen there.
-
-        Args:
-            sensors: that exist.
-            phases: of the task.
-            cameras_move: whether faults may move cameras, as in a World.
+        """Checks that the plan can happen with these sensors and phases of the task; `cameras_move` as in a World.
 
         Raises:
             InputError: it cannot; says what there is.
@@ -115,11 +101,7 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, sensors: Sequence[Sensor]) -> Self:
-        """A plan from a line of text.
-
-        Args:
-            text: see the class; empty for none.
-            sensors: that exist; a fault's name means what it is for that kind of sensor.
+        """A plan from a line of text, see the class; empty for none.
 
         Raises:
             InputError: says at which character (the first is 1) and what would be right.
@@ -208,21 +190,14 @@ class Plan:
 
 
 def parse_disable(text: str, keys: Sequence[str]) -> Plan:
-    """Announced blackouts from a line such as `rgb,depth@20`: no rgb at all, and no depth from control step 20 on.
+    """Announced blackouts from a text such as `rgb,depth@20`: no rgb at all, and no depth from control step 20 on.
 
-    All sensors may be named. A policy then has its learned mask tokens to act on, the same at every step: worth a look
-    as the floor below which no fault can push it.
-
-    Args:
-        text: sensors divided by commas, each with `@` and a control step or without; empty for none.
-        keys: the sensors that exist.
-
-    Returns:
-        Its events are in the order of the text.
+    `keys` are the sensors that exist. All of them may be named: a policy then acts on its mask tokens alone, which
+    shows how it does without any sensor.
 
     Raises:
-        InputError: an unknown sensor, one named twice, or no number after the `@`; says at which character of the
-            text (the first is 1), and what would be right.
+        InputError: an unknown sensor, one named twice, or no number after the `@`; says at which character (the first
+            is 1), and what would be right.
     """
     line = _Line(text, keys)
     while line.begins_another("sensor", ","):
@@ -232,14 +207,10 @@ def parse_disable(text: str, keys: Sequence[str]) -> Plan:
 
 
 def parse_missing(name: str, keys: Sequence[str]) -> Plan:
-    """Announced blackouts from the name of a condition: which sensors are missing, or which are the only ones left.
+    """Announced blackouts from the name of a condition, which says what is missing, or what alone is left.
 
-    Args:
-        name: `all`, `none`, `no-rgb`, `no-depth+rgb`, `only-force`; all but `all` with `@20` for from step 20 on.
-        keys: the sensors that exist.
-
-    Returns:
-        Its events are in the order of `keys`.
+    Names are `all`, `none`, `no-rgb`, `no-depth+rgb`, `only-force`; all but `all` with `@20` for from step 20 on.
+    `keys` are the sensors that exist; events are in their order.
 
     Raises:
         InputError: says at which character (the first is 1) and what would be right.
@@ -262,7 +233,6 @@ class _Line:
     """A line of text that is read from left to right; errors point at a character."""
 
     def __init__(self, text: str, keys: Iterable[str]) -> None:
-        """At its start; `keys` are those of the sensors that exist."""
         if not isinstance(text, str):
             raise InputError(f"expected text such as rgb:freeze@20, got {text!r}")
         self._text, self._keys, self._place = text, list(keys), 0
@@ -379,7 +349,6 @@ def _arguments(text: str) -> dict[str, float]:
 
 
 def _make_fault(kind: type[Fault], given: Mapping[str, Any]) -> Fault:
-    """A fault with these numbers; InputError for one that it does not have."""
     known = [field.name for field in fields(kind)]
     for name in given:
         if name not in known:

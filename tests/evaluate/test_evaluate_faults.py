@@ -13,9 +13,9 @@ from lab import KEYS, WORLD, Fake
 from robofuse import cli, policies
 from robofuse.envs import World
 from robofuse.evaluate import Condition, Evaluate, Job, grid, rollout, run, run_evaluate, schedule
-from robofuse.evaluate.compare import comparison_table
 from robofuse.evaluate.conditions import missing
 from robofuse.evaluate.results import ConditionResult, Episode, summarise
+from robofuse.evaluate.screen import comparison_table
 from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
 from robofuse.play import make_world

@@ -5,7 +5,7 @@ import torch
 from lab import KEYS, WORLD, Fake
 
 from robofuse.envs import World
-from robofuse.evaluate import Condition, Job, midway, rollout, schedule, subsets, validate
+from robofuse.evaluate import Condition, Job, midway, rollout, schedule, subsets
 
 FOUR = ("depth", "force", "proprio", "rgb")
 
@@ -116,15 +116,6 @@ class _Still:
 
     def act(self, observation):
         return self.action.expand(len(observation["available"]), 5)
-
-
-def test_validation_gives_success_rates_and_is_repeatable():
-    world = World(num_envs=6, seed=8, auto_reset=False, **WORLD)
-    rates = validate(Fake(world), world, episodes=3)
-    assert rates == {"all": 1.0, "no-force": 1.0, "no-proprio": 0.0} == validate(Fake(world), world, episodes=3)
-    assert validate(_Still(torch.zeros(5)), world, [Condition("all", KEYS)], 2) == {"all": 0.0}
-    with pytest.raises(ValueError, match="episodes must be an integer of at least 1"):
-        validate(Fake(world), world, episodes=0)
 
 
 def test_mistakes_are_told():

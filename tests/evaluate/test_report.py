@@ -16,8 +16,7 @@ from markupsafe import escape
 
 from robofuse.evaluate import Report, run_report
 from robofuse.evaluate import read_evaluations as read_all
-from robofuse.evaluate.compare import compare
-from robofuse.evaluate.findings import curves, hardest, judge, not_measured, total, watch
+from robofuse.evaluate.findings import compare, curves, hardest, judge, not_measured, total, watch
 from robofuse.evaluate.report import films_of
 from robofuse.evaluate.results import Event
 from robofuse.evaluate.sections import points, span

@@ -10,10 +10,10 @@ from lab import KEYS
 
 from robofuse.errors import InputError
 from robofuse.evaluate import ConditionResult, Episode, midway, parse, read_evaluation, read_evaluations, subsets
-from robofuse.evaluate.compare import comparison_table
 from robofuse.evaluate.figures import draw_curve, draw_detection, draw_heatmap, draw_legend, shade, split_keys
 from robofuse.evaluate.folder import read_episodes, read_finished, write_results
 from robofuse.evaluate.results import Evaluated, Record, finished_scenes, summarise
+from robofuse.evaluate.screen import comparison_table
 
 FOUR = ("depth", "force", "proprio", "rgb")
 

@@ -17,10 +17,7 @@ from robofuse.stats import (
     paired_difference,
     probability_of_improvement,
     relative_robustness,
-    retention,
-    second_difference,
     wilson,
-    worst,
 )
 
 Z = 1.959963984540054  # 97.5 % point of the normal distribution
@@ -84,12 +81,6 @@ def test_pairing_narrows():
     close, wide = paired_difference(easy, alike), paired_difference(easy, apart)
     assert close.value == wide.value == pytest.approx(-0.1)
     assert close.high - close.low < 0.5 * (wide.high - wide.low)
-
-
-def test_retention():
-    assert retention(0.45, 0.9) == pytest.approx(0.5)
-    assert retention(0.0, 0.9) == 0.0
-    assert retention(0.0, 0.0) is None
 
 
 @pytest.mark.parametrize("successes, n", [(0, 0), (-1, 5), (6, 5)])
@@ -245,12 +236,6 @@ def test_effective_robustness_is_zero_for_the_baseline_itself(clean, faulty, oth
     assert -1 <= effective_robustness(other, faulty, [(clean, faulty)]) <= 1
 
 
-def test_worst():
-    assert worst({"a": 0.5, "b": 0.2, "c": 0.2}) == ("b", 0.2)
-    with pytest.raises(ValueError, match="no worst of no figures"):
-        worst({})
-
-
 def live(text):
     return frozenset(text)
 
@@ -284,13 +269,6 @@ def test_no_violation_where_more_is_never_worse(counts):
     assert found.raw == 0 and not found.pairs and found.compared == 12
     mixed = monotonicity_violations(dict(zip(sets, ((count, 20) for count in counts), strict=True)))
     assert len(mixed.pairs) <= mixed.raw <= 12 and all(p.gain > 0 and p.fewer < p.more for p in mixed.pairs)
-
-
-def test_second_differences_by_hand_and_of_steady_motion():
-    actions = np.array([[0, 0], [1, 0], [1, 1], [4, 4]])
-    assert second_difference(actions[2:], actions[1:3], actions[:2]).tolist() == [[-1, 1], [3, 2]]
-    steady = actions + 3 * np.arange(4)[:, None]
-    assert second_difference(*steady[2::-1]).tolist() == [-1, 1]
 
 
 @pytest.mark.parametrize(
