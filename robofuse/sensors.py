@@ -14,6 +14,23 @@ from robofuse.errors import InputError
 if TYPE_CHECKING:
     import gymnasium as gym
 
+__all__ = [
+    "AVAILABLE",
+    "DEPTH_LIMIT_MM",
+    "FADES",
+    "FRESHNESS",
+    "MODALITIES",
+    "PRIVILEGED",
+    "TRUTH",
+    "Kind",
+    "Sensor",
+    "channels_last",
+    "describe",
+    "infer_sensors",
+    "observation_space",
+    "order",
+]
+
 Kind = Literal["rgb", "depth", "vector", "window"]
 """What sort of reading it is, which chooses the encoder."""
 AVAILABLE = "available"

@@ -11,7 +11,7 @@ from robofuse.faults import Plan, blackout
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.saving import save
 from robofuse.replay import run
-from robofuse.replay.dashboard import HEIGHT, WIDTH, Credits, Dashboard
+from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
 from robofuse.replay.frames import frames
 from robofuse.replay.run import Replay, Setup, default_name, open_setup, run_replay
 
@@ -40,7 +40,7 @@ def test_the_video_shows_when_a_light_goes_out(world, tmp_path, capsys):
     lengths = [1 + frame.step + 20 for frame in ends]  # the first picture, one a step, a second of the outcome
     assert len(frames) == sum(lengths)
     assert frames[0].shape == (HEIGHT, WIDTH, 3)
-    places = Dashboard(world, Credits("expert", "a test", 7)).lights.places
+    places = Dashboard(world, "expert", "a test").lights.places
     expected = [step >= 4 for length in lengths for step in range(length)]
     assert [is_red(image, places["depth"]) for image in frames] == expected
     assert not any(is_red(image, places[key]) for image in frames for key in ("rgb", "proprio", "force"))
