@@ -158,6 +158,27 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         state = self.recurrent(fused.features, state, starts)
         return fused._replace(features=torch.cat([fused.features, state], dim=1), memory=state)
 
+    def fuse_again(
+        self, fused: Fused, available: Tensor, obs: Mapping[str, Tensor], starts: Tensor | None = None
+    ) -> Fused:
+        """What actor and critic would read if fewer sensors were live, `available` (K · B, M); no encoder runs.
+
+        `obs` and `starts` are those that `fuse` was given. A memory holds what it held before the step: only the
+        present readings are masked.
+        """
+        again = self.features_extractor.fuse_again(fused, available)
+        if not self.memory:
+            return again
+        before = obs[MEMORY]
+        if starts is not None:
+            assert fused.memory is not None
+            num_envs = starts.shape[1]
+            before = torch.cat([before[:num_envs], fused.memory[:-num_envs]])
+            before = before.masked_fill(starts.flatten()[:, None], 0.0)
+        count = len(available) // len(fused.tokens)
+        state = self.recurrent(again.features, before.repeat(count, 1))
+        return again._replace(features=torch.cat([again.features, state], dim=1), memory=state)
+
     def forward(self, obs: Mapping[str, Tensor], deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation to (u (B, A), values (B, 1), log-density of u (B,)); see the class for what u is."""
         return self.choose(self.fuse(obs), obs, deterministic)
@@ -249,6 +270,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     def distribution(self, fused: Fused) -> Distribution:
         """Distribution of u, from features that `fuse` gave."""
         return self._get_action_dist_from_latent(self.actor(fused.features))
+
+    def mean_action(self, fused: Fused) -> Tensor:
+        """Tanh of the mean of u, (B, A) in [−1, 1]: the action in a Box without noise, before it is scaled."""
+        return torch.tanh(cast(nn.Module, self.action_net)(self.actor(fused.features)))
 
     def entropy(self, distribution: Distribution) -> Tensor:
         """Entropy (B,) of the executed action."""

@@ -155,6 +155,25 @@ class FusionExtractor(BaseFeaturesExtractor):
         features = self.fusion(stacked, read) + self.availability(read.float())
         return Fused(features, stacked, available)
 
+    def fuse_again(self, fused: Fused, available: Tensor) -> Fused:
+        """The same rows with fewer live sensors, from tokens that are there: no encoder runs.
+
+        Args:
+            fused: of B rows.
+            available: bool (K · B, M), a part of those that are live, K times for every row.
+
+        Returns:
+            Features, tokens and masks of K · B rows; gradients flow into the encoders as through `fuse`.
+
+        Raises:
+            InputError: `masked_as="zeros"`, where nothing but an encoder makes the token of a masked sensor.
+        """
+        if self.masked_as == "zeros":
+            raise InputError('masks cannot be drawn again with masked_as="zeros"; it takes mask tokens')
+        again = fused.tokens.repeat(len(available) // len(fused.tokens), 1, 1)
+        tokens = torch.where(available[..., None], again, self.mask_tokens)
+        return Fused(self.fusion(tokens, available) + self.availability(available.float()), tokens, available)
+
     def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
         keys = [sensor.key for sensor in self.sensors]
         readings = {key: observations[key] for key in keys if key in observations}

@@ -18,11 +18,14 @@ from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from robofuse.checks import whole
 from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.distillation import submasks
+from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
-from robofuse.policies.rollouts import Batch, TensorRolloutBuffer
-from robofuse.policies.teacher import Teacher
+from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer
+from robofuse.policies.teacher import Advice, Teacher
 from robofuse.sensors import PRIVILEGED, infer_sensors
 
 
@@ -56,9 +59,16 @@ class FusionPPO(PPO):
         clip_range: Any = 0.2,  # noqa: ANN401
         ent_coef: float | Schedule = 0.003,
         aux_coef: float = 2.0,
-        teacher: Teacher | None = None,
+        teacher: Advice | None = None,
         teacher_coef: float = 3.0,
         teacher_until: float = 0.6,
+        teacher_final: float = 0.0,
+        remask: int = 0,
+        remask_keep: float = 0.6,
+        remask_coef: float = 3.0,
+        remask_self: float = 0.3,
+        replay_rows: int = 0,
+        replay_passes: float = 4.0,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -77,12 +87,21 @@ class FusionPPO(PPO):
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
-            teacher: a policy that reads the simulator's truth. Its action is a target for the mean of the student's
-                action in every state that the student comes to, beside PPO's loss, which goes on where the truth
-                cannot be seen (kickstarting, Schmitt et al. 2018; the states are the student's own, as in DAgger, Ross
-                et al. 2011).
+            teacher: what knows the simulator's truth. Its action is a target for the mean of the student's action in
+                every state that the student comes to, beside PPO's loss, which goes on where the truth cannot be seen
+                (kickstarting, Schmitt et al. 2018; the states are the student's own, as in DAgger, Ross et al. 2011).
+                It is asked once, when the step is taken, and its action is stored with the observation.
             teacher_coef: weight of the squared difference of the actions, at the start.
-            teacher_until: share of the training after which that weight, falling linearly, is 0.
+            teacher_until: share of the training after which that weight has fallen linearly to its last value.
+            teacher_final: share of that weight that is left then, to the end.
+            remask: further masks under which every row is fused again; 0 for none. See `distillation.py`.
+            remask_keep: probability that a live sensor stays live in such a mask.
+            remask_coef: weight of the squared difference to the teacher's action there; falls with `teacher_coef`.
+            remask_self: weight of the squared difference to the policy's own action under all live sensors there;
+                rises from 0 as the teacher's weight falls.
+            replay_rows: rows of past rollouts that are kept for the teacher's and the auxiliary losses; 0 for none.
+            replay_passes: how often, on the average, a row is learned from in this way, beside PPO's own passes, while
+                the teacher has weight.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
 
         Raises:
@@ -100,7 +119,11 @@ class FusionPPO(PPO):
         if kwargs.get("clip_range_vf") is not None:
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
         self.aux_coef = aux_coef
-        self.teacher, self.teacher_coef, self.teacher_until = teacher, teacher_coef, teacher_until
+        self.teacher, self.teacher_coef = teacher, teacher_coef
+        self.teacher_until, self.teacher_final = teacher_until, teacher_final
+        self.remask, self.remask_keep = whole(remask, "remask", 0), remask_keep
+        self.remask_coef, self.remask_self, self.replay_passes = remask_coef, remask_self, replay_passes
+        self.replay = Replay(replay_rows) if replay_rows else None
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
         kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
         super().__init__(
@@ -125,15 +148,30 @@ class FusionPPO(PPO):
             self.clip_range = FloatSchedule(self.clip_range)
         self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)
         if self.policy.memory:
-            self.rollout_buffer.add_memory(self.policy.memory)
-        if self.teacher is None:
+            if self.replay is not None:
+                raise InputError("a policy that remembers learns from whole rollouts; leave replay_rows=0")
+            self.rollout_buffer.add_column(MEMORY, self.policy.memory)
+        self.set_teacher(self.teacher)
+
+    def set_teacher(self, teacher: Advice | None) -> None:
+        """Gives the student a teacher, or none, from the next rollout on.
+
+        Raises:
+            InputError: it does not fit the environment.
+        """
+        self.teacher = teacher
+        if teacher is None:
             return
-        self.teacher.to(self.device)
-        if self.teacher.size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box):
+        size = self.policy.truth_dim
+        if isinstance(teacher, Teacher):
+            teacher.to(self.device)
+            size = teacher.size
+        if size != self.policy.truth_dim or not isinstance(self.action_space, spaces.Box):
             raise InputError(
-                f"the teacher reads {self.teacher.size} numbers of `privileged` and gives actions in a Box; this "
+                f"the teacher reads {size} numbers of `privileged` and gives actions in a Box; this "
                 f"environment has {self.policy.truth_dim} and {self.action_space}"
             )
+        self.rollout_buffer.add_column(TEACHER_ACTION, int(np.prod(self.action_space.shape)))
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -156,6 +194,7 @@ class FusionPPO(PPO):
         for number in range(n_rollout_steps):
             began = time.perf_counter()
             observed = self._with_memory(_tensors(self._last_obs, self.device))
+            observed |= self._advice(observed)
             actions, executed, values, log_probs = self._act(observed)
             acted = time.perf_counter()
             new_obs, rewards, dones, infos = env.step(executed)
@@ -188,6 +227,16 @@ class FusionPPO(PPO):
             return observed
         begins = torch.as_tensor(self._last_episode_starts, device=self.device, dtype=torch.bool)
         return observed | {MEMORY: self._memory.masked_fill(begins[:, None], 0.0)}
+
+    def _advice(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The teacher's action in this step, in [−1, 1], as an entry of the observation; zeros when it is not asked."""
+        if self.teacher is None:
+            return {}
+        if not self.teacher_weight():
+            store = self.rollout_buffer.stored[TEACHER_ACTION][0]
+            return {TEACHER_ACTION: torch.zeros_like(store)}
+        action = torch.as_tensor(self.teacher(observed), dtype=torch.float32, device=self.device)
+        return {TEACHER_ACTION: self.policy.squashed(action).clamp(-1.0, 1.0)}
 
     @torch.no_grad()
     def _act(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:
@@ -243,8 +292,8 @@ class FusionPPO(PPO):
                 raise StateError(f"{name} of the rollout hold NaN or Inf; look at the environment (weights unchanged)")
         self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
         clip = self.clip_range(self._current_progress_remaining)
-        sums: dict[str, Tensor] = {}
-        count, first_ratio, stopped, epoch = 0, None, False, 0
+        means = _Means()
+        first_ratio, stopped, epoch = None, False, 0
         for epoch in range(self.n_epochs):  # noqa: B007
             for batch in buffer.minibatches(self.batch_size):
                 loss, ratio, parts = self.loss(batch, clip)
@@ -252,24 +301,42 @@ class FusionPPO(PPO):
                 if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
                     stopped = True
                     break
-                self.policy.optimizer.zero_grad()
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                    raise StateError(self._not_finite(batch.observations, parts))
-                self.policy.optimizer.step()
-                parts["grad_norm"] = norm
-                count += 1
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                means.add(self._descend(loss, parts, batch.observations))
             if stopped:
                 break
+        self._learn_from_replay(means)  # last: PPO's first ratio is 1 only for the policy that acted
         self._n_updates += self.n_epochs
-        self._log_update(sums, count, clip, first_ratio, epoch + 1)
+        self._log_update(means, clip, first_ratio, epoch + 1)
         self.seconds["learn"] += time.perf_counter() - began
 
+    def _learn_from_replay(self, means: "_Means") -> None:
+        """The teacher's and the auxiliary losses on rows of past rollouts, while the teacher has weight."""
+        if self.replay is None or not self.teacher_weight():
+            return
+        self.replay.add(self.rollout_buffer)
+        rows = self.rollout_buffer.buffer_size * self.n_envs
+        for obs in self.replay.minibatches(int(rows * self.replay_passes), self.batch_size):
+            loss, parts = self.lessons(self._fused(obs), obs)
+            means.add(self._descend(loss, parts, obs))
+
+    def _descend(self, loss: Tensor, parts: dict[str, Tensor], obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the optimizer; returns `parts` with the norm of the gradient."""
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            raise StateError(self._not_finite(obs, parts))
+        self.policy.optimizer.step()
+        return parts | {"grad_norm": norm}
+
+    def _fused(self, obs: dict[str, Tensor], starts: Tensor | None = None) -> Fused:
+        fused = self.policy.fuse(obs, starts)
+        if not bool(fused.features.isfinite().all()):
+            raise StateError(self._not_finite(obs, {"features": fused.features.sum()}))
+        return fused
+
     def loss(self, batch: Batch, clip: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The loss on a minibatch: PPO's, the difference to the teacher's actions, and the auxiliary losses.
+        """The loss on a minibatch: PPO's and `lessons`.
 
         Args:
             batch: B rows.
@@ -285,9 +352,7 @@ class FusionPPO(PPO):
         advantages = batch.advantages
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        fused = policy.fuse(obs, batch.starts)
-        if not bool(fused.features.isfinite().all()):
-            raise StateError(self._not_finite(obs, {"features": fused.features.sum()}))
+        fused = self._fused(obs, batch.starts)
         distribution = policy.distribution(fused)
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):
@@ -298,24 +363,64 @@ class FusionPPO(PPO):
         entropy = policy.entropy(distribution).mean()
         target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
         value = (policy.normalised_values(fused, obs) - target).square().mean()
-        loss = surrogate - self.entropy_weight() * entropy + self.vf_coef * value
-        parts = {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
-        weight = self.teacher_weight()
-        if weight and self.teacher is not None:
-            teacher_action = policy.squashed(self.teacher(obs[PRIVILEGED].float()))
-            distance = (torch.tanh(distribution.mode()) - teacher_action).square().sum(1).mean()
-            loss = loss + weight * distance
-            parts["teacher"] = distance
+        lessons, parts = self.lessons(fused, obs, batch.starts)
+        loss = surrogate - self.entropy_weight() * entropy + self.vf_coef * value + lessons
+        parts |= {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
+        with torch.no_grad():
+            parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
+            parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
+        return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
+
+    def lessons(
+        self, fused: Fused, obs: dict[str, Tensor], starts: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses that need no rollout of the present policy.
+
+        They are the distance to the teacher's actions, the same under further masks, and the auxiliary losses.
+
+        Args:
+            fused: of the B rows `obs`.
+            obs: the rows, with the teacher's actions if there is a teacher.
+            starts: of the rows, see `FusionActorCriticPolicy.fuse`.
+
+        Returns:
+            The weighted sum, and the parts by name, detached.
+        """
+        policy = self.policy
+        loss, parts = self._distillation(fused, obs, starts)
         if self.aux_coef and policy.truth_dim:
             truth = policy.truth_norm(obs[PRIVILEGED].float().flatten(1))[:, policy.visible]
             errors = policy.truth_heads(fused, truth)
             loss = loss + self.aux_coef * errors.sum()
             names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
             parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
-        with torch.no_grad():
-            parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()
-            parts["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
-        return loss, ratio.detach(), {name: part.detach() for name, part in parts.items()}
+        return loss, {name: part.detach() for name, part in parts.items()}
+
+    def _distillation(
+        self, fused: Fused, obs: dict[str, Tensor], starts: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted squared differences to the teacher's action and to the own, under the given and further masks."""
+        policy, masks, weight = self.policy, self.remask, self.teacher_weight()
+        parts: dict[str, Tensor] = {}
+        loss = fused.features.new_zeros(())
+        if not (weight or masks):
+            return loss, parts
+        own = policy.mean_action(fused)
+        if weight:
+            parts["teacher"] = _squared_difference(own, obs[TEACHER_ACTION])
+            loss = loss + weight * parts["teacher"]
+        if not masks:
+            return loss, parts
+        available = submasks(fused.available.repeat(masks, 1), self.remask_keep)
+        again = policy.mean_action(policy.fuse_again(fused, available, obs, starts))
+        share = weight / self.teacher_coef if weight else 0.0  # of the teacher in what is copied
+        if weight:
+            parts["remask/teacher"] = _squared_difference(again, obs[TEACHER_ACTION].repeat(masks, 1))
+            loss = loss + share * self.remask_coef * parts["remask/teacher"]
+        if share < 1.0 and self.remask_self:
+            parts["remask/self"] = _squared_difference(again, own.detach().repeat(masks, 1))
+            loss = loss + (1.0 - share) * self.remask_self * parts["remask/self"]
+        return loss, parts
 
     def entropy_weight(self) -> float:
         """Weight of the entropy at this point of the training."""
@@ -327,7 +432,8 @@ class FusionPPO(PPO):
         if self.teacher is None or self.teacher_until <= 0.0:
             return 0.0
         progress = 1.0 - self._current_progress_remaining
-        return self.teacher_coef * max(0.0, 1.0 - progress / self.teacher_until)
+        fallen = min(1.0, progress / self.teacher_until)
+        return self.teacher_coef * (1.0 + fallen * (self.teacher_final - 1.0))
 
     def _not_finite(self, obs: dict[str, Tensor], parts: dict[str, Tensor]) -> str:
         """The message about a loss, gradient or action that is NaN or Inf: which reading or part it comes from."""
@@ -345,11 +451,9 @@ class FusionPPO(PPO):
             "a smaller clip range, or target_kl"
         )
 
-    def _log_update(
-        self, sums: dict[str, Tensor], count: int, clip: float, first_ratio: Tensor | None, epochs: int
-    ) -> None:
-        for name, value in sums.items():
-            self.logger.record(f"train/{name}", float(value) / max(count, 1))
+    def _log_update(self, means: "_Means", clip: float, first_ratio: Tensor | None, epochs: int) -> None:
+        for name, value in means.values():
+            self.logger.record(f"train/{name}", value)
         if first_ratio is not None:  # 0 but for rounding: the update sees the sensors that the action saw
             self.logger.record("train/first_ratio_error", float((first_ratio - 1.0).abs().max()))
         values, returns = self.rollout_buffer.value, self.rollout_buffer.target
@@ -387,6 +491,24 @@ class FusionPPO(PPO):
         with warnings.catch_warnings():  # SB3 builds the object with default sizes before it reads the file's
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             return super().load(path, *args, **kwargs)
+
+
+class _Means:
+    """Means of what the steps of an update report; the device is waited for only in the end."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, parts: dict[str, Tensor]) -> None:
+        for name, value in parts.items():
+            self._parts.setdefault(name, []).append(value)
+
+    def values(self) -> list[tuple[str, float]]:
+        return [(name, float(torch.stack(values).mean())) for name, values in self._parts.items()]
+
+
+def _squared_difference(actions: Tensor, target: Tensor) -> Tensor:
+    return (actions - target).square().sum(1).mean()
 
 
 def _tensors(observation: Any, device: torch.device) -> dict[str, Tensor]:  # noqa: ANN401

@@ -12,6 +12,8 @@ from torch import Tensor
 from robofuse.policies.modules import MEMORY
 from robofuse.tensors import put, take
 
+TEACHER_ACTION = "_teacher"  # the key under which the teacher's action is stored with the observation
+
 
 class Batch(NamedTuple):
     """Rows of a rollout.
@@ -55,9 +57,12 @@ class TensorRolloutBuffer(DictRolloutBuffer):
         self.reward, self.start, self.value, self.log_prob, self.advantage, self.target = self.scalars
         self.pos, self.full = 0, False
 
-    def add_memory(self, size: int) -> None:
-        """Also store the recurrent state (N, size) before each step; minibatches are then whole environments."""
-        self.stored[MEMORY] = torch.zeros(self.buffer_size, self.n_envs, size, device=self.device)
+    def add_column(self, key: str, size: int) -> None:
+        """Also store `key`, float32 (N, size), of every step's observation.
+
+        If it is the recurrent state before the step (`_memory`), minibatches are whole environments.
+        """
+        self.stored[key] = torch.zeros(self.buffer_size, self.n_envs, size, device=self.device)
 
     def add(self, obs, action, reward, episode_start, value, log_prob) -> None:  # noqa: ANN001
         """Store one step of all environments; arrays or tensors."""
@@ -126,6 +131,44 @@ class TensorRolloutBuffer(DictRolloutBuffer):
         """Bytes held per stored environment step."""
         held = [*self.stored.values(), self.action_store, self.scalars]
         return sum(x.numel() * x.element_size() for x in held) // (self.buffer_size * self.n_envs)
+
+
+class Replay:
+    """Rows of past rollouts, from which losses learn that do not depend on the policy that acted.
+
+    DAgger (Ross et al. 2011) fits the teacher's actions in all states that the student has come to so far, not only in
+    the last ones. Earlier rows are cheap: simulating a step costs several times as much as learning from it again.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Keeps the last `capacity` rows."""
+        self.capacity, self.size, self._next = capacity, 0, 0
+        self._stored: dict[str, Tensor] = {}
+
+    def add(self, buffer: TensorRolloutBuffer) -> None:
+        """Copies all rows of a rollout; the oldest make room."""
+        for key, store in buffer.stored.items():
+            rows = store.flatten(0, 1)
+            if key not in self._stored:
+                self._stored[key] = torch.empty(self.capacity, *rows.shape[1:], dtype=rows.dtype, device=rows.device)
+        count = buffer.buffer_size * buffer.n_envs
+        kept = min(count, self.capacity)
+        places = (self._next + torch.arange(kept, device=buffer.device)) % self.capacity
+        for key, store in buffer.stored.items():
+            put(self._stored[key], places, store.flatten(0, 1)[count - kept :])
+        self._next = (self._next + kept) % self.capacity
+        self.size = min(self.size + kept, self.capacity)
+
+    def clear(self) -> None:
+        """Forgets all rows."""
+        self.size = self._next = 0
+
+    def minibatches(self, rows: int, batch_size: int) -> Iterator[dict[str, Tensor]]:
+        """Minibatches of observations, key → (batch_size, …), about `rows` in all, drawn uniformly with replacement."""
+        device = next(iter(self._stored.values())).device
+        for _ in range(rows // batch_size):
+            chosen = torch.randint(self.size, (batch_size,)).to(device)
+            yield {key: take(x, chosen) for key, x in self._stored.items()}
 
 
 def _dtype(dtype: np.dtype | type | None) -> torch.dtype:

@@ -1,4 +1,6 @@
-"""A teacher: a policy that reads the simulator's truth, whose actions another policy learns from."""
+"""Teachers: what to do according to the simulator's truth, for another policy to learn from."""
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,14 @@ from torch import Tensor, nn
 from robofuse.errors import InputError
 from robofuse.policies.policy import Policy
 from robofuse.policies.saving import load
-from robofuse.sensors import AVAILABLE, TRUTH
+from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
+
+Advice = Callable[[Mapping[str, Tensor]], Tensor]
+"""A teacher: the present observation of all environments, key → (N, …), to actions within the bounds, (N, A).
+
+It is asked at every step, before the environments move. `Teacher` reads the observation; the scripted expert of the
+worlds, `World.expert`, looks at the worlds themselves.
+"""
 
 
 class Teacher(nn.Module):
@@ -32,8 +41,9 @@ class Teacher(nn.Module):
         self.size = policy.sensors[0].shape[0]
 
     @torch.no_grad()
-    def forward(self, privileged: Tensor) -> Tensor:
-        """Privileged vectors (B, K) to actions within the bounds, (B, A)."""
+    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Observations with `privileged` (B, K) to actions within the bounds, (B, A)."""
+        privileged = observation[PRIVILEGED].float()
         live = torch.ones(len(privileged), 1, device=privileged.device)
         return self.network.act({TRUTH: privileged, AVAILABLE: live})
 

@@ -24,6 +24,7 @@ from robofuse.dropout import (
 from robofuse.envs import World
 from robofuse.envs.cameras import resolve as resolve_cameras
 from robofuse.envs.sb3 import SB3VecEnv
+from robofuse.envs.tasks.task import Task
 from robofuse.errors import InputError
 from robofuse.faults import Mix, Plan
 from robofuse.files import read_tensors
@@ -31,12 +32,13 @@ from robofuse.machine import gl_problem
 from robofuse.memory import stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.saving import check_device
-from robofuse.policies.teacher import Teacher, load_teacher
+from robofuse.policies.teacher import Advice, load_teacher
 from robofuse.sensors import Sensor
 from robofuse.train.checkpoint import BEST, FINAL
 from robofuse.train.config import Masking, Train, preset
 from robofuse.wrappers import VecSensorStack
 
+EXPERT = "expert"  # the name of the scripted solution
 TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
 _MOST_VALIDATION_ENVS = 64
@@ -135,6 +137,13 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         aux_coef=learning.aux_coef,
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,
+        teacher_final=learning.teacher_final,
+        remask=learning.remask,
+        remask_keep=learning.remask_keep,
+        remask_coef=learning.remask_coef,
+        remask_self=learning.remask_self,
+        replay_rows=learning.replay_rows,
+        replay_passes=learning.replay_passes,
         vf_coef=learning.vf_coef,
         max_grad_norm=learning.max_grad_norm,
         target_kl=learning.target_kl,
@@ -164,24 +173,32 @@ def needs_teacher(config: Train, folder: Path) -> bool:
     return _has_teacher(config) and config.learning.teacher == "auto" and not (folder / TEACHER / FINAL).exists()
 
 
-def find_teacher(config: Train, folder: Path, truth_dim: int) -> tuple[Teacher, dict[str, Any]] | None:
+def find_teacher(config: Train, folder: Path, world: World) -> tuple[Advice, dict[str, Any]] | None:
     """The teacher that the options name, and what its training took; None for a training without one.
 
     Args:
         config: options.
         folder: of the run, with its own teacher in it.
-        truth_dim: length of the privileged vector of the run's worlds.
+        world: the worlds of the run.
 
     Returns:
         The teacher, and the `steps`, `seconds` and `validation_seconds` of its whole training, None where unknown.
 
     Raises:
-        InputError: there is no such policy, or it is for another task or robot.
+        InputError: there is no such policy or expert, or it is for another task or robot.
     """
     if not _has_teacher(config):
         return None
+    if config.learning.teacher == EXPERT:
+        if type(world.task).expert is Task.expert:
+            raise InputError(
+                f"the task {config.task} has no scripted expert; train a teacher first (--teacher auto), or go without "
+                "(--teacher none)"
+            )
+        return lambda _: world.expert(), {"steps": 0, "seconds": 0.0, "validation_seconds": 0.0}
     path = folder / TEACHER if config.learning.teacher == "auto" else Path(config.learning.teacher)
-    teacher = load_teacher(str(path), truth_dim, config.device, task=config.task, robot=config.robot)
+    size = len(world.privileged_names)
+    teacher = load_teacher(str(path), size, config.device, task=config.task, robot=config.robot)
     file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
     card = read_tensors(file)[1].get("card") or {}
     return teacher, {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}

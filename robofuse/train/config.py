@@ -143,11 +143,21 @@ class Learning:
         ent_coef: Weight of the entropy at the start.
         ent_final: Share of it that is left at the end, falling linearly.
         aux_coef: Weight of the loss with which tokens learn to predict the simulator's truth.
-        teacher: A policy that knows the simulator's truth, whose actions ours is to copy: auto trains one first (into
-            the folder `teacher` of the run), none trains without, or a policy file or run folder.
+        teacher: What knows the simulator's truth, and whose actions ours is to copy: expert is the task's scripted
+            solution, auto trains a policy first (into the folder `teacher` of the run), none trains without; or a
+            policy file or run folder.
         teacher_steps: Control steps of the teacher's training.
         teacher_coef: Weight of the squared difference to the teacher's action, at the start.
-        teacher_until: Share of the training after which that weight, falling linearly, is 0.
+        teacher_until: Share of the training after which that weight has fallen, linearly, to its last value.
+        teacher_final: Share of the weight that is left then, to the end.
+        remask: Further masks under which every row is fused once more while learning, so that the action under fewer
+            sensors comes close to the teacher's, or to that under all; 0 for none.
+        remask_keep: Probability that a live sensor stays live in such a mask.
+        remask_coef: Weight of the squared difference to the teacher's action there, at the start.
+        remask_self: Weight of the squared difference to the policy's own action there; it rises from 0 as the teacher's
+            weight falls.
+        replay_rows: Rows of past rollouts to go on copying the teacher on; 0 for none.
+        replay_passes: How often such a row is learned from, beside --epochs of PPO, while the teacher has weight.
         vf_coef: Weight of the value loss.
         max_grad_norm: Gradients are clipped to this norm.
         target_kl: Stop an update early beyond 1.5 of this divergence.
@@ -170,6 +180,13 @@ class Learning:
     teacher_steps: int = 600_000
     teacher_coef: float = _PPO["teacher_coef"]
     teacher_until: float = _PPO["teacher_until"]
+    teacher_final: float = _PPO["teacher_final"]
+    remask: int = _PPO["remask"]
+    remask_keep: float = _PPO["remask_keep"]
+    remask_coef: float = _PPO["remask_coef"]
+    remask_self: float = _PPO["remask_self"]
+    replay_rows: int = _PPO["replay_rows"]
+    replay_passes: float = _PPO["replay_passes"]
     vf_coef: float = _PPO["vf_coef"]
     max_grad_norm: float = _PPO["max_grad_norm"]
     target_kl: float | None = _PPO["target_kl"]
@@ -297,6 +314,8 @@ class Train:
         whole(self.learning.batch_size, "--batch-size", 2)
         whole(self.scenes.num_envs * self.learning.n_steps, "--num-envs times --n-steps", 2)
         whole(self.records.validate_every, "--validate-every", 0)
+        whole(self.learning.remask, "--remask", 0)
+        whole(self.learning.replay_rows, "--replay-rows", 0)
         if self.threads is not None:
             whole(self.threads, "--threads", 1)
         for width in self.network.hidden:
@@ -314,6 +333,9 @@ _RANGES = {
     **dict.fromkeys(("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda"), _SHARE),
     **dict.fromkeys(("p", "full", "warmup", "until", "fault_share"), _SHARE),
     **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
+    **dict.fromkeys(("remask_coef", "remask_self", "replay_passes"), _WEIGHT),
+    "remask_keep": (0.0, 1.0, "("),
+    "teacher_final": _SHARE,
     "clip": (0.0, 10.0, "["),
     "teacher_until": (0.0, 1.0, "("),
     "target_kl": (0.0, 1e9, "("),

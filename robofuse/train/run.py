@@ -237,8 +237,8 @@ class Training:
     def ask_teacher(self) -> None:
         """Gives the learner its teacher, if the options name one; to be called before `run`."""
         with _kept_random_state():
-            found = find_teacher(self.config, self.folder, len(self.env.world.privileged_names))
-        self.model.teacher, self._teacher = found or (None, None)
+            teacher, self._teacher = find_teacher(self.config, self.folder, self.env.world) or (None, None)
+        self.model.set_teacher(teacher)
 
     def run(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> bool:
         """Trains to the end, or until `stop` has become true and a checkpoint is written.
@@ -353,6 +353,8 @@ class Training:
         drop_previous_best(self.folder)
         self._kept = self.state.step
         self._save(LATEST)
+        if self.model.replay is not None:
+            self.model.replay.clear()  # nor is it kept, so a resumed training goes on as this one does
         self.env.set_options({"episode": episode})
         self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
         self.model._last_episode_starts = np.ones(worlds, dtype=bool)
