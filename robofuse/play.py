@@ -193,8 +193,20 @@ def play(
                 error = step.errors.get(env_id, "")
                 success = bool(step.success[env_id]) and not error
                 ended.append(Ended(env_id, playing.pop(env_id), int(world.elapsed[env_id]), success, error))
-        given = (observation, available, trusted.bool(), affected)
-        yield PlayStep(now, list(began), ended, episode, elapsed, *given, action, step, picture)
+        yield PlayStep(
+            now,
+            list(began),
+            ended,
+            episode,
+            elapsed,
+            observation,
+            available,
+            trusted.bool(),
+            affected,
+            action,
+            step,
+            picture,
+        )
         observation, free = dict(step.observation), [end.env_id for end in ended]
 
 

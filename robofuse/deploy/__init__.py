@@ -1,6 +1,6 @@
 """Run an exported policy on a robot: NumPy and onnxruntime, without torch, MuJoCo or Stable-Baselines3.
 
-`robofuse export` writes the file. Nothing here imports what a robot need not have.
+`robofuse export` writes the file. This package imports nothing else.
 """
 
 from robofuse.deploy.policy import Policy

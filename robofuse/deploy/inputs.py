@@ -1,4 +1,4 @@
-"""What goes into the graph of an exported policy: checked readings, and what is remembered of earlier ones."""
+"""The inputs of the graph of an exported policy: checked readings, and its memory."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,10 @@ STATE, NEXT = "robofuse:memory", "robofuse:memory_next"  # input and output of t
 
 
 def checked(sensor: Sensor, reading: Any) -> np.ndarray:  # noqa: ANN401
-    """The reading with a batch of one in front, contiguous; it may share memory.
-
-    Args:
-        sensor: what it ought to be.
-        reading: an array of the sensor's shape and dtype, without a batch.
+    """A reading with a batch of one in front, contiguous; it may share memory.
 
     Raises:
-        ValueError: anything else. What the numbers are is not looked at.
+        InputError: not an array of the sensor's shape and dtype. Its values are not checked.
     """
     key, shape = sensor.key, sensor.shape
     if not isinstance(reading, np.ndarray):
@@ -47,19 +43,19 @@ def _remedy(sensor: Sensor, dtype: np.dtype) -> str:
 
 
 def finite(reading: np.ndarray) -> bool:
-    """Whether all numbers are; integers always."""
+    """Whether a reading holds no NaN or Inf."""
     return reading.dtype.kind != "f" or bool(np.isfinite(reading).all())
 
 
 def known(key: str, keys: Sequence[str]) -> None:
-    """ValueError if there is no such sensor."""
+    """Raise InputError if there is no such sensor."""
     if key not in keys:
         why = "; the policy does not read the simulator's truth: leave it out" if key == PRIVILEGED else ""
         raise InputError(f"unknown sensor {key!r}{why}; sensors: {', '.join(keys)}")
 
 
 def announced(observation: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
-    """Which sensors an observation says are live, bool (M,); all, if it has no `available`. ValueError if it is odd."""
+    """The sensors that deliver by an observation's `available`, bool (M,); all without it. InputError if it is odd."""
     given = observation.get(AVAILABLE)
     if given is None:
         return np.ones(len(keys), bool)
@@ -73,30 +69,30 @@ def announced(observation: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
 
 
 class Recall:
-    """Makes the inputs of the graph from what is live, action by action; as `robofuse.memory.Stack`, without torch.
+    """Makes the inputs of the graph from live readings; stacks them as `robofuse.memory.Stack`, without torch.
 
     Attributes:
         frames: readings of each sensor that the policy reads at once; 0 for the present one alone.
-        size: numbers that the policy itself remembers, 0 for none.
+        size: length of the policy's recurrent state, 0 for none.
     """
 
     def __init__(self, sensors: Sequence[Sensor], frames: int = 0, size: int = 0) -> None:
-        """Nothing is remembered yet; `sensors` in the order of `available`, of one reading each."""
+        """Of `sensors` in the order of `available`, with the shapes of one reading; nothing is remembered yet."""
         self.frames, self.size = frames, size
         self._sensors = tuple(sensors)
         keys = [sensor.key for sensor in sensors]
         self._order = sorted([*keys, FRESHNESS]) if frames else keys
-        # stands for what is hidden: the graph does not read it, but onnxruntime wants every input
+        # for hidden sensors: the graph does not read it, but onnxruntime wants every input
         self._blank = {sensor.key: np.zeros((1, *sensor.shape), sensor.dtype) for sensor in sensors}
         self._held: dict[str, list[tuple[np.ndarray, int]]] = {key: [] for key in keys}
         self._state = np.zeros((1, size), np.float32)
 
     def fresh(self) -> "Recall":
-        """One that remembers nothing yet, of the same sensors."""
+        """Another one of the same sensors that remembers nothing."""
         return Recall(self._sensors, self.frames, self.size)
 
     def inputs(self, live: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Inputs of the graph for an action from the live readings, key → (1, …)."""
+        """Inputs of the graph for the next action, from live readings, key → (1, …)."""
         found = {**self._blank, **live}
         shown = [key in live for key in self._order]
         if self.frames:
@@ -112,7 +108,7 @@ class Recall:
         return found | {AVAILABLE: np.array([shown], np.int8)}
 
     def remember(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Outputs of the graph to the action (1, …); what comes with it is the state for the next one."""
+        """The action (1, …) from the outputs of the graph; keeps the state for the next one."""
         if self.size:
             self._state = outputs[1]
         return outputs[0]
@@ -128,7 +124,7 @@ class Recall:
 
 
 def graph_inputs(sensors: Sequence[Sensor], frames: int = 0, size: int = 0) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of everything that `Recall.inputs` makes."""
+    """Shape and dtype of the inputs that `Recall.inputs` makes."""
     found: dict[str, tuple[tuple[int, ...], str]] = {}
     for sensor in sensors:
         shape = [1, *sensor.shape]

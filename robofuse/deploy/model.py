@@ -1,4 +1,4 @@
-"""The file of an exported policy: one ONNX model that says all about itself, checked before anything is made of it."""
+"""Reads the file of an exported policy: an ONNX model that describes itself, checked before it is used."""
 
 import hashlib
 import json
@@ -27,17 +27,17 @@ _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # where onn
 
 @dataclass(frozen=True)
 class Model:
-    """What a file holds.
+    """An exported policy.
 
     Attributes:
         name: of the policy.
         sensors: its inputs, in the order of `available`.
-        required: keys of those that it cannot do without.
+        required: keys of the sensors that it cannot do without.
         action: `low` and `high` of a Box, or `n` of a Discrete.
         world: options of the `World` it was trained in, with its cameras.
         card: how it was trained and how well it does.
         frames: readings of each sensor that it reads at once, 0 for the present one alone.
-        memory: numbers that it remembers by itself, 0 for none.
+        memory: length of its recurrent state, 0 for none.
         session: onnxruntime's.
     """
 
@@ -60,33 +60,38 @@ def seal(data: bytes) -> bytes:
 
 
 def read(source: str | Path | bytes, threads: int = 1) -> Model:
-    """A model, ready to run.
-
-    Args:
-        source: path of a file, or what is in it.
-        threads: of onnxruntime.
+    """Read a file, or its bytes; `threads` is for onnxruntime.
 
     Raises:
-        ValueError: no such file, or it is cut off, damaged, or not of `robofuse export`; in one sentence.
-        RuntimeError: onnxruntime is not installed, or too old for the file.
+        InputError: no such file, or it is cut off, damaged, or not of `robofuse export`.
+        StateError: onnxruntime is not installed, or too old for the file.
     """
-    data, whose = (source, "this model") if isinstance(source, bytes) else (_bytes(Path(source)), str(source))
+    whose = "this model" if isinstance(source, bytes) else str(source)
+    if isinstance(source, bytes):
+        data = source
+    elif not Path(source).is_file():
+        raise InputError(f"there is no file {source}; {_AGAIN}")
+    else:
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
     _check_digest(data, whose)
     session = _session(data, threads, whose)
     return describe(session.get_modelmeta().custom_metadata_map, session, whose)
 
 
 def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model:  # noqa: ANN401
-    """A model from what a file says of itself, in JSON; anybody may have written it.
+    """Check the properties of a file, which anybody may have written, against its graph.
 
     Args:
         properties: of the file, name → JSON.
-        session: onnxruntime's, with the graph that the properties must fit.
+        session: onnxruntime's, with the graph.
         whose: the name of the file, for messages.
 
     Raises:
-        ValueError: a property is missing, makes no sense, or is not that of the graph.
-        RuntimeError: a newer robofuse wrote it.
+        InputError: a property is missing, makes no sense, or does not fit the graph.
+        StateError: a newer robofuse wrote it.
     """
     try:
         plain = {name: json.loads(properties[f"{PRODUCER}.{name}"]) for name in PROPERTIES}
@@ -111,19 +116,10 @@ def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model: 
         raise _odd(whose, f"{MEMORY} is {_short(memory)}, not counts of frames and size")
     frames, size = int(memory.get("frames", 0)), int(memory.get("size", 0))
     _check_same("reads", graph_inputs(sensors, frames, size), session.get_inputs(), whose)
-    outputs = {"action": _action(plain["action"], whose)} | ({NEXT: ((1, size), "float32")} if size else {})
+    action = plain["action"]
+    outputs = {"action": _action(action, whose)} | ({NEXT: ((1, size), "float32")} if size else {})
     _check_same("gives", outputs, session.get_outputs(), whose)
-    return Model(
-        plain["name"],
-        sensors,
-        tuple(required),
-        plain["action"],
-        plain["world"],
-        plain["card"],
-        frames,
-        size,
-        session,
-    )
+    return Model(plain["name"], sensors, tuple(required), action, plain["world"], plain["card"], frames, size, session)
 
 
 def _odd(whose: str, why: str) -> InputError:
@@ -157,10 +153,9 @@ def _sensors(plain: Any, whose: str) -> tuple[Sensor, ...]:  # noqa: ANN401
         wrong = [name for name, value in one.items() if not _fits(name, value)]
         if wrong:
             raise _odd(whose, f"a sensor has the {wrong[0]} {_short(one[wrong[0]])}")
-        values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in one.items()}
-        if not values["shape"] or np.size(values["scale"]) not in (1, values["shape"][-1]):
+        if not one["shape"] or np.size(one["scale"]) not in (1, one["shape"][-1]):
             raise _odd(whose, f"a sensor of the shape {_short(one['shape'])} has the scale {_short(one['scale'])}")
-        found.append(Sensor(**values))
+        found.append(Sensor.from_dict(one))
     keys = [sensor.key for sensor in found]
     if len(set(keys)) < len(keys):
         raise _odd(whose, f"sensors share a key: {', '.join(keys)}")
@@ -193,7 +188,7 @@ def _action(plain: Any, whose: str) -> tuple[tuple[int, ...], str]:  # noqa: ANN
 
 
 def _check_same(does: str, said: Mapping[str, tuple[tuple[int, ...], str]], graph: Sequence[Any], whose: str) -> None:
-    """ValueError unless the graph reads or gives what the file says."""
+    """Raise InputError unless the graph reads or gives what the file says."""
     there = {one.name: (tuple(one.shape), _DTYPES.get(one.type, one.type[7:-1])) for one in graph}
     for name in {**said, **there}:
         if said.get(name) != there.get(name):
@@ -203,17 +198,8 @@ def _check_same(does: str, said: Mapping[str, tuple[tuple[int, ...], str]], grap
             raise _odd(whose, f"its graph {does} {graphs} as {name}, its properties say {its}")
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; {_AGAIN}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
 def _check_digest(data: bytes, whose: str) -> None:
-    """ValueError unless these are the bytes that `seal` gave; before anything is parsed."""
+    """Raise InputError unless these are the bytes that `seal` gave; before anything is parsed."""
     start = data.rfind(_MARK) + len(_MARK)
     digest = data[start : start + len(NO_DIGEST)]
     whole = start >= len(_MARK) and len(digest) == len(NO_DIGEST)

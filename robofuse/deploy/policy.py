@@ -1,4 +1,4 @@
-"""A policy on a robot: readings as they arrive, actions when they are due."""
+"""A policy on a robot."""
 
 import copy
 from collections.abc import Mapping
@@ -20,21 +20,20 @@ _MOST_THREADS = 256
 class Policy:
     """An exported policy.
 
-    With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. A sensor whose last
-    reading has gone stale, is stamped later than now or holds NaN is hidden, as is one that was never fed. Without:
+    With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. A sensor is hidden if its
+    last reading is stale, is stamped later than now or holds NaN or Inf, or if it was never fed. Without the watchdog:
     call it with a whole observation.
 
-    One that remembers (`remembers`) takes every `act`, or every call, for the next control step: keep to the rate that
-    it was trained at, and `reset` where an episode begins.
+    A policy that remembers (`remembers`) takes every `act`, or every call, for the next control step: call it at the
+    rate that it was trained at, and `reset` where an episode begins.
 
-    Usually every driver feeds from a thread of its own, and one control loop acts; all methods may be called from any
-    thread at any time. An action is of whole readings, the latest of every sensor at one moment. Processes of their own
-    hand readings to the one that has the policy.
+    All methods may be called from any thread at any time. Usually every driver feeds from a thread of its own, and one
+    control loop acts, on the latest whole reading of every sensor.
 
     Attributes:
         name: of the policy.
         sensors: what it reads, in the order of `available`: shape, dtype, unit, rate.
-        required: keys of sensors that it cannot do without, as it was not trained to.
+        required: keys of the sensors that it cannot do without, as it was not trained to.
         action: `low` and `high` of the action, or `n` choices; plain JSON.
         world: what it was trained in, with its cameras; plain JSON.
         card: how it was trained and how well it does; plain JSON.
@@ -48,21 +47,21 @@ class Policy:
         skew: float = 0.01,
         threads: int = 1,
     ) -> None:
-        """Reads the file; nothing in it is executed but the operators of onnxruntime.
+        """Read the file; it can hold no code but the operators of onnxruntime.
 
         Args:
-            source: path of what `robofuse export` wrote, or its bytes.
+            source: path of a file of `robofuse export`, or its bytes.
             timeouts: key → age [s] from which on a reading is stale. By default the sensor's latency and 2.5 periods of
-                its rate in training: one reading may be lost, and the next be half a period late. A sensor that turns
-                out to be slower is told once, with the timeout that it needs (logger `robofuse.deploy`).
+                its rate in training: one reading may be lost, and the next be half a period late. If a sensor turns
+                out to be slower, the logger `robofuse.deploy` says so once, with the timeout that it needs.
             skew: how far a stamp may lie after now [s], as clocks differ, and a reading may arrive between asking the
                 clock and acting; `act()` without `now` asks it in the right order. A sensor whose stamp lies further
                 ahead is hidden.
             threads: for the network, up to 256; more than one gains nothing at 64×64.
 
         Raises:
-            ValueError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors.
-            RuntimeError: onnxruntime is not installed or too old.
+            InputError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors.
+            StateError: onnxruntime is not installed or too old.
         """
         model = read(source, whole(threads, "threads", 1, _MOST_THREADS))
         self.name, self.sensors, self.required = model.name, model.sensors, model.required
@@ -77,26 +76,26 @@ class Policy:
 
     @property
     def remembers(self) -> bool:
-        """Whether what was seen before counts."""
+        """Whether actions depend on earlier readings."""
         return bool(self._recall.frames or self._recall.size)
 
     @property
     def timeouts(self) -> dict[str, float | None]:
-        """Key → seconds after which a reading is stale; None where it must be said, as no rate is known."""
+        """Key → seconds after which a reading is stale; None where no rate is known, and it must be given."""
         return dict(self._watchdog.timeouts)
 
     def __call__(self, observation: Mapping[str, Any]) -> np.ndarray:
-        """An action for a whole observation; neither reads nor changes what was fed.
+        """The action for a whole observation; fed readings are neither used nor changed.
 
         Args:
             observation: key → array of the sensor's shape and dtype, without a batch. `available`, (M,) of 0 or 1, says
-                which are live; without it all are. Hidden sensors may be missing, and are not looked at.
+                which sensors deliver; without it all do. Hidden sensors may be missing, and are not read.
 
         Returns:
             float32, shape of the action, within its bounds; or an int64 () of a Discrete.
 
         Raises:
-            ValueError: a live sensor is missing, has another shape or dtype, or holds NaN or Inf; an unknown key; a
+            InputError: a live sensor is missing, has another shape or dtype, or holds NaN or Inf; an unknown key; a
                 hidden sensor that the policy cannot do without.
         """
         for key in observation:
@@ -120,7 +119,7 @@ class Policy:
         return self._run(live)
 
     def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:
-        """Takes in a reading; from any thread, several for one sensor too.
+        """Store a reading.
 
         Args:
             key: of the sensor.
@@ -130,28 +129,27 @@ class Policy:
 
         Raises:
             OutOfOrder: the stamp is older than the last one's, as of a frame that was overtaken on its way: catch it
-                and go on. It is a ValueError. A last one that `act` or `status` found to be of the future is
-                replaced by any stamp.
-            ValueError: unknown key, another shape or dtype, no number as a stamp, or a sensor whose rate nobody knows
-                and that was given no timeout. The last reading stays, in every case.
+                and go on. A last reading that `act` or `status` found to be of the future is replaced by any stamp.
+            InputError: unknown key, another shape or dtype, a stamp that is no number, or a sensor of unknown rate
+                without a timeout. The last reading stays, in every case.
         """
         self._watchdog.feed(key, reading, stamp)
 
     def act(self, now: float | None = None) -> np.ndarray:
-        """An action from the last reading of each sensor that is not stale; returns as `__call__`.
+        """The action from the last reading of each sensor that is not hidden; returns as `__call__`.
 
         Args:
-            now: the time [s] on the clock of the stamps; without it `time.monotonic()`, asked after the readings were
-                taken, so that none which arrives meanwhile seems to be of the future.
+            now: the time [s] on the clock of the stamps; by default `time.monotonic()`, asked after the readings were
+                taken, so that none that arrives meanwhile seems to be of the future.
 
         Raises:
-            ValueError: `now` is no number.
+            InputError: `now` is no number.
             Blind: no sensor delivers, or one does not that the policy cannot do without; says why of each.
         """
         states, live = self._watchdog.look(now)
         lacking = [key for key in self.required if key not in live]
         if lacking or not live:
-            if self.remembers:  # time goes on for what it remembers, and it takes in what little there is
+            if self.remembers:  # its memory takes this step too, with the sensors that deliver
                 self._run(live)
             what = f"policy {self.name!r} cannot do without {', '.join(lacking)}" if lacking else "no sensor delivers"
             why = "; ".join(f"{key}: {state.why}" for key, state in states.items() if not state.live)
@@ -159,18 +157,18 @@ class Policy:
         return self._run(live)
 
     def status(self, now: float | None = None) -> dict[str, Status]:
-        """How each sensor is: whether an action would read it, its age, what is wrong."""
+        """The state of each sensor at `now`, as in `act`."""
         return self._watchdog.look(now)[0]
 
     def fork(self) -> "Policy":
-        """The same for another robot: the network is shared, nothing that was fed or remembered is."""
+        """The same policy for another robot: the network is shared, readings and memory are not."""
         other = copy.copy(self)
         other._watchdog = self._watchdog.fork()
         other._recall = self._recall.fresh()
         return other
 
     def reset(self) -> None:
-        """Forgets all that was fed and seen, such as before another episode with another clock."""
+        """Forget all readings, as before another episode or with another clock."""
         self._watchdog.reset()
         self._recall = self._recall.fresh()  # a new one, as an action of the old episode may be under way in a thread
 

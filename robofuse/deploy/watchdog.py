@@ -1,4 +1,4 @@
-"""The last reading of every sensor, and whether it may still be used."""
+"""Keeps the last reading of every sensor, and decides whether it may still be used."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from robofuse.checks import at_least_zero
 from robofuse.deploy.inputs import checked, finite, known
 from robofuse.errors import InputError, StateError
 from robofuse.sensors import Sensor
@@ -19,20 +20,20 @@ _log = logging.getLogger("robofuse.deploy")
 
 
 class Blind(StateError):
-    """No sensor delivers, or one does not that the policy cannot do without: stop the robot."""
+    """No sensor delivers, or not one that the policy cannot do without: stop the robot."""
 
 
 class OutOfOrder(InputError):
-    """A reading was measured before one that is there already: a driver drops it and goes on."""
+    """A reading was measured before the last one: a driver drops it and goes on."""
 
 
 class Status(NamedTuple):
-    """How a sensor is.
+    """The state of a sensor.
 
     Attributes:
         live: whether an action would read it.
-        age: seconds since the stamp of its last reading, infinite if there was none, negative if it is of the future.
-        why: what is wrong, empty if it is live.
+        age: seconds since the stamp of its last reading; infinite if there was none, negative if it is of the future.
+        why: why it is hidden; empty if it is live.
     """
 
     live: bool
@@ -49,25 +50,26 @@ class _Fed(NamedTuple):
 class Watchdog:
     """Hides sensors whose last reading is too old, of the future, or holds NaN or Inf.
 
-    Readings may be fed from any threads, several for one sensor too: what is stored is never changed, only replaced by
-    what was measured later.
+    Readings may be fed from any thread: a stored one is never changed, only replaced by a later one.
 
     Attributes:
-        timeouts: key → seconds, None where nothing is known of the rate.
+        timeouts: key → seconds, None where the rate is unknown.
     """
 
     def __init__(self, sensors: Sequence[Sensor], timeouts: Mapping[str, float], skew: float) -> None:
-        """As in `robofuse.deploy.Policy`."""
+        """Arguments as of `robofuse.deploy.Policy`."""
         self._sensors = {sensor.key: sensor for sensor in sensors}
         self._fed: dict[str, _Fed] = {}
         self._ahead: dict[str, _Fed] = {}  # what was found to be of the future
         self._periods: dict[str, deque[float]] = {}
         self._told: set[str] = set()
         self._lock = threading.Lock()  # between comparing stamps and storing; nobody waits for a copy or a network
-        self._skew = _number(skew, "skew", "seconds")
-        if self._skew < 0.0:
-            raise InputError(f"skew must be at least 0 seconds, got {skew}")
-        self.timeouts = {key: _timeout(sensor) for key, sensor in self._sensors.items()}
+        at_least_zero(skew, "skew")
+        self._skew = float(skew)
+        self.timeouts: dict[str, float | None] = {
+            key: sensor.latency + PERIODS / sensor.rate if sensor.rate > 0 else None
+            for key, sensor in self._sensors.items()
+        }
         if not isinstance(timeouts, Mapping):
             raise InputError(f"timeouts must map keys of sensors to seconds, got {timeouts!r}")
         self._chosen = dict(timeouts)
@@ -79,13 +81,13 @@ class Watchdog:
             self.timeouts[key] = float(seconds)
 
     def feed(self, key: str, reading: Any, stamp: float) -> None:  # noqa: ANN401
-        """Takes in a copy of a reading; ValueError and OutOfOrder leave everything as it was."""
+        """Store a copy of a reading; errors leave the last one as it was."""
         known(key, list(self._sensors))
         if self.timeouts[key] is None:
             raise InputError(
                 f"nothing is known of the rate of {key!r}, so not when it is stale; say timeouts={{{key!r}: seconds}}"
             )
-        stamp = _number(stamp, f"the stamp of {key!r}", "seconds")
+        stamp = _seconds(stamp, f"the stamp of {key!r}")
         held = checked(self._sensors[key], reading).copy()
         fed = _Fed(held, stamp, finite(held))
         with self._lock:
@@ -101,23 +103,23 @@ class Watchdog:
         )
 
     def look(self, now: float | None) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
-        """How every sensor is, and the readings (1, …) of the live ones; without `now`, at `time.monotonic()`."""
+        """The state of every sensor, and the readings (1, …) of the live ones, at `now` or at `time.monotonic()`."""
         with self._lock:
             fed = dict(self._fed)
-        # asked after the readings were taken: if this thread were held up before, newer ones would be of the future
-        now, states = time.monotonic() if now is None else _number(now, "now", "seconds"), {}
+        # asked after the readings were taken, so that none of them seems to be of the future
+        now, states = time.monotonic() if now is None else _seconds(now, "now"), {}
         for key, timeout in self.timeouts.items():
             states[key] = self._status(fed.get(key), timeout, now)
             if states[key].age < -self._skew:
-                self._ahead[key] = fed[key]  # not kept out by its stamp is what comes next
+                self._ahead[key] = fed[key]  # its stamp must not keep out the next reading
         return states, {key: fed[key].reading for key, state in states.items() if state.live}
 
     def fork(self) -> "Watchdog":
-        """One of the same sensors and timeouts, which was fed nothing."""
+        """Another one of the same sensors and timeouts, without readings."""
         return Watchdog(list(self._sensors.values()), self._chosen, self._skew)
 
     def reset(self) -> None:
-        """Forgets all readings and stamps."""
+        """Forget all readings and stamps."""
         with self._lock:
             self._fed, self._ahead, self._periods = {}, {}, {}
 
@@ -133,7 +135,7 @@ class Watchdog:
         return Status(True, age) if fed.finite else Status(False, age, "its last reading holds NaN or Inf")
 
     def _watch_rate(self, key: str, period: float) -> None:
-        """Say so, once, if a sensor is slower than in training, as it then is hidden now and then."""
+        """Warn once if a sensor is slower than in training, as it is then hidden now and then."""
         if key in self._told or key in self._chosen or period <= 0.0:
             return
         periods = self._periods.setdefault(key, deque(maxlen=_WATCHED))
@@ -149,11 +151,7 @@ class Watchdog:
         )
 
 
-def _timeout(sensor: Sensor) -> float | None:
-    return sensor.latency + PERIODS / sensor.rate if sensor.rate > 0 else None
-
-
-def _number(value: Any, what: str, unit: str) -> float:  # noqa: ANN401
+def _seconds(value: Any, what: str) -> float:  # noqa: ANN401
     if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise InputError(f"{what} must be a finite number of {unit}, got {value!r}")
+        raise InputError(f"{what} must be a finite number of seconds, got {value!r}")
     return float(value)

@@ -1,7 +1,7 @@
-"""One ONNX graph of a policy, in which an `If` for every sensor sees to it that hidden ones are not even read.
+"""Builds the ONNX graph of a policy, in which an `If` for every sensor skips its encoder while it is hidden.
 
-The layers are the policy's own; only what surrounds them is written again, as `ImageEncoder` writes into buffers and
-looks at values to save time, which a graph cannot follow. `robofuse.export` compares the result with the policy.
+The layers are the policy's own. Only the code around them is written again, as `ImageEncoder` writes into buffers and
+branches on values to save time, which a graph cannot. `robofuse.export` compares the result with the policy.
 """
 
 import io
@@ -31,24 +31,23 @@ _HEAD = f"{_OWN}head/"
 
 
 def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
-    """The network for one observation, without meta data.
+    """The graph of a network for one observation, without meta data.
 
     Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The output is `action`:
     float32 (1, …) within the bounds of a Box, or int64 (1,) of a Discrete. A policy with a recurrent memory also reads
     `robofuse:memory`, float32 (1, H), zeros where an episode begins, and gives `robofuse:memory_next`. The token of a
-    sensor comes out of an `If` on its entry of `available`: one branch is its encoder, the other a constant, its mask
-    token.
+    sensor comes out of an `If` on its entry of `available`: one branch is its encoder, the other its mask token.
 
-    The batch is 1: a robot is one, and an `If` decides for a whole batch, so that with more rows every encoder would
-    have to run as soon as one row needs it.
+    The batch is 1, as an `If` decides for a whole batch: with more rows every encoder would run as soon as one row
+    needs it.
 
     Args:
-        network: on any device; it stays as it is.
+        network: on any device; it is not changed.
         sensors: its sensors, in the order of `available`, with the shapes and dtypes that it reads.
-        required: keys of those that are live whatever `available` says.
+        required: keys of the sensors that are live whatever `available` says.
 
     Raises:
-        ValueError: an encoder that is not robofuse's, or a sensor that is called `action`.
+        InputError: an encoder that is not robofuse's, or a sensor that is called `action`.
     """
     if ACTION in [sensor.key for sensor in sensors]:
         raise InputError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
@@ -109,21 +108,21 @@ def _inputs(sensors: Sequence[Sensor]) -> list[onnx.ValueInfoProto]:
 
 
 def _encode(key: str, traced: GraphProto) -> GraphProto:
-    """The branch of a live sensor: from its reading, in its own dtype, to its token."""
+    """The branch of a live sensor: its encoder, from its reading in its own dtype to its token."""
     cast = _node("Cast", [key], traced.input[0].name, to=TensorProto.FLOAT)
     name = traced.output[0].name
     return helper.make_graph([cast, *traced.node], name, [], list(traced.output), list(traced.initializer))
 
 
 def _constant(name: str, token: Tensor) -> GraphProto:
-    """The branch of a hidden one."""
+    """The branch of a hidden sensor: its mask token."""
     value = numpy_helper.from_array(token.detach().cpu().numpy(), f"{name}/token")
     output = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(token.shape))
     return helper.make_graph([_node("Identity", [value.name], name)], name, [], [output], [value])
 
 
 def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], prefix: str) -> GraphProto:
-    """What torch makes of a module, with all names prefixed.
+    """The graph that torch makes of a module, with all names prefixed.
 
     By the older, tracing exporter: the newer one needs another package, and these modules have no control flow.
     """
@@ -132,7 +131,7 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], pr
     torch.backends.mha.set_fastpath_enabled(False)  # a fused operator that ONNX does not have
     try:
         with warnings.catch_warnings():
-            # that the exporter is the older one, and that shapes and bounds become constants, which they are
+            # the exporter is the older one, and shapes and bounds become constants, as they should
             warnings.simplefilter("ignore")
             names: dict[str, Any] = {"input_names": list(inputs), "output_names": outputs}
             torch.onnx.export(module, (*inputs.values(),), buffer, dynamo=False, opset_version=OPSET, **names)
@@ -143,25 +142,26 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], pr
 
 
 def to_token(encoder: nn.Module, shape: Sequence[int]) -> nn.Module:
-    """A module from one reading of that shape as float32 (1, …), whatever its sensor's dtype, to its token (1, D).
+    """A module from one reading of that shape as float32 (1, …) to its token (1, D).
 
     Raises:
-        ValueError: an encoder that is not robofuse's.
+        InputError: an encoder that is not robofuse's.
     """
     if isinstance(encoder, ImageEncoder):
-        last = channels_last(tuple(shape))
-        return _Depth(encoder, last) if encoder.depth else _Image(encoder, last)
+        return (_Depth if encoder.depth else _Image)(encoder, channels_last(tuple(shape)))
     if isinstance(encoder, VectorEncoder):
-        return _Vector(encoder)
+        return _Vector(encoder, False)
     raise InputError(f"export knows the encoders ImageEncoder and VectorEncoder, not {type(encoder).__name__}")
 
 
-class _Image(nn.Module):
-    def __init__(self, encoder: ImageEncoder, last: bool) -> None:
+class _Encoder(nn.Module):
+    def __init__(self, encoder: Any, last: bool) -> None:  # noqa: ANN401
         super().__init__()
-        self.encoder, self.last = encoder, last
+        self.encoder, self.last = encoder, last  # whether a picture's channels are last
         self.train(encoder.training)  # the mode that torch's exporter puts back
 
+
+class _Image(_Encoder):
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
         planes = x.permute(0, 3, 1, 2) if self.last else x
@@ -172,12 +172,7 @@ class _Image(nn.Module):
         return encoder.head(encoder.convolutions(planes))
 
 
-class _Depth(nn.Module):
-    def __init__(self, encoder: ImageEncoder, last: bool) -> None:
-        super().__init__()
-        self.encoder, self.last = encoder, last
-        self.train(encoder.training)  # the mode that torch's exporter puts back
-
+class _Depth(_Encoder):
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
         frames = x.permute(0, 3, 1, 2) if self.last else x
@@ -204,12 +199,7 @@ class _Asinh(torch.autograd.Function):
         return g.op("Asinh", x)
 
 
-class _Vector(nn.Module):
-    def __init__(self, encoder: VectorEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.train(encoder.training)  # the mode that torch's exporter puts back
-
+class _Vector(_Encoder):
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
         x = x.reshape(1, -1) / encoder.scale
@@ -217,13 +207,13 @@ class _Vector(nn.Module):
 
 
 class Head(nn.Module):
-    """Tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …).
+    """From tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …).
 
-    With a memory, its state (1, H) comes in too, and goes out for the next step.
+    With a recurrent memory also from its state (1, H) to the next one.
     """
 
     def __init__(self, network: FusionActorCriticPolicy) -> None:
-        """Of that network: fusion, actor, and what brings its output to the bounds of the action."""
+        """The fusion and the actor of this network, and the bounds of its action."""
         super().__init__()
         self.network = network
         self.train(network.training)

@@ -1,4 +1,4 @@
-"""`robofuse export`: a policy as an ONNX file that says all about itself and acts as the policy does."""
+"""`robofuse export`: writes a policy as an ONNX file that describes itself, and checks that both act alike."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor
 from robofuse.tensors import one_torch_thread
 
 TOLERANCE = 1e-4
-_MOST = 64  # masks that are tried at most
+_MOST = 64  # masks to compare under
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Export:
     """Which policy to export.
 
     Attributes:
-        policy: A policy that comes along, a policy file, or a training's folder.
+        policy: A policy that comes with robofuse, a policy file, or a training's folder.
         out: File to write, by default NAME.onnx.
     """
 
@@ -48,9 +48,9 @@ class Exported(NamedTuple):
     """A policy as ONNX.
 
     Attributes:
-        data: what a file holds.
-        deployed: the same, running.
-        difference: the largest that was found between its actions and torch's; see `worst_difference`.
+        data: contents of the file.
+        deployed: the policy in onnxruntime.
+        difference: the largest between its actions and torch's; see `worst_difference`.
     """
 
     data: bytes
@@ -59,30 +59,30 @@ class Exported(NamedTuple):
 
 
 def export(policy: str | Path | Policy, out: str | Path | None = None) -> Path:
-    """Write a policy as ONNX, for `robofuse.deploy`, or any other runtime: see `robofuse.export.graph`.
+    """Write a policy as ONNX, for `robofuse.deploy` or any other runtime; `robofuse.export.graph` describes the graph.
 
     The file's properties (`metadata_props`) are JSON: `robofuse.sensors` (shapes, dtypes, units, scales, rates),
     `robofuse.action`, `robofuse.world` (cameras, renderer), `robofuse.card` (how it was trained). If the policy has a
     memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and `freshness` (`robofuse.memory.Stack`),
-    or it also reads `robofuse:memory`; `robofuse.deploy` takes single readings and sees to that. Actions are the
-    deterministic ones, within their bounds, in float32 whatever precision the policy was trained in.
+    or it also reads `robofuse:memory`; `robofuse.deploy` makes these of single readings. Actions are the deterministic
+    ones, within their bounds, in float32 whatever precision the policy was trained in.
 
     Args:
         policy: as for `robofuse.policies.load`, or what that returned.
         out: file to write, something.onnx; by default the policy's name, in the present folder.
 
     Returns:
-        The path. Whatever happens, it holds the old file or the new one.
+        The path.
 
     Raises:
-        ValueError: no such policy; encoders or fusions of your own; another suffix than .onnx.
-        RuntimeError: onnx or onnxruntime is not installed, or ONNX's actions are not torch's to 1e-4.
+        InputError: no such policy; encoders or fusions of your own; another suffix than .onnx.
+        StateError: onnx or onnxruntime is not installed, or ONNX's actions differ from torch's by more than 1e-4.
     """
     return _export(policy, out)[0]
 
 
 def run_export(config: Export) -> int:
-    """Exports, prints what the file takes; the command line's exit status."""
+    """Export, and print the inputs of the graph; returns the exit status 0."""
     path, made = _export(config.policy, config.out)
     deployed = made.deployed
     table = Table("input", "dtype", "shape", "unit", "hidden when older than", box=None, pad_edge=False)
@@ -110,21 +110,21 @@ def _export(policy: str | Path | Policy, out: str | Path | None) -> tuple[Path, 
             f"{type(policy).__name__}"
         )
     path = Path(out if out is not None else f"{policy.name}{SUFFIX}").expanduser()
-    if path.suffix != SUFFIX or path.is_dir():  # the policy's own file is none, and is not written over
+    if path.suffix != SUFFIX or path.is_dir():  # so the policy's own file is never replaced
         raise InputError(f"what is exported goes into a file {SUFFIX}, not into {str(path)!r}")
     made = exported(policy)
     return write_atomic(path, made.data), made
 
 
 def exported(policy: Policy) -> Exported:
-    """A policy as ONNX, in memory; arguments and errors as of `robofuse.export.export`."""
+    """A policy as ONNX, in memory; errors as of `robofuse.export.export`."""
     try:
         from robofuse.export.graph import build
     except ImportError as error:
         raise StateError(
             f"export needs onnx, which cannot be imported here ({error}): pip install 'robofuse[export]'"
         ) from None
-    if policy.network.features_extractor.ignore:  # as a file would have it, without keys that are never read
+    if policy.network.features_extractor.ignore:  # without the keys that are never read, as from a file
         policy = Policy(unpack(policy.name, *pack(policy.network)), policy.name, policy.world, policy.card)
     meta = describe(policy)
     with one_torch_thread():
@@ -146,21 +146,17 @@ def exported(policy: Policy) -> Exported:
 
 
 def read_sensors(policy: Policy) -> list[Sensor]:
-    """What the network reads, with the shapes of its spaces: of a policy with frames, stacks and `freshness`."""
+    """The network's own sensors; if it stacks frames, these are stacks and `freshness`."""
     return [Sensor(**one) for one in pack(policy.network, strip_critic=True)[1]["sensors"]]
 
 
 def describe(policy: Policy) -> dict[str, Any]:
-    """What a file says about itself, plain JSON by `PROPERTIES`.
-
-    Raises:
-        ValueError: parts of a network that a file without code cannot describe.
-    """
+    """The properties of a file, name → plain JSON; InputError if a part of the network is your own."""
     meta = pack(policy.network, strip_critic=True)[1]
     sensors = [Sensor(**one) for one in meta["sensors"]]
     sensors = single_sensors(sensors, policy.frames) if policy.frames else sensors
     keys = [sensor.key for sensor in sensors]
-    # a policy that never met `available` has not learned its mask tokens
+    # a policy that was trained without `available` has not learned its mask tokens
     maskable = (meta["extractor"].get("maskable") or keys) if meta["available"] else []
     remembers = {MEMORY: {"frames": policy.frames, "size": policy.network.memory}} if policy.remembers else {}
     return remembers | {
@@ -177,12 +173,12 @@ def describe(policy: Policy) -> dict[str, Any]:
 def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: int = 0) -> float:
     """The largest difference between torch's and ONNX's actions, in units of max(1, half the action's range).
 
-    Of a Discrete, how much less than the best the chosen logit is.
+    Of a Discrete it is how much less than the best the chosen logit is.
 
     Args:
-        policy: the one in torch.
-        deployed: made of it.
-        rounds: observations per mask; to a policy that remembers, all of them are one episode.
+        policy: the policy in torch.
+        deployed: the policy in onnxruntime.
+        rounds: observations per mask; for a policy that remembers, all of them are one episode.
         seed: of the observations.
     """
     generator, differences = np.random.default_rng(seed), []
@@ -195,7 +191,7 @@ def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: 
             for mask in (mask for mask in masks(deployed, generator) for _ in range(rounds)):
                 readings = random_observation(deployed.sensors, generator)
                 action = deployed(readings | {AVAILABLE: mask})
-                # torch's `available` is of the sensors that may be hidden only; a policy of which none may has none
+                # torch's `available` has only the sensors that may be hidden; where none may be, there is none
                 told = [flag for flag, key in zip(mask, deployed.keys, strict=True) if key not in deployed.required]
                 observation = {**readings, AVAILABLE: np.array(told, np.int8)} if told else readings
                 fused = env_ids.fuse({key: x[None] for key, x in observation.items()})
@@ -224,7 +220,7 @@ def random_observation(sensors: Sequence[Sensor], generator: np.random.Generator
 
 
 def masks(deployed: Deployed, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Values of `available` that the policy can act under, int8 (M,): all, or 64 random ones where there are more."""
+    """Masks that the policy can act under, int8 (M,): all of them, or 64 random ones where there are more."""
     fixed = np.array([key in deployed.required for key in deployed.keys])
     free = int((~fixed).sum())
     every = product((1, 0), repeat=free) if 2**free <= _MOST else generator.integers(0, 2, (_MOST, free))

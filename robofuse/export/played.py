@@ -20,25 +20,21 @@ SUFFIX = ".onnx"
 
 
 class Played(Policy):
-    """What `robofuse export` wrote, with the interface of the policies that `robofuse.policies.load` gives.
+    """A file of `robofuse export`, with the interface of the policies that `robofuse.policies.load` gives.
 
-    It has no `network`: onnxruntime runs it, on the CPU, and one row after another, as files are of a batch of one.
+    It has no `network`: onnxruntime runs it, on the CPU, one row after another, as its graph has a batch of one.
 
     Attributes:
-        deployed: what a robot would run.
+        deployed: the policy that a robot would run.
         digest: SHA-256 of the file.
     """
 
     def __init__(self, path: str | Path, device: str = "auto") -> None:
-        """Reads a file.
-
-        Args:
-            path: of what `robofuse export` wrote.
-            device: auto or cpu.
+        """Read a file; `device` is auto or cpu.
 
         Raises:
-            ValueError: no such file, it is cut off or damaged, or a device that it does not run on.
-            RuntimeError: onnxruntime is not installed or too old.
+            InputError: no such file, it is cut off or damaged, or another device.
+            StateError: onnxruntime is not installed or too old.
         """
         if device not in ("auto", "cpu"):
             raise InputError(f"{path} is an exported policy, which runs on the CPU: device auto or cpu, not {device!r}")
@@ -49,26 +45,26 @@ class Played(Policy):
 
     @property
     def remembers(self) -> bool:
-        """Whether what it did and saw before counts; such a policy acts in `stateful`."""
+        """Whether its actions depend on earlier observations; then it acts by `stateful`."""
         return self.deployed.remembers
 
     def stateful(self, num_envs: int) -> "StatefulPlayed":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The policy at work in N environments side by side, step by step; with or without a memory."""
+        """The policy in N environments side by side, step by step, with a memory of each if it has one."""
         return StatefulPlayed(self, num_envs)
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray], deterministic: bool = True) -> Tensor:
-        """Actions for N observations; NaN where a sensor that is said to be live holds NaN or Inf, as with torch.
+        """Actions for N observations; NaN where an available sensor holds NaN or Inf, as with torch.
 
         Args:
-            observation: key → (N, …) tensors or arrays, such as `World` gives.
-            deterministic: must be True: files hold the most likely action alone.
+            observation: key → (N, …) tensors or arrays, as of `World`.
+            deterministic: must be True, as files hold no distribution.
 
         Returns:
             (N, A) within the bounds of the action space, on the device that the observation came from.
 
         Raises:
-            ValueError: a sensor is missing, has another shape or type, or is one that the policy cannot do without; or
-                an action that is not deterministic was asked for; or the policy remembers.
+            InputError: a sensor is missing, has another shape or type, or is hidden though the policy cannot do without
+                it; or the policy remembers.
         """
         if not deterministic:
             raise InputError(f"the exported policy {self.name!r} has no distribution; use the file it was made of")
@@ -77,7 +73,7 @@ class Played(Policy):
         return self._by_row([self.deployed] * len(next(iter(observation.values()))), observation)
 
     def _by_row(self, robots: Sequence[Deployed], observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
-        """Actions, row by row, each of one of the robots."""
+        """Actions, row by row, one by each robot."""
         wanted = {key: x for key, x in observation.items() if key in (*self.keys, AVAILABLE)}
         if not wanted:
             raise InputError(f"policy {self.name!r} reads {', '.join(self.keys)}; the observation has none of them")
@@ -90,25 +86,25 @@ class Played(Policy):
         live = [key for key, flag in zip(self.keys, announced(observation, self.keys), strict=True) if flag]
         if all(finite(observation[key]) for key in live if key in observation):
             return robot(observation)
-        return np.full(np.shape(self.deployed.action["low"]), np.nan, np.float32)  # the robot's watchdog would hide it
+        return np.full(np.shape(self.deployed.action["low"]), np.nan, np.float32)
 
 
 class StatefulPlayed:
     """An exported policy that acts in N environments, each with a memory of its own; as `Policy.stateful`."""
 
     def __init__(self, policy: Played, num_envs: int) -> None:
-        """Episodes begin in all of them."""
+        """New episodes begin in all environments."""
         self.policy, self.num_envs = policy, whole(num_envs, "num_envs", 1)
         self._robots = [policy.deployed.fork() for _ in range(num_envs)]
 
     def start(self, env_ids: Tensor | Sequence[int] | None = None) -> None:
-        """New episodes begin in environments `env_ids`, int64 (n,), by default in all: nothing is remembered there."""
+        """Forget everything in environments `env_ids`, int64 (n,), by default in all, where new episodes begin."""
         every = range(self.num_envs)
         for env_id in every if env_ids is None else integers(env_ids, "env_ids", self.num_envs).tolist():
             self._robots[env_id].reset()
 
     def act(self, observation: Mapping[str, Tensor | np.ndarray]) -> Tensor:
-        """Actions of all environments for the next control step; ValueError as of `Played.act`."""
+        """Actions of all environments for the next control step; errors as of `Played.act`."""
         given = len(next(iter(observation.values())))
         if given != self.num_envs:
             raise InputError(f"{self.num_envs} environments, got {given} observations")

