@@ -1,4 +1,4 @@
-"""Checks of what users pass, with sentences that say what would be right."""
+"""Checks of arguments; the messages say what is allowed."""
 
 import os
 from collections.abc import Mapping
@@ -13,17 +13,7 @@ from robofuse.errors import InputError
 
 
 def whole(value: Any, what: str, low: int, high: int | None = None) -> int:  # noqa: ANN401
-    """An integer within [low, high].
-
-    Args:
-        value: what was passed.
-        what: its name, for the message.
-        low: smallest allowed.
-        high: largest allowed, None for no end.
-
-    Raises:
-        ValueError: anything else.
-    """
+    """The value as an int within [low, high]; InputError, naming `what`, if it is anything else."""
     good = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not good or value < low or (high is not None and value > high):
         end = f"from {low} to {high}" if high is not None else f"of at least {low}"
@@ -32,28 +22,24 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:  # n
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def at_least_zero(value: Any, what: str) -> None:  # noqa: ANN401
-    """A finite number that is not negative, or ValueError."""
+    """Raise InputError, naming `what`, unless the value is a finite number of at least 0."""
     if not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
         raise InputError(f"{what} must be a finite number of at least 0, got {value!r}")
 
 
 def zeros_and_ones(values: Any, what: str) -> None:  # noqa: ANN401
-    """ValueError unless every element of an array or a tensor is 0 or 1, as in masks; `what` is its name."""
+    """Raise InputError, naming `what`, unless every element of an array or a tensor is 0 or 1."""
     if not bool(((values == 0) | (values == 1)).all()):
         raise InputError(f"{what} must hold 0 and 1 alone, 1 = delivering; got {values.min()} to {values.max()}")
 
 
 def check_types(options: Any) -> None:  # noqa: ANN401
-    """Whether the options of a command, a dataclass that may hold groups of options, have their declared types.
-
-    Raises:
-        InputError: a value of another type; names the option.
-    """
+    """Raise InputError unless the options of a command, a dataclass, and its groups have their declared types."""
     for name, hint in get_type_hints(type(options)).items():
         value = getattr(options, name)
         if not _has_type(value, hint):
@@ -77,16 +63,16 @@ def _has_type(value: Any, hint: Any) -> bool:  # noqa: ANN401
 
 
 def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401
-    """Whether something of the user's can be made known by a name.
+    """Check the name of a user's task, robot, encoder or fusion.
 
     Args:
         name: letters, digits, _ and -, a letter first.
-        thing: what is to have it; the same thing again, such as the class of a notebook's cell that ran twice, is fine.
+        thing: what gets the name; it may have it already, such as the class of a notebook's cell that runs twice.
         known: name → what has it.
         what: task, robot, …, for the message.
 
     Raises:
-        ValueError: not a name, or something else has it.
+        InputError: not a name, or something else has it.
     """
     if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
         raise InputError(f"a {what} needs a name of letters, digits, _ and -, got {name!r}")

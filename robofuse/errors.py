@@ -1,16 +1,16 @@
-"""Errors whose messages are written for users; the command line prints these, and lets all others show a traceback."""
+"""Errors for users: the command line prints them in one line; all others show a traceback."""
 
 
 class RobofuseError(Exception):
-    """Something that the caller can put right; the message says what is wrong and what would be right."""
+    """An error that the caller can mend; the message says how."""
 
 
 class InputError(RobofuseError, ValueError):
-    """What was passed, or a file that was named, is not what is needed."""
+    """An argument or a file is not as it should be."""
 
 
 class StateError(RobofuseError, RuntimeError):
-    """What was asked for cannot be done now, or not on this machine."""
+    """Something cannot be done now, or not on this machine."""
 
 
 INTERRUPTED = 130  # exit status of a command that Ctrl-C ended

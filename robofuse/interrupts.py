@@ -1,4 +1,4 @@
-"""Ctrl-C: a long task stops at its next step, keeps what is finished, and tells the shell."""
+"""Ctrl-C: a long task stops at its next step, and keeps what is finished."""
 
 import signal
 import threading
@@ -7,18 +7,14 @@ from typing import Self
 
 
 class Interrupt:
-    """The first signal asks to stop; a second Ctrl-C raises KeyboardInterrupt as usual.
+    """Catches signals while it is entered: the first one asks to stop, a second Ctrl-C raises KeyboardInterrupt.
 
     Attributes:
         status: exit status of a program that was asked to stop, else 0.
     """
 
     def __init__(self, *signals: signal.Signals) -> None:
-        """Does nothing until it is entered.
-
-        Args:
-            signals: that ask to stop, by default Ctrl-C alone.
-        """
+        """`signals` ask to stop, by default Ctrl-C alone."""
         self.status = 0
         self._signals, self._before = signals or (signal.SIGINT,), dict[signal.Signals, object]()
 

@@ -1,4 +1,4 @@
-"""Files and modules of users that `--import` loads before a command: tasks, robots, encoders, fusions, faults."""
+"""Loads the files and modules of `--import` before a command: tasks, robots, encoders, fusions, faults."""
 
 import importlib
 import importlib.util
@@ -14,16 +14,12 @@ _imported: list[str] = []  # as given
 
 
 def import_plugin(what: str) -> ModuleType:
-    """Imports a file or a module, once.
+    """Import a file, by its path, or a module, by its dotted name; once.
 
-    A file is imported under its own name, and may import what lies beside it.
-
-    Args:
-        what: path of a .py file, or the dotted name of a module that Python can find.
+    A file is imported under its own name, and may import the files beside it.
 
     Raises:
-        ValueError: no such file or module, or a file with the name of another module. What goes wrong inside it
-            comes through as it is.
+        InputError: no such file or module, or a file with the name of another module.
     """
     module = _file(what) if what.endswith(".py") or "/" in what else _module(what)
     if what not in _imported:
@@ -32,15 +28,15 @@ def import_plugin(what: str) -> ModuleType:
 
 
 def import_options() -> str:
-    """The `--import` options of this process, to put behind a `robofuse` command that is printed; may be empty."""
+    """The `--import` options of this process, to add to a `robofuse` command that is printed; may be empty."""
     return "".join(f" {IMPORT} {shlex.quote(what)}" for what in _imported)
 
 
 def import_requested(arguments: list[str]) -> list[str]:
-    """Imports what `--import WHAT` and `--import=WHAT` say, wherever they stand, and returns the other arguments.
+    """Import WHAT of every `--import WHAT` and `--import=WHAT`, and return the other arguments.
 
     Raises:
-        ValueError: one of them says not what, or something that cannot be found.
+        InputError: WHAT is missing, or cannot be found.
     """
     rest: list[str] = []
     wanted: list[str] = []

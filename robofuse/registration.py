@@ -1,4 +1,4 @@
-"""Gymnasium ids, and what there is by name, in a line each; light, since `import robofuse` reads it."""
+"""Gymnasium ids, and the names of tasks, robots, cameras and renderers; light, as `import robofuse` reads it."""
 
 import gymnasium as gym
 
@@ -31,7 +31,7 @@ def id_of(task: str) -> str:
 
 
 def register_all() -> None:
-    """Register every task that is not yet; `gym.make(id, **options)` takes the options of `robofuse.envs.World`."""
+    """Register all tasks with Gymnasium; `gym.make(id, **options)` takes the options of `robofuse.envs.World`."""
     for id in TASKS:
         task = id.removeprefix(f"{NAMESPACE}/").removesuffix("-v0")
         if id not in gym.registry:

@@ -1,8 +1,7 @@
-"""Random numbers as a pure function of where they are used.
+"""Random numbers as a pure function of (seed, stream, episode, step, index).
 
-Four independent streams (scene, sensor noise, faults, dropout) are drawn from a counter: the value depends on
-(seed, stream, episode, step, index) alone. Nothing is stored, so the order of the calls, the number of worlds, the
-policy and the faults cannot shift one stream against another, and there is no generator state to save.
+There are four independent streams: scene, sensor noise, faults and dropout. Nothing is stored, so the order of the
+calls, the number of worlds, the policy and the faults cannot change them, and there is no generator state to save.
 
 The hash is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"),
 chained over the coordinates.
@@ -83,7 +82,7 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
         episode: int64 (n,), episode numbers.
         step: int64 (n,) or one number, the control step within the episode.
         count: words per row, or which words, int64 (m,) from 1 on: word k is the same whatever else is asked for.
-        salt: tells users of one stream apart (two sensors, say).
+        salt: separates users of one stream, such as two sensors.
 
     Returns:
         int64 (n, count), uniform over all 64-bit words.

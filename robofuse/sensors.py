@@ -1,6 +1,6 @@
-"""What a sensor is: one key of the observation, with its shape, range, unit, typical scale, rate and latency.
+"""A sensor: one key of the observation, with its shape, range, unit, typical scale, rate and latency.
 
-Gymnasium is imported where a space is made: a robot that runs an exported policy has sensors, and no Gymnasium.
+Gymnasium is imported only where a space is made, as a robot that runs an exported policy need not have it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,10 +58,10 @@ class Sensor:
         kind: `rgb` (H, W, 3), `depth` (H, W, 1), `vector` (P,) or `window` (W, C), a short history, oldest first.
         shape: of one observation, without the batch.
         dtype: NumPy's name of the element type.
-        unit: SI unit of the elements (depth: millimetres), in words where they differ.
+        unit: SI unit of the elements (of depth: millimetres), in words where they differ.
         scale: typical magnitude, one number or one per element of the last axis; an extractor divides by it.
-        rate: deliveries per second; the last one is held in between.
-        latency: seconds between the world and the reading.
+        rate: deliveries per second; in between the last one is held.
+        latency: age of a reading when it is delivered [s].
         sample_rate: of a window, readings per second within it; else the rate.
     """
 
@@ -97,7 +97,7 @@ def order(sensors: Iterable[Sensor]) -> tuple[Sensor, ...]:
 
 
 def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> "gym.spaces.Dict":
-    """The Dict space of these sensors, with `available` and, if asked for, `privileged`.
+    """The Dict space of these sensors, with `available`, and with `privileged` if it is not empty.
 
     Args:
         sensors: the sensors of one world.
@@ -121,7 +121,7 @@ def channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def describe() -> list[tuple[str, str, str, str, str]]:
-    """Rows (key, kind, shape, dtype, unit) of the sensors every world can deliver, for `robofuse list`."""
+    """Rows (key, kind, shape, dtype, unit) of the sensors that a world can have, for `robofuse list`."""
     return [
         ("rgb, rgb_<camera>", "rgb", "(H, W, 3)", "uint8", "sRGB, 0 to 255"),
         ("depth, depth_<camera>", "depth", "(H, W, 1)", "uint16", "mm along the optical axis, 0 = no return"),
@@ -134,7 +134,7 @@ def describe() -> list[tuple[str, str, str, str, str]]:
 
 
 def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
-    """Sensors of somebody else's Dict space, for extractors that are given nothing but the space.
+    """Guess the sensors of a Dict space, for extractors that are given nothing but the space.
 
     A uint8 image of 1, 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb` (one channel is grey). An
     image of 1 channel is `depth` if its key says so, or if it is of wider unsigned integers, as millimetres. (P,) is a
@@ -196,7 +196,7 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
 
 
 def _array(key: str, space: "gym.Space") -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an entry that is an array of numbers."""
+    """Shape and type of an entry; InputError if it is not an array of numbers."""
     import gymnasium as gym
 
     if isinstance(space, gym.spaces.Discrete):

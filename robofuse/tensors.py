@@ -1,4 +1,4 @@
-"""Small tensors on a CPU: what torch lacks, and what it does faster."""
+"""Helpers for small tensors on a CPU."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def integers(values: Tensor | Sequence[int], what: str, stop: int) -> Tensor:
-    """Numbers from 0 to `stop` − 1 as int64 (n,), or ValueError; `what` is their name, for the message."""
+    """Integers from 0 to `stop` − 1 as int64 (n,); InputError, naming `what`, if they are anything else."""
     try:
         numbers = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
@@ -51,9 +51,9 @@ def span(ids: list[int]) -> slice | list[int]:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Small tensors: the barrier between torch's threads costs more than the work, far more on a busy machine.
+    """Use one torch thread within the block: for small tensors, waiting for threads costs more than the work.
 
-    torch's number of threads is the whole process's; it is put back at the end of every call.
+    The number of threads belongs to the whole process; it is put back at the end.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -22,18 +22,18 @@ MASKED = 0.3  # probability that a sensor is masked while training
 
 
 def entries(options: Mapping[str, Any], inside: bool) -> dict[str, dict[str, Any]]:
-    """Hyperparameters as the zoo reads them under the name `hyperparams`: environment id, or `default` → options.
+    """Hyperparameters as the zoo reads them from `hyperparams`: environment id, or `default` → options.
 
-    Environments of robofuse mask sensors themselves (`env_kwargs`), so that the zoo's `enjoy` and its evaluations may
-    be told otherwise; those of others are wrapped, wherever they are made.
+    Environments of robofuse mask sensors themselves (`env_kwargs`), so that the zoo's `enjoy` and its evaluations can
+    switch it off; other environments are wrapped.
 
     Args:
         options: of the algorithm, and the zoo's own (`n_envs`, `n_timesteps`); `policy_kwargs` are added to ours.
-        inside: masks are drawn inside the extractor, for learners from a replay buffer; else by the environment.
+        inside: draw masks inside the extractor, for algorithms with a replay buffer; else in the environment.
     """
 
     def entry(kind: Mapping[str, Any]) -> dict[str, Any]:
-        # anew for each: the zoo and SB3 write into what they are given
+        # one for each, as the zoo and SB3 write into what they are given
         extractor = {"token_dim": 32, "dropout": MASKED if inside else 0.0}
         policy = {"features_extractor_class": FusionExtractor, "features_extractor_kwargs": extractor, "net_arch": [64]}
         policy_kwargs = {**policy, **options.get("policy_kwargs", {})}
@@ -48,19 +48,14 @@ def entries(options: Mapping[str, Any], inside: bool) -> dict[str, dict[str, Any
 
 
 class TypicalScales(gym.ObservationWrapper[dict[str, Any], Any, dict[str, Any]], gym.utils.RecordConstructorArgs):
-    """Divides vectors and windows by the typical scale of their sensor; pictures, which have units, stay as they are.
+    """Divides vectors and windows by the typical scale of their sensor; pictures stay as they are.
 
-    The zoo gives an extractor nothing but the space, which does not tell that 0.1 m are far for a hand. Whoever makes
-    the agent gives `FusionExtractor` the `sensors` instead, and needs no wrapper. There are no running statistics that
-    masked readings could shift, and no file of them to lose.
+    The zoo gives an extractor only the space, which has no scales. Your own code gives `FusionExtractor` the `sensors`
+    instead. Unlike VecNormalize this keeps no running statistics, which masked readings would shift.
     """
 
     def __init__(self, env: gym.Env) -> None:
-        """Wraps a robofuse environment.
-
-        Raises:
-            ValueError: the environment has no `world` that tells scales.
-        """
+        """Wrap a robofuse environment; InputError for another one, which has no scales."""
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.ObservationWrapper.__init__(self, env)
         world = getattr(env.unwrapped, "world", None)
