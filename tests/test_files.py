@@ -20,7 +20,7 @@ def test_pickles_are_not_opened(tmp_path, monkeypatch, make_file):
     monkeypatch.chdir(tmp_path)
     with open("evil.safetensors", "wb") as file:
         make_file(file)
-    with pytest.raises(ValueError, match="can run code hidden in it, so it was not opened"):
+    with pytest.raises(ValueError, match="run code"):
         read("evil.safetensors")
     assert not (tmp_path / "pwned").exists()
 
@@ -43,7 +43,7 @@ def test_any_tensor_survives(tmp_path):
 
 def test_a_header_whose_length_begins_like_a_pickle(tmp_path):
     (tmp_path / "x.safetensors").write_bytes((0x80).to_bytes(8, "little") + b'{"a":{"dtype"')
-    with pytest.raises(ValueError, match="is cut off or damaged"):
+    with pytest.raises(ValueError, match="damaged"):
         read(tmp_path / "x.safetensors")
 
 

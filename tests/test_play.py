@@ -176,12 +176,12 @@ def test_a_world_such_as_the_file_describes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gravity": 1.0}, "world of policy '' has the option 'gravity', which .* knows task, robot, sensors"),
-        ({"noise": {"rgbd": 1.0}}, r"noise of .* is {'rgbd': 1.0}; what robofuse knows there: rgb, depth"),
-        ({"timing": {"force": {"late": 1}}}, "timing of force of .*'late': 1}; .*: update_interval, delay"),
-        ({"timing": [1]}, r"timing of .* must be given by sensor, got \[1\]"),
-        ({"cameras": [{"place": 1}]}, "a camera is described by name, position.*{'place': 1}"),
-        ({"sensors": 5}, "sensors must be different names out of .*; got 5"),
+        ({"gravity": 1.0}, "'gravity'.*task, robot, sensors"),
+        ({"noise": {"rgbd": 1.0}}, "noise.*{'rgbd': 1.0}.*rgb, depth"),
+        ({"timing": {"force": {"late": 1}}}, "timing of force.*'late': 1}.*update_interval, delay"),
+        ({"timing": [1]}, r"timing.*\[1\]"),
+        ({"cameras": [{"place": 1}]}, "camera.*{'place': 1}"),
+        ({"sensors": 5}, "sensors.*5"),
     ],
 )
 def test_what_a_file_says_of_its_world_is_checked(options, message):
@@ -192,7 +192,7 @@ def test_what_a_file_says_of_its_world_is_checked(options, message):
 
 def test_a_policy_without_pictures_takes_any_renderer(policy_without_pictures):
     assert load_trained(policy_without_pictures, renderer="gl").options["renderer"] == "gl"
-    with pytest.raises(ValueError, match="unknown renderer 'crayon'"):
+    with pytest.raises(ValueError, match="'crayon'"):
         load_trained(policy_without_pictures, renderer="crayon")
 
 
@@ -241,5 +241,5 @@ def test_a_policy_files_options_make_its_world(tmp_path):
     world = World(**told)
     assert [vars(camera) for camera in world.cameras] == [vars(camera) for camera in resolve(("scene",), 20)]
     world.close()
-    with pytest.raises(ValueError, match="a camera is described by name"):
+    with pytest.raises(ValueError, match="camera"):
         World(**told | {"cameras": [{"name": "scene", "place": 1}]})

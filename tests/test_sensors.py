@@ -37,7 +37,7 @@ def image(*shape, high=255, dtype=np.uint8):
 def test_a_box_by_one_line():
     env = Fixed(STATE)
     for make in (infer_sensors, FusionExtractor):
-        with pytest.raises(ValueError, match="make a Box the only key of one: gymnasium.wrappers.TransformObs") as no:
+        with pytest.raises(ValueError, match="gymnasium.wrappers.TransformObs") as no:
             make(env.observation_space)
     line = str(no.value).split("key of one: ")[1]
     wrapped = eval(line, {"gymnasium": gym, "env": env})
@@ -54,14 +54,14 @@ def test_numbers_of_bytes_are_scaled():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (image(24, 24, 2), r"'camera' \(24, 24, 2\) uint8.*it has 2 channels. Divide it into keys.*kinds=\{'camera'"),
-        (image(2, 24, 24), r"'camera' \(2, 24, 24\) uint8.*it has 2 channels. Divide it into keys.*kinds=\{'camera'"),
-        (image(24, 24, 5), "'camera'.*it has 5 channels. Divide it into keys of their own, or say kinds"),
-        (image(5, 24, 24), "'camera'.*it has 5 channels. Divide it into keys of their own, or say kinds"),
-        (image(4, 24, 24, 3), "'camera'.*Stacked frames belong into its channels.*VecFrameStack"),
-        (image(24, 24, 3, dtype=np.float32), "'camera'.*float32.*say kinds={'camera': ...} with one of rgb"),
-        (image(24, 24, 1, dtype=np.float32), "'camera'.*float32.*say kinds={'camera': ...} with one of rgb"),
-        (image(12, 12, 3), "'camera': images must have at least 20×20 pixels, got 12×12"),
+        (image(24, 24, 2), r"'camera' \(24, 24, 2\) uint8.*2 channels.*kinds=\{'camera'"),
+        (image(2, 24, 24), r"'camera' \(2, 24, 24\) uint8.*2 channels.*kinds=\{'camera'"),
+        (image(24, 24, 5), "'camera'.*5 channels.*kinds="),
+        (image(5, 24, 24), "'camera'.*5 channels.*kinds="),
+        (image(4, 24, 24, 3), "'camera'.*VecFrameStack"),
+        (image(24, 24, 3, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
+        (image(24, 24, 1, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
+        (image(12, 12, 3), "'camera'.*20×20.*12×12"),
     ],
 )
 def test_images_of_an_unknown_kind(space, message):
@@ -74,10 +74,10 @@ def test_images_of_an_unknown_kind(space, message):
     [
         (Dict(inner=STATE), r"'odd' is a Dict.*'odd_inner': observation\['odd'\]\['inner'\]"),
         (Tuple([STATE, STATE]), r"'odd' is a Tuple.*'odd_0': observation\['odd'\]\[0\]"),
-        (Graph(STATE, None), "'odd' is a Graph.*make it a Box of fixed shape.*TransformObservation"),
-        (Sequence(STATE), "'odd' is a Sequence.*make it a Box of fixed shape.*TransformObservation"),
-        (Text(5), "'odd' is a Text.*make it a Box of fixed shape.*TransformObservation"),
-        (MultiDiscrete([2, 3]), "'odd' is a MultiDiscrete.*flatten it into one-hot Box entries"),
+        (Graph(STATE, None), "'odd' is a Graph.*TransformObservation"),
+        (Sequence(STATE), "'odd' is a Sequence.*TransformObservation"),
+        (Text(5), "'odd' is a Text.*TransformObservation"),
+        (MultiDiscrete([2, 3]), "'odd' is a MultiDiscrete.*one-hot"),
     ],
 )
 def test_spaces_that_are_no_arrays(part, message):
@@ -99,14 +99,14 @@ def test_spaces_of_others():
     kinds = {sensor.key: sensor.kind for sensor in infer_sensors(space)}
     assert kinds == {"camera": "rgb", "contact": "vector", "depth_image": "depth", "gear": "vector", "state": "vector"}
     FusionExtractor(space)
-    with pytest.raises(ValueError, match="cannot tell what kind of sensor 'image'"):
+    with pytest.raises(ValueError, match="'image'"):
         infer_sensors(gym.spaces.Dict({"image": box(0, 1, (64, 64, 3), np.float32)}))
     assert infer_sensors(gym.spaces.Dict({"image": box(0, 1, (64, 64, 3), np.float32)}), {"image": "rgb"})
     with pytest.raises(ValueError, match="TransformObservation"):
         infer_sensors(space["state"])
     with pytest.raises(ValueError, match="'nested'"):
         infer_sensors(gym.spaces.Dict({"nested": gym.spaces.Dict({"a": space["state"]})}))
-    with pytest.raises(ValueError, match="which is no sensor"):
+    with pytest.raises(ValueError, match="kinds"):
         infer_sensors(space, {"camra": "rgb"})
 
 

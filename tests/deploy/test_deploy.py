@@ -82,11 +82,11 @@ def test_a_sensor_is_stale_after_its_latency_and_two_and_a_half_periods(policy):
 
 
 def test_what_was_never_fed_is_hidden_and_nothing_at_all_is_refused(policy):
-    with pytest.raises(Blind, match="no sensor delivers .*rgb: never fed"):
+    with pytest.raises(Blind, match="rgb: never fed"):
         policy.act(0.0)
     feed(policy, 0.0, "proprio")
     assert np.array_equal(policy.act(0.0), expected(policy, "proprio"))
-    with pytest.raises(Blind, match="depth: never fed; .*proprio: stale: 1 s old, timeout 0.125 s"):
+    with pytest.raises(Blind, match="depth: never fed.*proprio: .*1 s.*0.125 s"):
         policy.act(1.0)
 
 
@@ -211,10 +211,10 @@ def test_without_now_the_clock_is_asked_after_the_readings_were_taken(policy, mo
 
 def test_a_frame_that_was_overtaken_is_told_apart_from_a_mistake(policy):
     feed(policy, 1.0, "rgb")
-    with pytest.raises(OutOfOrder, match="0.1 s older .* drop it .except OutOfOrder."):
+    with pytest.raises(OutOfOrder, match="0.1 s"):
         policy.feed("rgb", np.zeros((20, 24, 3), np.uint8), 0.9)
     assert np.array_equal(policy.act(1.0), expected(policy, "rgb"))  # the newer one stays
-    with pytest.raises(ValueError, match="must have the shape") as mistake:
+    with pytest.raises(ValueError, match="shape") as mistake:
         policy.feed("rgb", np.zeros((24, 20, 3), np.uint8), 0.9)
     assert not isinstance(mistake.value, OutOfOrder)
 
@@ -222,18 +222,18 @@ def test_a_frame_that_was_overtaken_is_told_apart_from_a_mistake(policy):
 @pytest.mark.parametrize(
     ("key", "reading", "sentence"),
     [
-        ("lidar", 0, "unknown sensor 'lidar'; sensors: depth, force, proprio, rgb"),
-        ("privileged", 0, "does not read the simulator's truth: leave it out; sensors: depth"),
-        ("proprio", [0.0] * 7, r"'proprio' must be a NumPy array, float32 of shape \(7,\), got a list; numpy.asarray"),
-        ("proprio", np.zeros(7), r"'proprio' must be float32 \[rad\], got float64; x.astype\(numpy.float32\)"),
+        ("lidar", 0, "'lidar'.*depth, force, proprio, rgb"),
+        ("privileged", 0, "'privileged'.*leave it out"),
+        ("proprio", [0.0] * 7, "'proprio'.*list.*numpy.asarray"),
+        ("proprio", np.zeros(7), r"'proprio'.*\[rad\].*x.astype\(numpy.float32\)"),
         (
             "depth",
             np.ones((20, 24, 1), np.float32),
-            r"must be uint16 \[mm\], got float32; metres become millimetres by",
+            r"uint16 \[mm\].*1000 \* x",
         ),
-        ("rgb", np.ones((20, 24, 3), np.float32), r"must be uint8 \[sRGB\], got float32; \[0, 1\] becomes bytes by"),
-        ("rgb", np.zeros((24, 20, 3), np.uint8), r"'rgb' must have the shape \(20, 24, 3\), got \(24, 20, 3\)$"),
-        ("rgb", np.zeros((1, 20, 24, 3), np.uint8), r"got \(1, 20, 24, 3\); leave the batch out: x\[0\]"),
+        ("rgb", np.ones((20, 24, 3), np.float32), r"uint8 \[sRGB\].*255 \* x"),
+        ("rgb", np.zeros((24, 20, 3), np.uint8), r"'rgb'.*\(20, 24, 3\).*\(24, 20, 3\)$"),
+        ("rgb", np.zeros((1, 20, 24, 3), np.uint8), r"\(1, 20, 24, 3\).*x\[0\]"),
     ],
 )
 def test_bad_readings_are_named_however_they_come(policy, key, reading, sentence):
@@ -249,13 +249,13 @@ def test_bad_readings_are_named_however_they_come(policy, key, reading, sentence
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"proprio": None}, r"'proprio' is missing; give float32 of shape \(7,\), or say in 'available'"),
-        ({"proprio": np.full(7, np.nan, np.float32)}, "'proprio' is live and holds NaN or Inf; hide it with a 0 in"),
+        ({"proprio": None}, "'proprio'.*'available'"),
+        ({"proprio": np.full(7, np.nan, np.float32)}, "'proprio'.*NaN"),
         (
             {"available": [1, 1, 1]},
-            r"'available' must hold 0 or 1 for each of depth, force, proprio, rgb, in this order",
+            "'available'.*depth, force, proprio, rgb",
         ),
-        ({"available": [1, 1, 1, 2]}, r"must hold 0 or 1 .*; got \[1, 1, 1, 2\]"),
+        ({"available": [1, 1, 1, 2]}, r"\[1, 1, 1, 2\]"),
         ({"available": ["yes"] * 4}, "must hold 0 or 1"),
     ],
 )
@@ -268,14 +268,14 @@ def test_bad_observations_are_named(policy, change, sentence):
 def test_bad_stamps_are_named_and_change_nothing(policy):
     feed(policy, 5.0)
     before = policy.act(5.0)
-    with pytest.raises(ValueError, match="stamp of 'rgb' is 0.5 s older than that of the reading before; feed them in"):
+    with pytest.raises(ValueError, match="'rgb'.*0.5 s"):
         policy.feed("rgb", np.zeros((20, 24, 3), np.uint8), 4.5)
-    with pytest.raises(ValueError, match="the stamp of 'rgb' must be a finite number of seconds, got None"):
+    with pytest.raises(ValueError, match="'rgb'.*None"):
         policy.feed("rgb", observe()["rgb"], None)
     for stamp in (float("nan"), "now"):
-        with pytest.raises(ValueError, match="the stamp of 'rgb' must be a finite number of seconds, got"):
+        with pytest.raises(ValueError, match="'rgb'.*finite"):
             policy.feed("rgb", observe()["rgb"], stamp)
-        with pytest.raises(ValueError, match="now must be a finite number of seconds, got"):
+        with pytest.raises(ValueError, match="now.*finite"):
             policy.act(stamp)
     assert np.array_equal(policy.act(5.0), before)
 
@@ -302,7 +302,7 @@ def test_a_sensor_whose_clock_stays_ahead_stays_hidden(policy):
 
 def test_the_robots_own_clock_may_be_set_back(policy):
     feed(policy, 100.0)
-    with pytest.raises(Blind, match="no sensor delivers .*depth: its stamp lies 90 s after now; take both from one"):
+    with pytest.raises(Blind, match="depth: .*90 s"):
         policy.act(10.0)
     feed(policy, 10.0)
     assert np.array_equal(policy.act(10.0), expected(policy, *KEYS))
@@ -338,21 +338,21 @@ def test_clocks_may_differ_by_the_skew(data, policy):
     assert np.array_equal(policy.act(4.995), expected(policy, *KEYS))
     strict = Policy(data, skew=0.0)
     feed(strict, 5.0)
-    with pytest.raises(Blind, match="lies 0.005 s after now"):
+    with pytest.raises(Blind, match="0.005 s"):
         strict.act(4.995)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"timeouts": {"lidar": 1.0}}, "unknown sensor 'lidar'; sensors: depth"),
-        ({"timeouts": {"rgb": 0.0}}, "the timeout of 'rgb' must be more than 0 seconds, got 0.0"),
-        ({"timeouts": {"rgb": float("nan")}}, "the timeout of 'rgb' must be more than 0 seconds, got nan"),
+        ({"timeouts": {"lidar": 1.0}}, "'lidar'.*depth"),
+        ({"timeouts": {"rgb": 0.0}}, "timeout of 'rgb'.*0.0"),
+        ({"timeouts": {"rgb": float("nan")}}, "timeout of 'rgb'.*nan"),
         ({"skew": -1.0}, "skew.*-1.0"),
-        ({"timeouts": 5}, "timeouts must map keys of sensors to seconds, got 5"),
-        ({"timeouts": {"rgb": True}}, "the timeout of 'rgb' must be more than 0 seconds, got True"),
-        ({"threads": 0}, "threads must be an integer from 1 to 256, got 0"),
-        ({"threads": 10**6}, "threads must be an integer from 1 to 256, got 1000000"),
+        ({"timeouts": 5}, "timeouts.*5"),
+        ({"timeouts": {"rgb": True}}, "timeout of 'rgb'.*True"),
+        ({"threads": 0}, "threads.*256.*got 0"),
+        ({"threads": 10**6}, "threads.*256.*1000000"),
     ],
 )
 def test_bad_options_are_named(data, options, sentence):
@@ -362,7 +362,7 @@ def test_bad_options_are_named(data, options, sentence):
 
 def test_where_no_rate_is_known_a_timeout_must_be_said():
     unknown = [replace(PROPRIO, rate=0.0)]
-    with pytest.raises(ValueError, match="nothing is known of the rate of 'proprio', .*; say timeouts={'proprio': sec"):
+    with pytest.raises(ValueError, match="timeouts={'proprio': "):
         Watchdog(unknown, {}, 0.0).feed("proprio", observe()["proprio"], 0.0)
     watchdog = Watchdog(unknown, {"proprio": 2.0}, 0.0)
     watchdog.feed("proprio", observe()["proprio"], 0.0)
@@ -372,9 +372,9 @@ def test_where_no_rate_is_known_a_timeout_must_be_said():
 def test_a_policy_that_cannot_do_without_a_sensor_does_not_act_without_it():
     policy = exported(make(maskable=["depth", "force", "rgb"])).deployed
     feed(policy, 0.0, "depth", "rgb")
-    with pytest.raises(Blind, match="policy 'small' cannot do without proprio .*proprio: never fed"):
+    with pytest.raises(Blind, match="'small'.*proprio: never fed"):
         policy.act(0.0)
-    with pytest.raises(ValueError, match="policy 'small' was not trained to do without proprio"):
+    with pytest.raises(ValueError, match="'small'.*proprio"):
         expected(policy, "rgb")
     feed(policy, 0.0, "proprio")
     assert np.array_equal(policy.act(0.0), expected(policy, "depth", "proprio", "rgb"))
@@ -385,27 +385,27 @@ def test_files_that_are_none_of_ours_are_refused(data, tmp_path):
     del model.metadata_props[:]
     model.producer_name = "pytorch"
     files = {
-        "foreign.onnx": (model.SerializeToString(), "is no exported policy; write it with `robofuse export POLICY`"),
+        "foreign.onnx": (model.SerializeToString(), ".*robofuse export POLICY"),
         "empty.onnx": (b"", "is no exported policy"),
         "flipped.onnx": (data[:5000] + bytes([data[5000] ^ 1]) + data[5001:], "is damaged or was changed"),
         "longer.onnx": (data + b"\x00", "is damaged or was changed"),
     }
     for length in (100, 5000, len(data) - 80, len(data) - 1):
-        files[f"{length}.onnx"] = data[:length], "is cut off: its end is missing; fetch it again"
+        files[f"{length}.onnx"] = data[:length], "is cut off"
     for name, (content, sentence) in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} {sentence}"):
             Policy(tmp_path / name)
-    with pytest.raises(ValueError, match="is no exported policy; write it with `robofuse export POLICY`"):
+    with pytest.raises(ValueError, match=".*robofuse export POLICY"):
         Policy(save(make().network, tmp_path / "policy.safetensors"))
-    with pytest.raises(ValueError, match="there is no file .*none.onnx"):
+    with pytest.raises(ValueError, match="none.onnx"):
         Policy(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "error", "sentence"),
     [
-        ("format", "3", RuntimeError, "has format 3, this robofuse reads up to 2; update robofuse"),
+        ("format", "3", RuntimeError, "format 3"),
         ("sensors", "[{}]", ValueError, "does not describe a policy"),
         ("sensors", "(", ValueError, "does not describe a policy"),
         ("world", None, ValueError, "does not describe a policy"),
@@ -454,11 +454,11 @@ def test_what_this_onnxruntime_cannot_run_is_said(data):
     model = onnx.load_from_string(data)
     model.opset_import[0].version = 999
     model.metadata_props[-1].value = "0" * 64
-    with pytest.raises(RuntimeError, match=r"onnxruntime [\d.]+ cannot run this model: .*; update it"):
+    with pytest.raises(RuntimeError, match=r"onnxruntime [\d.]+ "):
         Policy(seal(model.SerializeToString()))
 
 
 def test_a_missing_onnxruntime_is_named(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(RuntimeError, match=r"cannot be imported here .*pip install 'robofuse\[deploy\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install 'robofuse\[deploy\]'"):
         Policy(data)

@@ -139,7 +139,7 @@ def test_sensors_may_have_any_name_but_that_of_the_output():
     names = ("live", "camera/rgb", "token/0", "read", "available/x")
     sensors = [replace(PROPRIO, key=name) for name in names]
     assert exported(make(sensors)).deployed.keys == tuple(sorted(names))
-    with pytest.raises(ValueError, match="a sensor is called 'action', as the output is"):
+    with pytest.raises(ValueError, match="'action'"):
         exported(make([replace(PROPRIO, key="action")]))
 
 
@@ -163,7 +163,7 @@ def test_what_does_not_agree_is_not_written(policy, made, tmp_path, monkeypatch)
     path = tmp_path / "one.onnx"
     path.write_bytes(b"old")
     monkeypatch.setattr(graph, "SLOPE", 20.0)
-    with pytest.raises(RuntimeError, match="differ from torch's by .* more than 0.0001"):
+    with pytest.raises(RuntimeError, match="0.0001"):
         export(policy, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
     with torch.no_grad():
@@ -214,5 +214,5 @@ def test_command(policy, tmp_path, capsys, monkeypatch):
 def test_what_is_no_policy_is_refused_in_words(policy):
     """An agent of SB3's ended in AttributeError: 'frames'."""
     for what in (policy.network, object(), None):
-        with pytest.raises(ValueError, match="export takes the name or file of a policy, or robofuse.policies.Policy"):
+        with pytest.raises(ValueError, match="robofuse.policies.Policy"):
             export(what)

@@ -82,11 +82,11 @@ def test_evaluate_takes_files(files, tmp_path, capsys):
 
 
 def test_refusals_are_sentences(files, tmp_path, capsys, monkeypatch):
-    with pytest.raises(ValueError, match="blind.onnx is an exported policy, which runs on the CPU: device auto or cpu"):
+    with pytest.raises(ValueError, match="blind.onnx.*CPU"):
         load_trained(str(files[1]), device="cuda")
-    with pytest.raises(ValueError, match="'blind' has no distribution; use the file it was made of"):
+    with pytest.raises(ValueError, match="'blind' has no distribution"):
         Played(files[1]).act({}, deterministic=False)
-    with pytest.raises(ValueError, match="is an exported policy: `robofuse evaluate` and `replay` take it"):
+    with pytest.raises(ValueError, match="exported policy"):
         load(files[1])
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(files[1].read_bytes()[:-50])

@@ -68,21 +68,21 @@ def test_ctrl_c_leaves_the_video_so_far(world, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"disable": "rgbb"}, "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb, at character 1"),
+        ({"disable": "rgbb"}, "'rgbb'.*depth, force, proprio, rgb"),
         (
             {"disable": "rgb@500"},
-            "rgb:blackout@500 never happens: episodes of Reach end at control step [0-9]+; .* than 500",
+            "rgb:blackout@500 .*Reach",
         ),
-        ({"monitor": "auto"}, "--monitor is for trained policies; expert looks at no sensor"),
-        ({"episodes": 0}, "episodes must be an integer of at least 1, got 0"),
+        ({"monitor": "auto"}, "--monitor.*expert"),
+        ({"episodes": 0}, "episodes.*got 0"),
         ({"episode": -1}, "episode must lie in"),
         ({"seed": -1}, "seed must lie in"),
-        ({"fps": 0.0}, r"fps must lie in \[1, 240\], got 0.0"),
-        ({"out": "film.avi"}, "must be an .mp4 file, got 'film.avi'"),
+        ({"fps": 0.0}, r"fps.*\[1, 240\].*0.0"),
+        ({"out": "film.avi"}, ".mp4.*'film.avi'"),
         ({"out": "nowhere/film.mp4"}, "there is no folder 'nowhere'"),
-        ({"policy": "grasp", "task": "Reach"}, "--task is for expert, zero, random; policy 'grasp' brings its own"),
+        ({"policy": "grasp", "task": "Reach"}, "--task.*expert, zero, random.*'grasp'"),
         ({"policy": "grasp", "image_size": 8}, "--image-size is for expert"),
-        ({"task": "Graps"}, "unknown task 'Graps'; tasks: Reach, Grasp"),
+        ({"task": "Graps"}, "'Graps'.*Reach, Grasp"),
     ],
 )
 def test_mistakes_are_named_and_no_video_is_begun(options, message, tmp_path, monkeypatch):
@@ -109,10 +109,10 @@ def policy_file(world, tmp_path):
 
 
 def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
-    with pytest.raises(ValueError, match="was trained with renderer gl, this world has warp.*--allow-mismatch"):
+    with pytest.raises(ValueError, match="gl.*warp.*--allow-mismatch"):
         open_setup(Replay(policy_file, seed=1, renderer="warp"))
     world, actor, name, note, _ = open_setup(Replay(policy_file, seed=1, renderer="warp", allow_mismatch=True))
-    assert name == "mine" and note == "pictures of warp, trained on gl"
+    assert name == "mine" and "warp" in note and "gl" in note
     *_, last = frames(actor, world, [(0, Plan((blackout("rgb"), blackout("depth", 5))))])
     assert last.outcome and 5 < last.step <= world.max_steps
     everything = Plan(tuple(blackout(key) for key in actor.keys))
@@ -130,14 +130,14 @@ def test_the_default_name_tells_policy_and_faults():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fps": "fast"}, "--fps must be float, got 'fast'"),
-        ({"fps": float("nan")}, r"fps must lie in \[1, 240\], got nan"),
-        ({"out": "film.mp4"}, "--out must be .*Path.*, got 'film.mp4'"),
+        ({"fps": "fast"}, "--fps.*float.*'fast'"),
+        ({"fps": float("nan")}, r"fps.*\[1, 240\].*nan"),
+        ({"out": "film.mp4"}, "--out.*Path.*'film.mp4'"),
         ({"faults": 5}, "--faults must be str, got 5"),
-        ({"disable": ("rgb",)}, r"--disable must be str, got \('rgb',\)"),
-        ({"show": True}, "--show must be .*'auto', 'yes', 'no'.*, got True"),
-        ({"cameras": "scene"}, "--cameras must be tuple.*, got 'scene'"),
-        ({"policy": None}, "--policy must be str, got None"),
+        ({"disable": ("rgb",)}, r"--disable.*str.*\('rgb',\)"),
+        ({"show": True}, "--show.*'auto', 'yes', 'no'.*True"),
+        ({"cameras": "scene"}, "--cameras.*tuple.*'scene'"),
+        ({"policy": None}, "--policy.*str.*None"),
     ],
 )
 def test_options_of_a_wrong_type_are_told(options, message):

@@ -47,10 +47,10 @@ def test_no_video_without_pictures(tmp_path):
 
 
 def test_what_is_no_picture_of_the_film_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must be even numbers, got 63 × 31"):
+    with pytest.raises(ValueError, match="63 × 31"):
         Mp4(tmp_path / "a.mp4", (63, 31), 20.0)
     with Mp4(tmp_path / "a.mp4", (64, 32), 20.0) as film:
-        with pytest.raises(ValueError, match=r"must be uint8 \(32, 64, 3\), got float64 \(64, 32\)"):
+        with pytest.raises(ValueError, match=r"uint8 \(32, 64, 3\).*float64 \(64, 32\)"):
             film.write(np.zeros((64, 32)))
     assert os.listdir(tmp_path) == []
 
@@ -60,7 +60,7 @@ def test_no_encoder_is_told(tmp_path, monkeypatch):
         raise RuntimeError("none found")
 
     monkeypatch.setattr(video.imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    with pytest.raises(RuntimeError, match=r"no ffmpeg .*none found.*pip install imageio-ffmpeg"):
+    with pytest.raises(RuntimeError, match="pip install imageio-ffmpeg"):
         Mp4(tmp_path / "a.mp4", (64, 32), 20.0)
 
 
@@ -68,7 +68,7 @@ def test_no_encoder_is_told(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_an_encoder_that_dies_is_told(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(video._PLAYED, "codec", "libx999")
-    with pytest.raises(RuntimeError, match="ffmpeg (ended before|could not finish) .*a.mp4"):
+    with pytest.raises(RuntimeError, match="ffmpeg .*a.mp4"):
         with Mp4(tmp_path / "a.mp4", (64, 32), 20.0) as film:
             for _ in range(200):
                 film.write(np.zeros((32, 64, 3), np.uint8))
@@ -79,7 +79,7 @@ def test_an_encoder_that_dies_is_told(tmp_path, monkeypatch, capfd):
 def test_a_film_that_is_not_whole_does_not_take_the_place_of_another(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"before")
-    with pytest.raises(RuntimeError, match="ffmpeg could not finish .*a.mp4"):
+    with pytest.raises(RuntimeError, match="ffmpeg .*a.mp4"):
         with Mp4(path, (64, 32), 20.0) as film:
             film.write(np.zeros((32, 64, 3), np.uint8))
             film.frames += 1  # as if the encoder had lost one
@@ -124,7 +124,7 @@ def test_no_window_without_a_display(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert "no display" in video.window_problem()
-    with pytest.raises(RuntimeError, match="cannot show a window: there is no display"):
+    with pytest.raises(RuntimeError, match="no display"):
         run_replay(Replay("expert", show="yes"))
     monkeypatch.setenv("DISPLAY", ":98765")  # Qt aborts where nobody answers
     assert video.window_problem().startswith("no window opens (")

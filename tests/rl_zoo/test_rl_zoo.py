@@ -137,5 +137,5 @@ def test_pictures_keep_their_scale():
 
 
 def test_scales_need_a_world():
-    with pytest.raises(ValueError, match=r"does not tell the scales.*VecNormalize"):
+    with pytest.raises(ValueError, match="VecNormalize"):
         TypicalScales(gym.make("Pendulum-v1"))
