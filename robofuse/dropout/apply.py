@@ -12,19 +12,19 @@ from robofuse.sensors import AVAILABLE
 
 
 def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-    """Masks sensors of N observations.
+    """Masks sensors of N observations, key → (N, …), which are not changed.
 
     Args:
-        observation: key → (N, …); not changed.
+        observation: key → (N, …).
         available: int8 (N, M), 1 = keep, 0 = mask.
         keys: the M sensors, in the order of the columns.
 
     Returns:
-        The same tensors, but fresh ones with zero-filled rows for sensors that are masked somewhere, and a fresh
-        int8 `available`: 1 where both the given one and the observation's own, if it has one, are 1.
+        The same tensors, but fresh ones with zero-filled rows for sensors that are masked somewhere, and a fresh int8
+        `available`: 1 where both the given one and the observation's own, if it has one, are 1.
 
     Raises:
-        ValueError: `available` does not fit the sensors or the observation's own, or one of them holds anything but 0
+        InputError: `available` does not fit the sensors or the observation's own, or one of them holds anything but 0
             and 1.
     """
     if available.shape[1:] != (len(keys),):
@@ -48,19 +48,10 @@ def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Seq
 def mask_arrays(
     observation: Mapping[str, np.ndarray], available: np.ndarray, keys: Sequence[str], fill: bool = True
 ) -> dict[str, np.ndarray]:
-    """Does what `mask_sensors` does, for NumPy arrays.
+    """Does what `mask_sensors` does (`observation`, `available`, `keys`), for NumPy arrays.
 
-    Args:
-        observation: key → (N, …); not changed.
-        available: int8 (N, M), 1 = keep, 0 = mask.
-        keys: the M sensors, in the order of the columns.
-        fill: without it, readings stay as they are and only `available` tells.
-
-    Returns:
-        Arrays, as `mask_sensors` returns tensors; those of which nothing was masked are the given ones.
-
-    Raises:
-        ValueError: the observation's own `available` holds anything but 0 and 1.
+    Without `fill`, readings stay as they are and only `available` tells. Arrays of which nothing was masked are the
+    given ones. InputError if the observation's own `available` holds anything but 0 and 1.
     """
     shown = available.astype(np.int8)
     if AVAILABLE in observation:

@@ -1,17 +1,13 @@
 """Which sensors are masked, how long and how strongly: `Dropout`, its laws and its schedules.
 
-A law is the joint distribution of the masked sensors. It speaks of units: sets of sensors that are masked as one.
-Mostly a unit is one sensor; two pictures that share a cable are one too. A law may mask every unit; `Masker` then
-keeps one.
+A law is the joint distribution of the masked sensors. It speaks of units: sets of sensors that are masked together,
+mostly one sensor; two pictures that share a cable are one unit too. A law may mask every unit; `Masker` then keeps one.
 
 To write your own, subclass `Law` as a frozen dataclass and implement `bind`. This one masks exactly one sensor:
 
     @dataclass(frozen=True)
-    class LoseOne(Law):
-        def bind(self, keys):
-            def draw(numbers, strength):
-                lost = (numbers[:, :1] * len(keys)).long() == torch.arange(len(keys))
-                return lost & (numbers[:, -1:] < strength)
+    class LoseOne(Law): def bind(self, keys): def draw(numbers, strength): lost = (numbers[:, :1] * len(keys)).long() ==
+        torch.arange(len(keys)) return lost & (numbers[:, -1:] < strength)
 
             return Bound(singles(keys), (1 / len(keys),) * len(keys), draw)
 """
@@ -53,25 +49,20 @@ class Bound:
 
 
 class Law(ABC):
-    """How the masked sensors are drawn.
-
-    Attributes:
-        stepwise: whether it is a process in time, with a new value at every control step.
-    """
+    """How the masked sensors are drawn. `stepwise`: it is a process in time, with a new value at every control step."""
 
     stepwise: ClassVar[bool] = False
 
     @abstractmethod
     def bind(self, keys: Sequence[str]) -> Bound:
-        """The law for these sensors, in the order of `available`; ValueError if it does not fit them."""
+        """The law for these sensors, in the order of `available`; InputError if it does not fit them."""
 
 
 @dataclass(frozen=True)
 class Independent(Law):
     """Every sensor is masked with its own probability, whatever happens to the others.
 
-    Attributes:
-        p: probability, one for all or by sensor; usual are 0.1 to 0.5.
+    `p` is one probability for all, or one by sensor; usual are 0.1 to 0.5.
     """
 
     p: Rate = 0.3
@@ -87,10 +78,9 @@ class Independent(Law):
 
 @dataclass(frozen=True)
 class Rates(Law):
-    """The outage rates measured on the robot: train for what will be met.
+    """The outage rates measured on the robot.
 
-    Attributes:
-        rates: sensor → share of the time in which it is missing, such as {"rgb": 0.02}; others never fail.
+    `rates` is sensor → share of the time in which it is missing, such as {"rgb": 0.02}; other sensors are never masked.
     """
 
     rates: Mapping[str, float]
@@ -199,14 +189,12 @@ class Markov(Law):
 
 
 class Schedule(ABC):
-    """A strength in [0, 1] for every moment of training; to write your own, implement `strength`.
+    """A strength in [0, 1] that depends on training progress; to write your own, implement `strength`.
 
     Strength multiplies the probabilities of a law (of `Subsets`: the probability to draw a subset rather than
     everything; of `Markov`: the probability to fail). A policy holds only up to the rate it was trained with, so a
-    schedule should not end below the rate that the policy will be tested at.
-
-    Attributes:
-        varies: whether progress makes a difference, so that somebody has to report it.
+    schedule should not end below the rate that the policy will be tested at. `varies`: progress makes a difference, and
+    must be reported.
     """
 
     varies: ClassVar[bool] = True
@@ -218,11 +206,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same throughout.
-
-    Attributes:
-        value: strength in [0, 1].
-    """
+    """The same strength throughout."""
 
     value: float = 1.0
 
@@ -238,14 +222,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A curriculum: `start` during the warm-up, then evenly to `end`, and `end` from then on.
-
-    Attributes:
-        start: strength at first.
-        end: strength at last.
-        warmup: progress at which the ramp begins.
-        until: progress at which it is over.
-    """
+    """A curriculum: strength `start` until progress `warmup`, then evenly to `end` at progress `until` and after."""
 
     start: float = 0.0
     end: float = 1.0
@@ -315,11 +292,7 @@ class Dropout:
 
 
 def as_dropout(value: Dropout | Law | float | None) -> Dropout | None:
-    """Completes what users may write for short: a law, or the probability of `Independent`; None is none.
-
-    Raises:
-        ValueError: anything else.
-    """
+    """Completes what users may write for short: a law, or the probability of `Independent`. Else InputError."""
     if value is None or isinstance(value, Dropout):
         return value
     if isinstance(value, Law):
@@ -336,7 +309,7 @@ def singles(keys: Sequence[str]) -> Units:
 
 
 def check_probability(value: Any, what: str) -> float:  # noqa: ANN401
-    """The value as a float; ValueError unless it is a number in [0, 1]."""
+    """The value as a float; InputError unless it is a number in [0, 1]."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0.0 <= value <= 1.0:
         raise InputError(f"{what} must lie in [0, 1], got {value!r}")
@@ -344,7 +317,7 @@ def check_probability(value: Any, what: str) -> float:  # noqa: ANN401
 
 
 def check_names(names: Sequence[str], keys: Sequence[str], what: str) -> None:
-    """ValueError that lists the sensors unless all names are among them."""
+    """InputError that lists the sensors unless all names are among them."""
     for name in names:
         if name not in keys:
             raise InputError(f"unknown sensor {name!r} in {what}; sensors: {', '.join(sorted(keys))}")
@@ -357,7 +330,7 @@ def _by_unit(units: Units, rates: Sequence[float]) -> Bound:
 
 
 def _check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: ANN401
-    """ValueError unless it is a probability or maps sensors to such; `all_one`: 1 for every sensor is refused too."""
+    """InputError unless it is a probability or maps sensors to such; `all_one`: 1 for every sensor is refused too."""
     if isinstance(rate, Mapping):
         for key, value in rate.items():
             check_probability(value, f"{what}[{key!r}]")
@@ -372,17 +345,7 @@ def _same_camera(keys: Sequence[str]) -> Units:
 
 
 def _grouped(keys: Sequence[str], groups: Any, what: str, known: bool = True) -> Units:  # noqa: ANN401
-    """The groups, and every other sensor as a unit of its own.
-
-    Args:
-        keys: all sensors.
-        groups: sets of sensors, or None for none.
-        what: their name, for the message.
-        known: whether to refuse names that are not among `keys`.
-
-    Raises:
-        ValueError: no sets of names, an empty one, an unknown name, or a sensor named twice.
-    """
+    """The groups, and every other sensor as a unit of its own; `known`: names that are not among `keys` are refused."""
     groups = () if groups is None else groups
     if isinstance(groups, str) or not all(isinstance(group, tuple | list) for group in groups):
         raise InputError(f'{what} must be groups of sensors such as (("rgb", "depth"), ("proprio",)), got {groups!r}')
@@ -398,11 +361,7 @@ def _grouped(keys: Sequence[str], groups: Any, what: str, known: bool = True) ->
 
 
 def _per_unit(rate: Rate, units: Units, what: str) -> tuple[float, ...]:
-    """The probability of each unit; of those that a mapping does not name, 0.
-
-    Raises:
-        ValueError: an unknown sensor, or different numbers within one unit.
-    """
+    """The probability of each unit; of those that a mapping does not name, 0."""
     if not isinstance(rate, Mapping):
         return (float(rate),) * len(units)
     check_names(list(rate), [key for unit in units for key in unit], what)

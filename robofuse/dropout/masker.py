@@ -42,7 +42,7 @@ class Masker:
             seed: of the masks.
 
         Raises:
-            ValueError: the law does not fit the sensors, or would never leave any, or could never mask any.
+            InputError: the law does not fit the sensors, or would never leave any, or could never mask any.
         """
         self.keys, self.seed = tuple(keys), check_seed(seed)
         self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
@@ -72,12 +72,7 @@ class Masker:
         self._progress, self._told = check_probability(value, "dropout progress"), True
 
     def start(self, env_ids: Tensor, episode: Tensor) -> None:
-        """Begin episodes.
-
-        Args:
-            env_ids: int64 (n,), environments, each at most once.
-            episode: int64 (n,), their new episodes' numbers.
-        """
+        """Begins the episodes with numbers `episode` in environments `env_ids`, both int64 (n,), each at most once."""
         if self._idle or not len(env_ids):
             return
         env_ids, episode = env_ids.cpu(), episode.cpu()
@@ -117,7 +112,7 @@ class Masker:
             self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
 
     def _draw(self, env_ids: Tensor | slice, numbers: Tensor, masked: Tensor) -> None:
-        """Turn what the law masks, bool (n, U), into masks."""
+        """Turns what the law masks, bool (n, U), into masks."""
         blind = masked.all(dim=1)
         if blind.any():
             kept = self._spare[(numbers[:, _KEPT] * len(self._spare)).long().clamp_(max=len(self._spare) - 1)]

@@ -146,7 +146,7 @@ class Stale(Fault):
     """A driver that delivers another episode: the readings that this environment's last one had at the same step.
 
     In the first episode of an environment there is no other, and the reading before the fault stays; of an episode
-    longer than 128 steps, the first 128 are known, and the last of them stays. At severity s it befalls a share s of
+    longer than 128 steps, the first 128 are known, and the last of them stays. At severity s it happens in a share s of
     the episodes. What it shows depends on what the environment played before, so it is no fault for paired comparisons.
     """
 

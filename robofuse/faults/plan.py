@@ -91,7 +91,7 @@ class Plan:
             if sensor.kind not in event.fault.kinds:
                 names = ", ".join(faults_for(sensor.kind))
                 raise InputError(
-                    f"{event.fault.name} cannot befall {sensor.key!r}, which is of kind {sensor.kind}; faults: {names}"
+                    f"{event.fault.name} is no fault of {sensor.key!r}, which is of kind {sensor.kind}; faults: {names}"
                 )
             if event.fault.moves_camera and not cameras_move:
                 raise InputError(f"{event} moves a camera, which only a World can do: World(faults=...)")

@@ -22,11 +22,6 @@ class Stack:
     1) in this episode: what was seen before the failure stays, and what was masked or unavailable never comes in. In
     what it gives, a sensor is available if it has delivered at all, and `freshness` tells how old each reading is:
     exp(−age / 10 control steps), 1 for what was delivered just now, 0 where there is none (its reading is zeros).
-
-    Attributes:
-        keys: the stacked sensors.
-        frames: K.
-        num_envs: N.
     """
 
     def __init__(self, keys: Sequence[str], sensors: Sequence[str], num_envs: int, frames: int = 2) -> None:
@@ -39,7 +34,7 @@ class Stack:
             frames: K, readings of each sensor; 1 holds the last one.
 
         Raises:
-            ValueError: K or N below 1, or no such sensor.
+            InputError: K or N below 1, or no such sensor.
         """
         self.keys, self.frames, self.num_envs = tuple(keys), whole(frames, "frames", 1), whole(num_envs, "num_envs", 1)
         unknown = [key for key in self.keys if key not in sensors]
@@ -136,31 +131,15 @@ def _shift(target: Tensor, before: Tensor, x: Tensor, axis: int) -> None:
 
 
 def stacked_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
-    """What a policy behind a `Stack` reads: these sensors with K readings each, and `freshness`.
-
-    Args:
-        sensors: in front of the stack.
-        frames: K.
-
-    Returns:
-        The sensors, in the order of `available`.
-    """
-    found = [_several(sensor, whole(frames, "frames", 1)) for sensor in sensors]
+    """What a policy behind a `Stack` of K `frames` reads: these sensors with K readings each, and `freshness`."""
+    found = [_resized(sensor, whole(frames, "frames", 1)) for sensor in sensors]
     rate = max(sensor.rate for sensor in sensors)
     return order([*found, Sensor(FRESHNESS, "vector", (len(found) * frames,), "float32", "", 1.0, rate)])
 
 
 def single_sensors(sensors: Sequence[Sensor], frames: int) -> tuple[Sensor, ...]:
-    """The sensors in front of a `Stack`, from those behind it: the inverse of `stacked_sensors`.
-
-    Args:
-        sensors: behind the stack, `freshness` among them.
-        frames: readings that it keeps of each sensor.
-
-    Returns:
-        What each sensor delivers by itself, in the order of `available`.
-    """
-    return order(_one(sensor, frames) for sensor in sensors if sensor.key != FRESHNESS)
+    """The sensors in front of a `Stack` of K `frames`, from those behind it: the inverse of `stacked_sensors`."""
+    return order(_resized(sensor, 1, frames) for sensor in sensors if sensor.key != FRESHNESS)
 
 
 def stacking_axis(shape: tuple[int, ...]) -> int:
@@ -168,16 +147,10 @@ def stacking_axis(shape: tuple[int, ...]) -> int:
     return 0 if len(shape) == 3 and not channels_last(shape) else len(shape) - 1
 
 
-def _several(sensor: Sensor, frames: int) -> Sensor:
-    scale = sensor.scale * frames if isinstance(sensor.scale, tuple) else sensor.scale
-    return replace(sensor, shape=_stretched(sensor.shape, frames, 1), scale=scale)
-
-
-def _one(sensor: Sensor, frames: int) -> Sensor:
-    scale = sensor.scale[: len(sensor.scale) // frames] if isinstance(sensor.scale, tuple) else sensor.scale
-    return replace(sensor, shape=_stretched(sensor.shape, 1, frames), scale=scale)
-
-
-def _stretched(shape: tuple[int, ...], times: int, by: int) -> tuple[int, ...]:
-    axis = stacking_axis(shape)
-    return tuple(n * times // by if i == axis else n for i, n in enumerate(shape))
+def _resized(sensor: Sensor, times: int, by: int = 1) -> Sensor:
+    """The sensor with so many `times` as many channels, or so many times fewer (`by`)."""
+    axis, scale = stacking_axis(sensor.shape), sensor.scale
+    shape = tuple(n * times // by if i == axis else n for i, n in enumerate(sensor.shape))
+    if isinstance(scale, tuple):
+        scale = scale * times if by == 1 else scale[: len(scale) // by]
+    return replace(sensor, shape=shape, scale=scale)

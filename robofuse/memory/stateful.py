@@ -27,13 +27,8 @@ class _Memoryless:
 def stateful(policy: Any, num_envs: int) -> StatefulPolicy:  # noqa: ANN401
     """Makes anything that acts a `StatefulPolicy` for N environments.
 
-    Args:
-        policy: one with `stateful(num_envs)` is asked for it; one with `start` is taken as it is; any other one with
-            `act` remembers nothing.
-        num_envs: N.
-
-    Returns:
-        What acts: call `start` where episodes begin, and `act` at every control step.
+    A `policy` with `stateful(num_envs)` is asked for it; one with `start` is taken as it is; any other one with `act`
+    remembers nothing.
     """
     if hasattr(policy, "stateful"):
         return policy.stateful(num_envs)

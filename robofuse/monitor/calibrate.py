@@ -56,7 +56,7 @@ def calibrate(
     seed: int = SEED,
     progress: Callable[[int, int], object] | None = None,
 ) -> Monitor:
-    """Play healthy episodes, and learn from them what is usual.
+    """Plays healthy episodes, and learns from them what is usual.
 
     In a quarter of the episodes all sensors are there; in the others the policy has to do without one or two of them,
     from the start or from some step on, as it will when the monitor has switched them off.
@@ -73,7 +73,7 @@ def calibrate(
         The monitor; its card says how often it was wrong in a quarter of the episodes, which it did not learn from.
 
     Raises:
-        ValueError: the world resets by itself, has too many sensors, or the numbers are out of range.
+        InputError: the world resets by itself, has too many sensors, or the numbers are out of range.
     """
     _check(world.sensors, false_alarms)
     recording = record(policy, world, episodes, seed, progress)
@@ -90,17 +90,9 @@ def record(
     seed: int,
     progress: Callable[[int, int], object] | None = None,
 ) -> Recording:
-    """The healthy episodes that `calibrate` learns from.
+    """The healthy episodes that `calibrate` learns from, measured.
 
-    Args:
-        policy: that acts.
-        world: without faults; made with `auto_reset=False`, and reset by this call.
-        episodes: to play.
-        seed: of the scenes.
-        progress: called with (episodes done, episodes to do).
-
-    Returns:
-        What was measured of every reading.
+    `policy`, `world`, `episodes`, `seed` and `progress` are those of `calibrate`.
     """
     whole(episodes, "episodes", FOLDS)
     sensors, num = world.sensors, world.num_envs
@@ -166,21 +158,13 @@ def _masks(episodes: int, many: int, seed: int, steps: int) -> Tensor:
 
 @one_torch_thread()
 def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1e-3) -> Monitor:
-    """A monitor from a recording.
+    """A monitor from a recording of healthy readings.
 
     Scores that decide where suspicion begins are of episodes that the statistics behind them have not seen: each half
-    is scored by the other.
-
-    Args:
-        recording: healthy readings.
-        sensors: in the order of `available`.
-        false_alarms: as in `calibrate`.
-
-    Returns:
-        The monitor.
+    is scored by the other. `sensors` are in the order of `available`; `false_alarms` as in `calibrate`.
 
     Raises:
-        ValueError: too many sensors, or a rate out of range.
+        InputError: too many sensors, or a rate out of range.
     """
     _check(sensors, false_alarms)
     fold = recording.episode % FOLDS

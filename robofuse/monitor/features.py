@@ -23,30 +23,22 @@ def picture(sensor: Sensor) -> bool:
 
 
 def readable(x: Tensor, sensor: Sensor) -> Tensor:
-    """Readings of any dtype in units of the sensor's scale, float32 (n, …); integers of 16 bits too.
-
-    Args:
-        x: (n, …) as the sensor gives them.
-        sensor: which.
-    """
+    """Readings (n, …) of any dtype in units of the sensor's scale, float32 (n, …)."""
     whole = not x.is_floating_point()
     now = x.to(torch.float32, copy=True).mul_(1.0 / torch.tensor(sensor.scale, dtype=torch.float32))
     return now if whole else now.clamp_(-_FAR, _FAR)  # integers end by themselves
 
 
 def features(x: Tensor, before: Tensor, sensor: Sensor) -> Tensor:
-    """Numbers that say what a reading looks like and how far it is from the one before.
+    """Numbers that say what a reading looks like and how far it is from the one before, float32 (n, F).
 
-    Args:
-        x: float32 (n, …) of `readable`, finite.
-        before: the same of one control step ago; NaN where there was none, and so are the changes then.
-        sensor: which.
+    `x` float32 (n, …) is `readable` and finite; `before` is the same of one control step ago, NaN where there was none,
+    and so are the changes then.
 
-    Returns:
-        float32 (n, F), first the content, then the texture (see `content_size`). Of a picture: means of cells; then
-        logarithms of how rough cells are along x and y, of how much they changed, and of the shares of empty and full
-        pixels. Of a vector: its elements; then their changes. Of a window: means and ends of its channels; then their
-        spread, their steps, the step from the window before, and the change of the means.
+    First comes the content, then the texture (see `content_size`). Of a picture: means of cells; then logarithms of how
+    rough cells are along x and y, of how much they changed, and of the shares of empty and full pixels. Of a vector:
+    its elements; then their changes. Of a window: means and ends of its channels; then their spread, their steps, the
+    step from the window before, and the change of the means.
     """
     if picture(sensor):
         return _picture(x, before, sensor)

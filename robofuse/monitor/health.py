@@ -61,13 +61,7 @@ class Health:
 
     @classmethod
     def fit(cls, measured: Measured, runs: Tensor, sensor: Sensor) -> "Health":
-        """From healthy readings.
-
-        Args:
-            measured: n of them.
-            runs: int64 (n,), for how many steps each has been the same.
-            sensor: which.
-        """
+        """From n healthy readings; `runs` int64 (n,), for how many steps each has been the same."""
         x = measured.features.double()
         mean = x.nanmean(0).nan_to_num()
         var = (x - mean).square().nanmean(0).nan_to_num()
@@ -164,10 +158,7 @@ class Peers:
     def score(self, x: Tensor, sensor: int, vouching: int) -> Tensor:
         """How far a sensor is from what others predict, (n,), logarithms.
 
-        Args:
-            x: (n, D) of `inputs`.
-            sensor: which is judged.
-            vouching: which predict it, one bit for each; at least one.
+        `x` (n, D) is of `inputs`; `vouching` says which sensors predict, one bit for each, at least one.
         """
         slope, white = self._regression(sensor, vouching)
         columns = self._columns(vouching)

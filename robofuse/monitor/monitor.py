@@ -1,7 +1,7 @@
 """A monitor: what healthy readings look like, and from where on others are suspicious; who is trusted at each step.
 
-`Monitor` holds what calibration learnt, `Watch` judges environments step by step, and `MonitoredPolicy` acts on what is
-trusted alone.
+`Monitor` holds what calibration has learned, `Watch` judges environments step by step, and `MonitoredPolicy` acts on
+what is trusted alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,12 +78,8 @@ class Monitor:
         """Watches `num_envs` environments, each at the start of an episode."""
         return Watch(self, num_envs)
 
-    def latents(self, measured: Sequence[Measured]) -> list[Tensor]:
-        """Principal components of each sensor's features, (n, K)."""
-        return [h.standardise(x) @ h.latent for h, x in zip(self.healths, measured, strict=True)]
-
     def own(self, measured: Sequence[Measured]) -> tuple[Tensor, list[Tensor]]:
-        """Scores (n, M, 4) of each sensor's own checks, and `latents`."""
+        """Scores (n, M, 4) of each sensor's own checks, and principal components of its features, (n, K)."""
         scores, latents = [], []
         for health, found in zip(self.healths, measured, strict=True):
             z = health.standardise(found)
@@ -109,7 +105,7 @@ class Monitor:
         return _scaled(scores, self.tails.lasting[..., checks])
 
     def save(self, path: str | Path) -> Path:
-        """Write a `.safetensors` file."""
+        """Writes a `.safetensors` file."""
         peers = {"peers.mean": self.peers.mean, "peers.std": self.peers.std, "peers.moments": self.peers.moments}
         tails = {f"tails.{name}": getattr(self.tails, name) for name in ("own", "others", "lasting")}
         meta = {"kind": "monitor", "sensors": [asdict(sensor) for sensor in self.sensors], "limit": self.limit}
@@ -117,11 +113,7 @@ class Monitor:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file that `save` made.
-
-        Raises:
-            ValueError: no such file, or no monitor; the message says what is wrong.
-        """
+        """Reads a file that `save` made. InputError says why it is none."""
         tensors, meta = read_tensors(path)
         if meta.get("kind") != "monitor":
             raise InputError(f"{path} is no monitor: robofuse wrote it, but for something else; see Monitor.save")
@@ -181,7 +173,7 @@ class Watch:
     @torch.no_grad()
     @one_torch_thread()
     def step(self, observation: Mapping[str, Tensor], env_ids: Tensor | None = None) -> Tensor:
-        """Judge the readings of one control step.
+        """Judges the readings of one control step.
 
         Args:
             observation: key → (n, …), and `available` (n, M), without which all are; what is not available is not
@@ -192,7 +184,7 @@ class Watch:
             int8 (n, M), 1 where a sensor is available and trusted.
 
         Raises:
-            ValueError: a sensor is missing, or a reading has another shape.
+            InputError: a sensor is missing, or a reading has another shape.
         """
         # indexing copies, which takes longer than all else
         which: Tensor | slice = slice(None) if env_ids is None else env_ids
@@ -283,10 +275,10 @@ class Watch:
 
 
 class MonitoredPolicy:
-    """Hides what the monitor does not trust, then acts. It remembers: call `act` once for every control step.
+    """Masks what the monitor does not trust, then acts. It remembers: call `act` once for every control step.
 
     Attributes:
-        watch: whom it trusts; None before the first `act`.
+        watch: says what is trusted; None before the first `act`.
         available: int8 (N, M), what the policy was shown at the last step; None before the first.
     """
 
@@ -298,7 +290,7 @@ class MonitoredPolicy:
         self.available: Tensor | None = None
 
     def start(self, env_ids: Tensor) -> None:
-        """New episodes begin in environments `env_ids`, int64 (n,): nothing is remembered of them."""
+        """New episodes begin in environments int64 (n,): nothing is remembered of them."""
         if self.watch is not None and self._stateful is not None:
             self.watch.start(env_ids)
             self._stateful.start(env_ids)
@@ -307,7 +299,7 @@ class MonitoredPolicy:
         """Actions (N, A) for the next control step of all environments.
 
         Raises:
-            ValueError: another number of rows than before, or a sensor is missing.
+            InputError: another number of rows than before, or a sensor is missing.
         """
         n = len(observation[self.monitor.keys[0]])
         if self.watch is None or self._stateful is None:

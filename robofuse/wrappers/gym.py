@@ -34,7 +34,7 @@ class SensorWrapper(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCon
         self.observation_space = transform.space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
-        """Starts an episode; a seed is passed on, and is that of this wrapper from its episode 0 on."""
+        """Starts an episode. A seed is passed on, and is that of this wrapper from its episode 0 on."""
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None:
             self._transform.reseed(seed)
@@ -86,14 +86,14 @@ class SensorDropout(SensorWrapper):
             seed: of the masks until `reset` is given one; by default another in every run.
 
         Raises:
-            ValueError: not a flat Dict, an unknown sensor, or a law that does not fit; the message says what to do.
+            InputError: not a flat Dict, an unknown sensor, or a law that does not fit; the message says what to do.
         """
         masking = MaskingTransform(env.observation_space, dropout, sensors, fill, 1, _seed(seed))
         super().__init__(env, masking, dropout=dropout, sensors=sensors, fill=fill, seed=seed)
         self._masker = masking.masker
 
     def set_progress(self, progress: float) -> None:
-        """Tells the schedule, here and in environments further in, the training progress in [0, 1]."""
+        """Sets the training progress in [0, 1] of the schedule, here and in environments further in."""
         self._masker.progress = progress
         if self.env.has_wrapper_attr("set_progress"):
             self.env.get_wrapper_attr("set_progress")(progress)
@@ -102,9 +102,8 @@ class SensorDropout(SensorWrapper):
 class SensorFaults(SensorWrapper):
     """Breaks sensors of one environment.
 
-    Announced faults show under `available`, int8 (M,), 1 = delivering, one entry for each key but `available` and
-    `privileged`, in alphabetical order; if the environment has one itself, a sensor delivers if both say so. Faults
-    depend on (seed, episode, step) and the readings alone.
+    Announced faults show under `available`, as masked sensors do in `SensorDropout`. Faults depend on (seed, episode,
+    step) and the readings alone.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class SensorFaults(SensorWrapper):
             seed: of the faults until `reset` is given one; by default another in every run.
 
         Raises:
-            ValueError: not a flat Dict, or a plan that does not fit; the message says what to do.
+            InputError: not a flat Dict, or a plan that does not fit; the message says what to do.
         """
         known = sensors or getattr(getattr(env.unwrapped, "world", None), "sensors", None)
         fps = env.metadata.get("render_fps")
@@ -138,7 +137,7 @@ class SensorFaults(SensorWrapper):
 
 
 class SensorStack(SensorWrapper):
-    """Gives of every sensor the last K readings that it delivered, with their `freshness`; see `Stack`.
+    """Gives the last K readings that every sensor delivered, with their `freshness`; see `Stack`.
 
     It belongs outside of what masks or breaks sensors (`SensorDropout`, `SensorFaults`), whose `available` it reads.
     """
@@ -152,7 +151,7 @@ class SensorStack(SensorWrapper):
             sensors: keys to stack; by default all but `available`, `privileged` and goals.
 
         Raises:
-            ValueError: not a flat Dict, an unknown sensor or one that is no array; the message says what to do.
+            InputError: not a flat Dict, an unknown sensor or one that is no array; the message says what to do.
         """
         stacking = StackingTransform(env.observation_space, frames, sensors, 1)
         super().__init__(env, stacking, frames=frames, sensors=sensors)

@@ -39,7 +39,7 @@ class VecSensorWrapper(VecEnvWrapper):
         return self._changed(observation)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the environments; from the next `reset`, this wrapper has this seed too, from episode 0 on."""
+        """Seeds the environments; from the next `reset` on, this wrapper has this seed too, from episode 0 on."""
         if seed is not None:
             self._transform.reseed(seed)
             self._episode = self._all.clone()
@@ -76,14 +76,10 @@ class VecSensorWrapper(VecEnvWrapper):
 
 
 class VecSensorDropout(VecSensorWrapper):
-    """Masks sensors of each of N environments and says so under `available`.
+    """Masks sensors of each of N environments, as `SensorDropout` does, and says so under `available`, int8 (N, M).
 
-    `available` is int8 (N, M), 1 = delivering, one entry for each key but `available` and `privileged`, in alphabetical
-    order; if the environments have one themselves, a sensor delivers if both say so. The mask is part of the
-    observation, so rollout buffers store it and PPO updates with the mask that it acted with; `terminal_observation`
-    has the mask of the episode that ended.
-
-    Environment i of N has the masks of the episodes i, i + N, i + 2N, … of the seed.
+    The mask is part of the observation, so rollout buffers store it and PPO updates with the mask that it acted with;
+    `terminal_observation` has the mask of the episode that ended.
 
     With PPO or A2C, `VecNormalize` belongs inside, so that masked readings do not count:
     `VecSensorDropout(VecNormalize(venv), 0.3)`. Learners from a replay buffer store what `VecNormalize` was given, so
@@ -98,34 +94,24 @@ class VecSensorDropout(VecSensorWrapper):
         fill: Fill = "zeros",
         seed: int = 0,
     ) -> None:
-        """Wraps environments.
+        """Wraps any `VecEnv` with a flat Dict observation space; arguments and errors as of `SensorDropout`.
 
-        Args:
-            venv: any VecEnv with a flat Dict observation space.
-            dropout: what to mask: a `Dropout`, a law, or a probability.
-            sensors: keys that may be masked; by default all but `available`, `privileged` and goals.
-            fill: what masked readings become: `zeros`, for policies that do not read `available`; or `keep`, as is.
-            seed: of the masks until `seed` is called, as algorithms with a seed do.
-
-        Raises:
-            ValueError: not a flat Dict, an unknown sensor, or a law that does not fit; the message says what to do.
+        `seed` is that of the masks until `seed` is called, as algorithms with a seed do.
         """
         masking = MaskingTransform(venv.observation_space, dropout, sensors, fill, venv.num_envs, seed)
         self._masker = masking.masker
         super().__init__(venv, masking)
 
     def set_progress(self, progress: float) -> None:
-        """Tells the schedule, here and in environments further in, the training progress in [0, 1]."""
+        """Sets the training progress in [0, 1] of the schedule, here and in environments further in."""
         self._masker.progress = progress
         tell_progress(self.venv, progress)
 
 
 class VecSensorFaults(VecSensorWrapper):
-    """Breaks sensors of each of N environments.
+    """Breaks sensors of each of N environments, as `SensorFaults` does.
 
-    Announced faults show under `available`, int8 (N, M), as `VecSensorDropout` tells of masked sensors. Environment i
-    of N has the faults of the episodes i, i + N, i + 2N, … of the seed; `terminal_observation` is broken as the episode
-    that ended was. It belongs inside `VecSensorDropout`.
+    Announced faults show under `available`, int8 (N, M). It belongs inside `VecSensorDropout`.
     """
 
     def __init__(
@@ -137,19 +123,9 @@ class VecSensorFaults(VecSensorWrapper):
         dt: float | None = None,
         seed: int = 0,
     ) -> None:
-        """Wraps environments.
+        """Wraps any `VecEnv` with a flat Dict observation space; arguments and errors as of `SensorFaults`.
 
-        Args:
-            venv: any VecEnv with a flat Dict observation space.
-            plan: what breaks, as a `Plan` or its text; or a `Mix`, of which every episode has another plan.
-            kinds: key → kind of sensor, where it cannot be told from the space.
-            sensors: what the keys are, with their typical scales; by default a robofuse environment's own, else they
-                are inferred from the space, with scale 1.
-            dt: seconds of a step; by default what the environments' `render_fps` says, else 0.05.
-            seed: of the faults until `seed` is called, as algorithms with a seed do.
-
-        Raises:
-            ValueError: not a flat Dict, or a plan that does not fit; the message says what to do.
+        `seed` is that of the faults until `seed` is called, as algorithms with a seed do.
         """
         known = sensors or _ask(venv, "sensors")
         fps = (_ask(venv, "metadata") or {}).get("render_fps")
@@ -159,36 +135,18 @@ class VecSensorFaults(VecSensorWrapper):
 
 
 class VecSensorStack(VecSensorWrapper):
-    """Gives of every sensor the last K readings that it delivered, with their `freshness`; see `Stack`.
+    """Gives the last K readings that every sensor delivered, as `SensorStack` does.
 
-    It belongs outside of what masks or breaks sensors (`VecSensorDropout`, `VecSensorFaults`), whose `available` it
-    reads. `terminal_observation` is stacked on the episode that ended.
+    It belongs outside of `VecSensorDropout` and `VecSensorFaults`, whose `available` it reads.
     """
 
     def __init__(self, venv: VecEnv, frames: int = 2, sensors: Sequence[str] | None = None) -> None:
-        """Wraps environments.
-
-        Args:
-            venv: any VecEnv with a flat Dict observation space.
-            frames: K; 1 holds the last reading.
-            sensors: keys to stack; by default all but `available`, `privileged` and goals.
-
-        Raises:
-            ValueError: not a flat Dict, an unknown sensor or one that is no array; the message says what to do.
-        """
+        """Wraps any `VecEnv` with a flat Dict observation space; arguments and errors as of `SensorStack`."""
         super().__init__(venv, StackingTransform(venv.observation_space, frames, sensors, venv.num_envs))
 
 
 def tell_progress(venv: VecEnv, progress: float) -> bool:
-    """Tells training progress to everything inside a VecEnv that has `set_progress`.
-
-    Args:
-        venv: with wrappers or without.
-        progress: steps done / all steps, in [0, 1].
-
-    Returns:
-        Whether anything has it.
-    """
+    """Tells training `progress` in [0, 1] to all inside a `venv` that has `set_progress`; False if nothing has it."""
     # wrappers pretend to have the attributes of what they wrap, so the class is asked
     while not hasattr(type(venv), "set_progress"):
         if not isinstance(venv, VecEnvWrapper):
@@ -204,17 +162,12 @@ def tell_progress(venv: VecEnv, progress: float) -> bool:
 class DropoutProgress(BaseCallback):
     """Tells the schedules of dropout how far training is: steps done / all steps of `learn`.
 
-    For every algorithm of Stable-Baselines3, and for whatever masks sensors: `VecSensorDropout`, `SensorDropout` or
-    the `dropout` option of a robofuse environment. Draws follow from the next rollout on.
+    For every algorithm of Stable-Baselines3, and for whatever masks sensors: `VecSensorDropout`, `SensorDropout` or the
+    `dropout` option of a robofuse environment. It has effect from the next rollout on.
     """
 
     def __init__(self, total: int | None = None, verbose: int = 0) -> None:
-        """Makes the callback.
-
-        Args:
-            total: steps at which progress is 1; by default all that `learn` was asked for.
-            verbose: as in SB3.
-        """
+        """At `total` steps progress is 1, by default at all that `learn` was asked for; `verbose` as in SB3."""
         super().__init__(verbose)
         self.total, self._last = total, -1.0
 

@@ -31,14 +31,10 @@ class SensorSpace(NamedTuple):
     chosen: tuple[str, ...]
 
     def check(self, observation: Any, batched: bool) -> None:  # noqa: ANN401
-        """Whether an observation is what its space says; environments need not keep their word.
-
-        Args:
-            observation: of one environment, or of N of them.
-            batched: there are N.
+        """Checks that an observation, of one environment or `batched` of N, is what the space says.
 
         Raises:
-            ValueError: no Dict; a key is missing, or is no array of numbers, or has another shape; `available` holds
+            InputError: no Dict; a key is missing, or is no array of numbers, or has another shape; `available` holds
                 anything but 0 and 1; or, of one environment, floats come where the space has integers.
         """
         if not isinstance(observation, Mapping):
@@ -75,16 +71,13 @@ class SensorSpace(NamedTuple):
 
 
 def sensor_space(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> SensorSpace:
-    """The sensors of a space.
+    """The sensors of the space of one environment.
 
-    Args:
-        space: of one environment.
-        sensors: keys that the wrapper may change; by default all but `available`, `privileged` and the goals of a goal
-            environment.
-        fill: `zeros` or `keep`.
+    `sensors` are the keys that the wrapper may change, by default all but `available`, `privileged` and the goals of a
+    goal environment; `fill` is `zeros` or `keep`.
 
     Raises:
-        ValueError: not a Dict, a nested one, an unknown key, an `available` of another kind, or zeros where the space
+        InputError: not a Dict, a nested one, an unknown key, an `available` of another kind, or zeros where the space
             has none; the message says what to do.
     """
     if not isinstance(space, gym.spaces.Dict):
@@ -122,14 +115,10 @@ def sensor_space(space: gym.Space, sensors: Sequence[str] | None, fill: str) -> 
 
 
 def stacked_space(sensed: SensorSpace, frames: int) -> gym.spaces.Dict:
-    """The space that `Stack` makes of one.
-
-    Args:
-        sensed: the sensors in front of the stack.
-        frames: K.
+    """The space that a `Stack` of K `frames` makes of one.
 
     Raises:
-        ValueError: a chosen key is no array, or `freshness` is there already.
+        InputError: a chosen key is no array, or `freshness` is there already.
     """
     whole(frames, "frames", 1)
     if FRESHNESS in sensed.keys:
@@ -143,17 +132,9 @@ def stacked_space(sensed: SensorSpace, frames: int) -> gym.spaces.Dict:
 
 
 def breakable_sensors(sensed: SensorSpace, kinds: Mapping[str, Kind]) -> tuple[tuple[Sensor, ...], dict[str, str]]:
-    """The sensors that faults can break: images, and vectors and windows of floats, but no goals.
+    """The sensors that faults can break (images, and vectors and windows of floats, but no goals); why not the others.
 
-    Args:
-        sensed: the sensors of the space.
-        kinds: key → kind, where it cannot be told from the space.
-
-    Returns:
-        The sensors; and key → why not, of the others.
-
-    Raises:
-        ValueError: `kinds` names no sensor, or does not fit one.
+    `kinds` has the kinds that cannot be told from the space. InputError if it names no sensor, or does not fit one.
     """
     unknown = [key for key in kinds if key not in sensed.keys]
     if unknown:
@@ -179,7 +160,6 @@ def breakable_sensors(sensed: SensorSpace, kinds: Mapping[str, Kind]) -> tuple[t
 
 
 def _repeated(key: str, space: gym.Space, frames: int) -> gym.spaces.Box:
-    """The space of so many readings of one sensor."""
     if not isinstance(space, gym.spaces.Box) or not space.shape:
         raise InputError(
             f"{key!r} is {space}, and only arrays (Box) can be stacked; name the others in sensors=[...], or make it "

@@ -1,7 +1,7 @@
 """What the wrappers do to the observations of N environments: mask sensors, break them, or stack their readings.
 
-A transform knows nothing of Gymnasium's or Stable-Baselines3's environments. It is told when episodes begin and that a
-control step has passed, and it changes a batch of observations. `gym.py` and `sb3.py` feed it.
+A transform knows nothing of Gymnasium or Stable-Baselines3. It is told when episodes begin and that a control step has
+passed, and it changes a batch of observations. `gym.py` and `sb3.py` call it.
 """
 
 from abc import ABC, abstractmethod
@@ -50,14 +50,9 @@ class Transform(ABC):
 
     @abstractmethod
     def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
-        """Changes observations; to be called once per control step and environment.
+        """Changes observations, key → (n, …), of environments int64 (n,); call it once per step and environment.
 
-        Args:
-            observation: key → (n, …); not changed.
-            env_ids: int64 (n,), the environments that they come from.
-
-        Returns:
-            Fresh arrays where something has changed, the given ones elsewhere.
+        Returns fresh arrays where something has changed, the given ones elsewhere.
         """
 
 
@@ -81,15 +76,12 @@ class MaskingTransform(Transform):
         self._columns = [self.sensed.keys.index(key) for key in self.sensed.chosen]
 
     def reseed(self, seed: int) -> None:
-        """The masks are those of this seed."""
         self.masker.seed = check_seed(seed)
 
     def start(self, env_ids: Tensor, episode: Tensor) -> None:
-        """Draws the masks of new episodes."""
         self.masker.start(env_ids, episode)
 
     def step(self) -> None:
-        """Draws the masks of the next control step."""
         self.masker.step()
 
     def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
@@ -132,15 +124,12 @@ class BreakingTransform(Transform):
         self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]
 
     def reseed(self, seed: int) -> None:
-        """The faults are those of this seed."""
         self._injector.seed = check_seed(seed)
 
     def start(self, env_ids: Tensor, episode: Tensor) -> None:
-        """Says what breaks in new episodes."""
         self._injector.start(env_ids, episode)
 
     def step(self) -> None:
-        """Faults are a control step further."""
         self._injector.step()
 
     def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
@@ -168,11 +157,9 @@ class StackingTransform(Transform):
         self._stack = Stack(self.sensed.chosen, self.sensed.keys, num_envs, frames)
 
     def start(self, env_ids: Tensor, episode: Tensor) -> None:
-        """Forgets what was delivered in the last episodes."""
         self._stack.start(env_ids)
 
     def apply(self, observation: Mapping[str, np.ndarray], env_ids: Tensor) -> Arrays:
-        """Takes in the readings of this control step and gives the last K of each sensor."""
         taken = {key: observation[key] for key in (*self._stack.keys, AVAILABLE) if key in observation}
         found = self._stack.push({key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in taken.items()}, env_ids)
         return {**observation, **{key: found[key].numpy() for key in (*self._stack.keys, FRESHNESS, AVAILABLE)}}
