@@ -63,11 +63,7 @@ def _top(sensor: Sensor) -> float:
 
 @dataclass(frozen=True)
 class Gaussian(ColourFault):
-    """White noise.
-
-    Attributes:
-        deviation: standard deviation at severity 1, of the full range.
-    """
+    """White noise of standard deviation `deviation` at severity 1, of the full range."""
 
     name: ClassVar[str] = "noise"
     deviation: float = number(0.3, 0.0, 10.0)
@@ -78,10 +74,9 @@ class Gaussian(ColourFault):
 
 @dataclass(frozen=True)
 class Shot(ColourFault):
-    """Photon noise: its variance grows with brightness (the normal limit of Poisson's law).
+    """Photon noise, in the normal limit of Poisson's law: its variance grows with brightness.
 
-    Attributes:
-        photons: that make full brightness at severity 1; 1/s² times as many at severity s.
+    At severity s, `photons` / s² photons make full brightness.
     """
 
     name: ClassVar[str] = "shot"
@@ -95,8 +90,7 @@ class Shot(ColourFault):
 class MotionBlur(ColourFault):
     """The camera shakes: each picture is smeared along a line, whose direction is drawn anew for each.
 
-    Attributes:
-        length: of the line at severity 1, in image heights.
+    The line's `length` is in image heights, at severity 1.
     """
 
     name: ClassVar[str] = "motionblur"
@@ -120,11 +114,7 @@ class MotionBlur(ColourFault):
 
 @dataclass(frozen=True)
 class Defocus(ColourFault):
-    """Out of focus: a Gaussian blur.
-
-    Attributes:
-        width: standard deviation at severity 1, in image heights.
-    """
+    """Out of focus: a Gaussian blur of standard deviation `width` at severity 1, in image heights."""
 
     name: ClassVar[str] = "defocus"
     width: float = number(0.1, 1e-6, 1.0)
@@ -137,11 +127,7 @@ class Defocus(ColourFault):
 
 @dataclass(frozen=True)
 class Exposure(ColourFault):
-    """Too bright; colours are multiplied by 2 to the number of stops.
-
-    Attributes:
-        stops: at severity 1; negative ones darken.
-    """
+    """Too bright: colours are multiplied by 2 to the number of `stops`, at severity 1; negative ones darken."""
 
     name: ClassVar[str] = "overexposure"
     stops: float = number(3.0, -20.0, 20.0)
@@ -152,7 +138,7 @@ class Exposure(ColourFault):
 
 @dataclass(frozen=True)
 class Underexposure(Exposure):
-    """Too dark; colours are multiplied by 2 to the (negative) number of stops."""
+    """Too dark: colours are multiplied by 2 to the (negative) number of `stops`, at severity 1."""
 
     name: ClassVar[str] = "underexposure"
     stops: float = number(-5.0, -20.0, 20.0)
@@ -162,8 +148,7 @@ class Underexposure(Exposure):
 class Glare(ColourFault):
     """A lamp shines into the lens: a white spot, at a place drawn per episode, that fades outwards.
 
-    Attributes:
-        radius: standard deviation of the spot at severity 1, in image heights; its middle has brightness 2.
+    Its standard deviation at severity 1 is `radius`, in image heights; its middle has brightness 2.
     """
 
     name: ClassVar[str] = "glare"
@@ -215,11 +200,7 @@ class MovingOcclusion(Occlusion):
 
 @dataclass(frozen=True)
 class DeadPixels(ColourFault):
-    """Pixels that are black or white for good, at places drawn per episode.
-
-    Attributes:
-        share: of the pixels at severity 1.
-    """
+    """Pixels that are black or white for good, at places drawn per episode; a `share` of them at severity 1."""
 
     name: ClassVar[str] = "deadpixels"
     share: float = number(0.3, 0.0, 1.0)
@@ -232,11 +213,7 @@ class DeadPixels(ColourFault):
 
 @dataclass(frozen=True)
 class DeadLines(ColourFault):
-    """Lines of pixels that are black for good, drawn per episode.
-
-    Attributes:
-        share: of the lines at severity 1.
-    """
+    """Lines of pixels that are black for good, drawn per episode; a `share` of them at severity 1."""
 
     name: ClassVar[str] = "deadlines"
     share: float = number(0.5, 0.0, 1.0)
@@ -250,8 +227,7 @@ class DeadLines(ColourFault):
 class ColourCast(ColourFault):
     """A wrong white balance: red and blue are multiplied by factors drawn per episode.
 
-    Attributes:
-        stops: standard deviation of a factor's logarithm to base 2 at severity 1.
+    The standard deviation of a factor's logarithm to base 2 is `stops`, at severity 1.
     """
 
     name: ClassVar[str] = "colourcast"

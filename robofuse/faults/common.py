@@ -29,11 +29,10 @@ class Blackout(Fault):
 
 @dataclass(frozen=True)
 class Intermittent(Blackout):
-    """A loose contact: outages come and go as a two-state Markov process; announced by default.
+    """A loose contact: outages come and go, at severity 1 in 0.9 of the time; announced by default.
 
-    Attributes:
-        severity: share of the time in which nothing arrives is 0.9 of it.
-        steps: mean length of an outage [control steps]; longer where gaps would be shorter than a step.
+    They are a two-state Markov process of mean length `steps` [control steps]; longer where gaps would be shorter than
+    a step.
     """
 
     name: ClassVar[str] = "intermittent"
@@ -75,12 +74,7 @@ class Freeze(Fault):
 
 @dataclass(frozen=True)
 class Latency(Fault):
-    """Readings arrive late, by 0.5 s at severity 1, and by up to `jitter` more, drawn anew for each.
-
-    Attributes:
-        seconds: at severity 1 [s].
-        jitter: at severity 1 [s].
-    """
+    """Readings arrive late, by `seconds` at severity 1, and by up to `jitter` more [s], drawn anew for each."""
 
     name: ClassVar[str] = "latency"
     seconds: float = number(0.5, 0.0, 1.0)
@@ -94,7 +88,7 @@ class Latency(Fault):
 
 @dataclass(frozen=True)
 class Jitter(Latency):
-    """Readings arrive late by anything up to 0.3 s at severity 1, drawn anew for each."""
+    """Readings arrive late by anything up to `jitter` [s] at severity 1, drawn anew for each."""
 
     name: ClassVar[str] = "jitter"
     seconds: float = number(0.0, 0.0, 1.0)
@@ -103,11 +97,7 @@ class Jitter(Latency):
 
 @dataclass(frozen=True)
 class Slow(Fault):
-    """A reduced rate: each reading is held, for 1 s at severity 1.
-
-    Attributes:
-        seconds: between deliveries at severity 1 [s].
-    """
+    """A reduced rate: each reading is held, for `seconds` at severity 1."""
 
     name: ClassVar[str] = "slow"
     seconds: float = number(1.0, 1e-6, 2.0)

@@ -49,10 +49,8 @@ class Holes(RangeFault):
 
     A pixel goes if its slope, the change of depth from pixel to pixel in units of depth, exceeds a limit that falls
     from 0.3 to 0.001, by powers; if it is darker than the severity's half in the colour picture of the same camera,
-    where there is one; and a share of the others goes too, in blotches drawn anew at every step.
-
-    Attributes:
-        blotches: share of the other pixels at severity 1.
+    where there is one; and a share of the others goes too, `blotches` at severity 1, in blotches drawn anew at every
+    step.
     """
 
     name: ClassVar[str] = "holes"
@@ -74,8 +72,7 @@ class Holes(RangeFault):
 class RangeNoise(RangeFault):
     """White noise that grows with distance squared, as of stereo cameras.
 
-    Attributes:
-        deviation: standard deviation at 1 m at severity 1 [m].
+    Its standard deviation at 1 m is `deviation` [m], at severity 1.
     """
 
     name: ClassVar[str] = "noise"
@@ -87,11 +84,7 @@ class RangeNoise(RangeFault):
 
 @dataclass(frozen=True)
 class Coarse(RangeFault):
-    """Distances in coarse steps.
-
-    Attributes:
-        step: at severity 1 [m].
-    """
+    """Distances in coarse steps, of `step` [m] at severity 1."""
 
     name: ClassVar[str] = "quantisation"
     step: float = number(0.1, 1e-6, 100.0)
@@ -103,12 +96,7 @@ class Coarse(RangeFault):
 
 @dataclass(frozen=True)
 class CutOff(RangeFault):
-    """No return from beyond a distance, which falls by powers from `far` at severity 0+ to `near` at severity 1.
-
-    Attributes:
-        far: [m].
-        near: [m].
-    """
+    """No return from beyond a distance, which falls by powers from `far` [m] to `near` [m] at severity 1."""
 
     name: ClassVar[str] = "cutoff"
     far: float = number(1.5, 1e-6, 1e3)
@@ -121,11 +109,9 @@ class CutOff(RangeFault):
 
 @dataclass(frozen=True)
 class FlyingPixels(RangeFault):
-    """Pixels at edges float between what is in front and what is behind.
+    """Pixels at edges float between what is in front and what is behind: a `share` of them at severity 1.
 
-    Attributes:
-        share: of the pixels at edges, at severity 1.
-        edge: change of depth from pixel to pixel that makes an edge [m].
+    An edge is a change of depth by `edge` [m] from pixel to pixel.
     """
 
     name: ClassVar[str] = "flyingpixels"
@@ -145,11 +131,7 @@ class FlyingPixels(RangeFault):
 
 @dataclass(frozen=True)
 class ScaleError(RangeFault):
-    """A wrong calibration: all distances are multiplied by a factor, larger or smaller as drawn per episode.
-
-    Attributes:
-        share: by which they are wrong at severity 1.
-    """
+    """A wrong calibration: distances are too large or too small, as drawn per episode, by a `share` at severity 1."""
 
     name: ClassVar[str] = "scale"
     share: float = number(0.2, 0.0, 1.0)

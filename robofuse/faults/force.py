@@ -24,12 +24,7 @@ def per_channel(reading: Tensor, force: float, torque: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Bias(Fault):
-    """A constant error: plus or minus its size in each channel, as drawn per episode.
-
-    Attributes:
-        force: at severity 1 [N].
-        torque: at severity 1 [N·m].
-    """
+    """A constant error, up or down in each channel, as drawn per episode: `force` [N], `torque` [N·m] at severity 1."""
 
     name: ClassVar[str] = "bias"
     kinds: ClassVar = ("window",)
@@ -45,9 +40,7 @@ class Bias(Fault):
 class ForceDrift(Fault):
     """An error that grows with time, up or down in each channel, as drawn per episode.
 
-    Attributes:
-        force: speed at severity 1 [N/s].
-        torque: speed at severity 1 [N·m/s].
+    At severity 1 it grows by `force` [N/s] and `torque` [N·m/s].
     """
 
     name: ClassVar[str] = "drift"
@@ -66,12 +59,7 @@ class ForceDrift(Fault):
 
 @dataclass(frozen=True)
 class Saturation(Fault):
-    """Readings end at a limit, which falls from ten times its size at severity 0+ to its size at severity 1, by powers.
-
-    Attributes:
-        force: limit at severity 1 [N].
-        torque: limit at severity 1 [N·m].
-    """
+    """Readings end at a limit: `force` [N] and `torque` [N·m] at severity 1, by powers up to ten times that below."""
 
     name: ClassVar[str] = "saturation"
     kinds: ClassVar = ("window",)
@@ -87,8 +75,7 @@ class Saturation(Fault):
 class Gain(Fault):
     """Every channel is multiplied by a factor of its own, drawn per episode.
 
-    Attributes:
-        spread: standard deviation of the factor's logarithm at severity 1; log 2 doubles or halves.
+    The standard deviation of the factor's logarithm is `spread` at severity 1; log 2 doubles or halves.
     """
 
     name: ClassVar[str] = "gain"
@@ -101,11 +88,9 @@ class Gain(Fault):
 
 @dataclass(frozen=True)
 class CrossTalk(Fault):
-    """Axes of the wrench leak into each other.
+    """Axes of the wrench leak into each other: a `share` of every other axis is added, with a sign drawn per episode.
 
-    Attributes:
-        share: of every other axis that is added at severity 1, with a sign drawn per episode.
-        lever: what one N·m counts as 1 N at [m].
+    A `lever` [m] stands between forces and torques.
     """
 
     name: ClassVar[str] = "crosstalk"
@@ -124,12 +109,9 @@ class CrossTalk(Fault):
 
 @dataclass(frozen=True)
 class Spikes(Fault):
-    """Single readings are far off: each element, with a chance of 0.1 at severity 1.
+    """Single readings are far off: each element, with a `chance` at severity 1.
 
-    Attributes:
-        force: standard deviation of a spike [N].
-        torque: of a torque's [N·m].
-        chance: of each element at severity 1.
+    Spikes are normal, of standard deviation `force` [N] and `torque` [N·m].
     """
 
     name: ClassVar[str] = "spikes"
@@ -145,7 +127,7 @@ class Spikes(Fault):
 
 @dataclass(frozen=True)
 class DeadAxis(Fault):
-    """Channels read 0: a share of them, drawn per episode, half of them at severity 1 and at least one."""
+    """Channels read 0: a `share` of them at severity 1 and at least one, drawn per episode."""
 
     name: ClassVar[str] = "deadaxis"
     kinds: ClassVar = ("window",)

@@ -11,11 +11,7 @@ from robofuse.faults.base import Fault, FaultContext, number
 
 @dataclass(frozen=True)
 class ScaledFault(Fault):
-    """A fault that is measured in typical magnitudes of each element.
-
-    Attributes:
-        scales: its size at severity 1, in these magnitudes.
-    """
+    """A fault whose size at severity 1 is `scales`, in typical magnitudes of each element."""
 
     kinds: ClassVar = ("vector",)
     scales: float = number(0.3, 0.0, 1e3)
@@ -28,10 +24,9 @@ class ScaledFault(Fault):
 
 @dataclass(frozen=True)
 class Offset(ScaledFault):
-    """Encoders were zeroed wrongly: a constant error of each element, normal, fixed for the episode.
+    """Encoders were zeroed wrongly: a constant error of each element, drawn per episode.
 
-    Attributes:
-        scales: standard deviation at severity 1, in typical magnitudes of the element.
+    It is normal, of standard deviation `scales` at severity 1, in typical magnitudes of the element.
     """
 
     name: ClassVar[str] = "offset"
@@ -44,8 +39,7 @@ class Offset(ScaledFault):
 class EncoderDrift(ScaledFault):
     """An error that grows with time, each element in a direction of its own.
 
-    Attributes:
-        scales: speed at severity 1, in typical magnitudes of the element per second.
+    It grows by `scales` typical magnitudes of the element per second at severity 1.
     """
 
     name: ClassVar[str] = "drift"
@@ -58,7 +52,7 @@ class EncoderDrift(ScaledFault):
 
 @dataclass(frozen=True)
 class Stuck(Fault):
-    """Elements stay as they were: a share of them, drawn per episode; half of them at severity 1 and at least one."""
+    """Elements stay as they were: a `share` of them at severity 1 and at least one, drawn per episode."""
 
     name: ClassVar[str] = "stuck"
     kinds: ClassVar = ("vector",)
@@ -73,8 +67,7 @@ class Stuck(Fault):
 class EncoderNoise(ScaledFault):
     """White noise on every element.
 
-    Attributes:
-        scales: standard deviation at severity 1, in typical magnitudes of the element.
+    Its standard deviation at severity 1 is `scales`, in typical magnitudes of the element.
     """
 
     name: ClassVar[str] = "noise"
@@ -85,11 +78,7 @@ class EncoderNoise(ScaledFault):
 
 @dataclass(frozen=True)
 class Coarse(ScaledFault):
-    """Readings come in coarse steps.
-
-    Attributes:
-        scales: width of a step at severity 1, in typical magnitudes of the element.
-    """
+    """Readings come in coarse steps, of `scales` typical magnitudes of the element at severity 1."""
 
     name: ClassVar[str] = "quantisation"
     scales: float = number(0.5, 1e-6, 1e3)

@@ -7,8 +7,9 @@ what is trusted alone.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -118,12 +119,10 @@ class Monitor:
         if meta.get("kind") != "monitor":
             raise InputError(f"{path} is no monitor: robofuse wrote it, but for something else; see Monitor.save")
         try:
-            sensors = tuple(_sensor(plain) for plain in meta["sensors"])
-            limit, card = float(meta["limit"]), dict(meta["card"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} does not describe a monitor: {error!r}") from None
-        if not 1 <= len(sensors) <= MOST:
-            raise InputError(f"{path} does not describe a monitor: it has {len(sensors)} sensors")
+            about = msgspec.convert(meta, _About)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path} does not describe a monitor: {error}") from None
+        sensors = about.sensors
         healths = tuple(_health(path, tensors, m, sensor) for m, sensor in enumerate(sensors))
         sizes = tuple(health.latent.shape[1] for health in healths)
         many, inputs = len(sensors), sum(map(width, sizes))
@@ -136,7 +135,7 @@ class Monitor:
         t = {name: _checked(path, tensors, name, shape) for name, shape in shapes.items()}
         peers = Peers(t["peers.mean"], t["peers.std"], t["peers.moments"].double(), sizes)
         tails = Tails(t["tails.own"], t["tails.others"], t["tails.lasting"])
-        return cls(sensors, healths, peers, tails, limit, card)
+        return cls(sensors, healths, peers, tails, about.limit, about.card)
 
 
 class Watch:
@@ -316,12 +315,12 @@ def _scaled(scores: Tensor, tail: Tensor) -> Tensor:
     return ((scores - tail[0]) / tail[1]).clamp(_LEAST, _MOST_SCORE)
 
 
-def _sensor(plain: Mapping[str, Any]) -> Sensor:
-    known = dict(plain)
-    known["shape"] = tuple(int(size) for size in known["shape"])
-    if isinstance(known["scale"], list):
-        known["scale"] = tuple(float(scale) for scale in known["scale"])
-    return Sensor(**known)
+class _About(msgspec.Struct):
+    """What a monitor's file says beside its tensors."""
+
+    sensors: Annotated[tuple[Sensor, ...], msgspec.Meta(min_length=1, max_length=MOST)]
+    limit: float
+    card: dict[str, Any]
 
 
 def _health(path: str | Path, tensors: Mapping[str, Tensor], m: int, sensor: Sensor) -> Health:
