@@ -16,7 +16,8 @@ from robofuse.errors import InputError, StateError
 from robofuse.evaluate.findings import Hard, hardest, replay_options
 from robofuse.evaluate.folder import read_evaluations
 from robofuse.evaluate.results import Evaluation
-from robofuse.evaluate.sections import Films, change, number, percent, points, sections_of, span
+from robofuse.evaluate.screen import change, number, percent, points, span
+from robofuse.evaluate.sections import Films, sections_of
 from robofuse.files import lock, write_atomic
 
 

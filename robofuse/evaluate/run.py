@@ -65,7 +65,7 @@ class Evaluate:
             first if it has none; or the path of one.
         compare: Other policies, to play the same; the folder then has one for each of them.
         seed: Of the scenes. Trainings use seeds below 1000; keep away from those.
-        worlds: Episodes simulated at a time.
+        num_envs: Episodes simulated at a time.
         out: Folder for the results, by default evaluation/POLICY. If it holds a part of the same evaluation, that part
             is kept and the rest is done.
         device: Of the network: auto, cpu or cuda.

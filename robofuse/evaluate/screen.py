@@ -1,4 +1,4 @@
-"""What evaluations say on the terminal: tables of conditions, faults and policies side by side, and a bar."""
+"""What evaluations say on the terminal: figures, tables of conditions, faults and policies, and a bar."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from robofuse.evaluate.folder import csv_text
 from robofuse.evaluate.results import ConditionResult
 from robofuse.stats import Estimate, bootstrap, paired_difference, probability_of_improvement
 
+DASH = "–"
 COMPARISON = "comparison.csv"
 _MANY = 40  # conditions; a longer table says less than one of their groups
 Results = Mapping[str, ConditionResult]  # condition → its result
@@ -31,14 +32,14 @@ def condition_table(rows: Sequence[ConditionResult]) -> Table:
         here = (row.group == "midway", len(row.live))
         if kind not in (None, here) and len(rows) > 6:
             table.add_row()
-        kind, change = here, row.change
+        kind = here
         table.add_row(
             Text(row.condition),
-            _percent(row.success),
-            f"{100 * row.interval[0]:.0f} to {100 * row.interval[1]:.0f}" if row.n else "–",
-            _percent(row.retention),
-            "–" if change is None else f"{_points(change.value)} ({_points(change.low)} to {_points(change.high)})",
-            "–" if row.steps is None else f"{row.steps:.0f}",
+            percent(row.success),
+            span(row.interval, 0) if row.n else DASH,
+            percent(row.retention),
+            change(row.change),
+            DASH if row.steps is None else f"{row.steps:.0f}",
             str(row.n),
         )
     return table
@@ -62,11 +63,11 @@ def fault_table(rows: Sequence[ConditionResult]) -> Table:
         lines.setdefault(name, []).append(row)
     for name, several in lines.items():
         by_severity = {row.severity: row for row in several if row.severity is not None}
-        cells = [_percent(by_severity[s].success) if s in by_severity else "" for s in severities]
+        cells = [percent(by_severity[s].success) if s in by_severity else "" for s in severities]
         if not by_severity:
-            cells[-1:] = [_percent(several[0].success)]
+            cells[-1:] = [percent(several[0].success)]
         worst = several[-1]
-        found = [_percent(worst.detected), "–" if worst.delay is None else f"{worst.delay:g} steps"] if watched else []
+        found = [percent(worst.detected), DASH if worst.delay is None else f"{worst.delay:g} steps"] if watched else []
         table.add_row(Text(name), *cells, *found)
     return table
 
@@ -93,9 +94,9 @@ def comparison_table(policies: Mapping[str, Results]) -> tuple[Table, str]:
                 continue
             apart = paired_difference(theirs.won, ours.won) if name != first else None
             rows.append((condition, name, theirs.n, theirs.rate, *theirs.interval, *(apart or ("", "", ""))))
-            cells.append(_share(Estimate(theirs.rate, *theirs.interval)))
+            cells.append(estimated(Estimate(theirs.rate, *theirs.interval)))
             if apart is not None:
-                cells[-1] += f"\n{first} {_signed(apart)}"
+                cells[-1] += f"\n{first} {change(apart)} points"
         table.add_row(*map(Text, (condition, *cells)))
     names = ("condition", "policy", "n", "success", "success_low", "success_high")
     text = csv_text((*names, "difference", "difference_low", "difference_high"), rows)
@@ -112,11 +113,11 @@ def _groups(policies: Mapping[str, Results]) -> Table:
         scores = {policy: score_matrix([results[name] for name in names]) for policy, results in policies.items()}
         cells = []
         for policy, theirs in scores.items():
-            cells.append(_share(bootstrap(theirs, np.mean, paired=True)))
+            cells.append(estimated(bootstrap(theirs, np.mean, paired=True)))
             if policy in others:
                 apart = bootstrap(scores[first] - theirs, np.mean, paired=True)
                 better = probability_of_improvement(theirs, scores[first])
-                cells[-1] += f"\n{first} {_signed(apart)}, better with probability {better.value:.2f}"
+                cells[-1] += f"\n{first} {change(apart)} points, better with probability {better.value:.2f}"
         table.add_row(*map(Text, (f"{group} ({len(names)})", *cells)))
     return table
 
@@ -152,19 +153,38 @@ class _Pace(ProgressColumn):
         return Text(f"{count / elapsed:.1f} a second, {left} left", style="progress.data.speed")
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def percent(rate: float | None, digits: int = 1) -> str:
+    """A rate in percent."""
+    return DASH if rate is None else f"{100 * rate:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def _points(value: float) -> str:
-    """Percentage points with their sign, and no sign at zero."""
-    rounded = round(100 * value)
-    return f"{rounded:+d}" if rounded else "0"
+def span(ends: Sequence[float], digits: int = 1) -> str:
+    """An interval of rates in percent; of an `Estimate` its interval."""
+    *_, low, high = ends
+    return f"{_signed(low, digits)} to {_signed(high, digits)}"
 
 
-def _share(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+def points(value: float, digits: int = 1) -> str:
+    """A difference of rates in percentage points, with its sign."""
+    text = _signed(value, digits)
+    return text if text.startswith("−") or not float(text) else f"+{text}"
 
 
-def _signed(estimate: Estimate) -> str:
-    return f"{estimate.value:+.1%} ({estimate.low:+.1%} to {estimate.high:+.1%})"
+def change(estimate: Estimate | None) -> str:
+    """A difference of rates in percentage points with its interval."""
+    return DASH if estimate is None else f"{points(estimate.value)} ({span(estimate)})"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{100 * value:.{digits}f}"
+    return (text if float(text) else text.lstrip("-")).replace("-", "−")
+
+
+def estimated(estimate: Estimate | None) -> str:
+    """A rate in percent with its interval."""
+    return DASH if estimate is None else f"{percent(estimate.value)} ({span(estimate)})"

@@ -29,13 +29,12 @@ from robofuse.evaluate.findings import (
 )
 from robofuse.evaluate.folder import csv_text
 from robofuse.evaluate.results import ConditionResult, Evaluation, Event
+from robofuse.evaluate.screen import DASH, change, estimated, number, percent, points, span
 from robofuse.faults.mix import HELD_OUT, SEVERITIES
-from robofuse.stats import Estimate
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-DASH = "–"
 _SCENES = 10  # hard ones that are listed
 _CHANGES = 6  # from either end of the comparison
 _CARD = ("steps", "seconds", "updates", "date", "validation_episodes", "algorithm")  # what the page says of a training
@@ -89,45 +88,9 @@ def sections_of(evaluations: Sequence[Evaluation], films: Films) -> list[Section
     return [section for section in sections if section is not None]
 
 
-def percent(rate: float | None, digits: int = 1) -> str:
-    """A rate in percent."""
-    return DASH if rate is None else f"{100 * rate:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def span(ends: Sequence[float], digits: int = 1) -> str:
-    """An interval of rates in percent; of an `Estimate` its interval."""
-    *_, low, high = ends
-    return f"{_signed(low, digits)} to {_signed(high, digits)}"
-
-
-def points(value: float, digits: int = 1) -> str:
-    """A difference of rates in percentage points, with its sign."""
-    text = _signed(value, digits)
-    return text if text.startswith("−") or not float(text) else f"+{text}"
-
-
-def change(estimate: Estimate | None) -> str:
-    """A difference of rates in percentage points with its interval."""
-    return DASH if estimate is None else f"{points(estimate.value)} ({span(estimate)})"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def _signed(value: float, digits: int) -> str:
-    text = f"{100 * value:.{digits}f}"
-    return (text if float(text) else text.lstrip("-")).replace("-", "−")
-
-
 def _rate(one: ConditionResult | None, name: str = "") -> str:
     """Success and its interval."""
     return DASH if one is None else f"{percent(one.rate)} ({span(one.interval)})" + (f", {name}" if name else "")
-
-
-def _estimate(estimate: Estimate | None) -> str:
-    return DASH if estimate is None else f"{percent(estimate.value)} ({span(estimate)})"
 
 
 def _code(text: object) -> "Markup":
@@ -168,8 +131,8 @@ def _key_figures(evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
     ):
         found[name] = _rate(one, one.condition if one else "")
         found[f"{name}: retention"] = percent(one.retention if one else None)
-    found[f"faults that leave {percent(KEPT, 0)} of it"] = _estimate(verdict.kept)
-    found["interquartile mean over the faults"] = _estimate(verdict.middle)
+    found[f"faults that leave {percent(KEPT, 0)} of it"] = estimated(verdict.kept)
+    found["interquartile mean over the faults"] = estimated(verdict.middle)
     named = {kind_of(event).replace(":", ": "): curve for event, curve in curves(evaluation).items()}
     robust = {name: value for name, curve in named.items() if (value := curve.robustness) is not None}
     found["relative robustness, mean over faults"] = number(fmean(robust.values()) if robust else None)
@@ -312,7 +275,7 @@ def _seen(evaluations: Sequence[Evaluation]) -> Section | None:
             names = [condition.condition for condition in conditions]
             mine = mean_success(one, names, scenes) if names else None
             apart = mean_success(one, names, scenes, evaluations[0]) if names and one is not evaluations[0] else None
-            cells.append(_estimate(mine) + (f" [{points(apart.value)}: {span(apart)}]" if apart else ""))
+            cells.append(estimated(mine) + (f" [{points(apart.value)}: {span(apart)}]" if apart else ""))
             plain.append((one.label, titles[inside], len(names), *(mine or ("", "", "")), *(apart or ("", "", ""))))
         count = "cannot be told" if some is None else f"{len(some)} faults" if some else "no faults"
         rows.append((one.label, count, *cells))

@@ -176,6 +176,7 @@ class FaultEvent:
         return found
 
 
+@dataclass(frozen=True, eq=False)
 class FaultContext:
     """Where and when a fault changes n readings of one sensor, and all that may depend on it.
 
@@ -188,24 +189,17 @@ class FaultContext:
         dt: seconds of a control step.
     """
 
-    def __init__(
-        self,
-        sensor: Sensor,
-        since: Tensor,
-        step: Tensor,
-        dt: float,
-        before: Callable[[], Tensor],
-        past: Callable[[Tensor], Tensor],
-        other: Callable[[Tensor], Tensor],
-        beside: Callable[[str], Tensor | None],
-        seed: int,
-        episode: Tensor,
-        salt: int,
-    ) -> None:
-        """See the class; `before`, `past`, `other` and `beside` look readings up, `salt` tells faults apart."""
-        self.sensor, self.since, self.step, self.dt = sensor, since, step, dt
-        self._before, self._past, self._other, self._beside = before, past, other, beside
-        self._seed, self._episode, self._salt = seed, episode, salt
+    sensor: Sensor
+    since: Tensor
+    step: Tensor
+    dt: float
+    _before: Callable[[], Tensor]
+    _past: Callable[[Tensor], Tensor]
+    _other: Callable[[Tensor], Tensor]
+    _beside: Callable[[str], Tensor | None]
+    _seed: int
+    _episode: Tensor
+    _salt: int  # tells the random numbers of faults apart
 
     @property
     def before(self) -> Tensor:

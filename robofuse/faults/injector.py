@@ -106,9 +106,9 @@ class Injector:
             for active in self._faults_of[env_id]:
                 join.setdefault(active, []).append(env_id)
         for active, these in leave.items():
-            active.leave(these)
+            active.set_here(these, False)
         for active, these in join.items():
-            active.join(these)
+            active.set_here(these, True)
         if leave or join:  # what no environment has any more is forgotten; first events of plans come first
             ordered = sorted(self._active.items(), key=lambda item: item[0][0])
             self._active = {key: active for key, active in ordered if len(active.env_ids)}
@@ -237,13 +237,13 @@ class Injector:
             since,
             step,
             self._dt,
-            before=lambda: active.held.look(env_ids) if active.held else present(),
-            past=lambda age: active.ring.look(env_ids, step, age) if active.ring else present(),
-            other=lambda otherwise: active.recall.look(env_ids, step, otherwise) if active.recall else otherwise,
-            beside=beside,
-            seed=self.seed,
-            episode=self._episode[env_ids],
-            salt=active.salt,
+            _before=lambda: active.held.look(env_ids) if active.held else present(),
+            _past=lambda age: active.ring.look(env_ids, step, age) if active.ring else present(),
+            _other=lambda otherwise: active.recall.look(env_ids, step, otherwise) if active.recall else otherwise,
+            _beside=beside,
+            _seed=self.seed,
+            _episode=self._episode[env_ids],
+            _salt=active.salt,
         )
 
 
@@ -286,13 +286,9 @@ class ActiveFault:
             self._env_ids = self._here.nonzero()[:, 0]
         return self._env_ids
 
-    def join(self, env_ids: list[int]) -> None:
-        """The environments' plans have it."""
-        self._here[env_ids], self._env_ids = True, None
-
-    def leave(self, env_ids: list[int]) -> None:
-        """The environments have other plans."""
-        self._here[env_ids], self._env_ids = False, None
+    def set_here(self, env_ids: list[int], here: bool) -> None:
+        """Whether the environments' plans have it."""
+        self._here[env_ids], self._env_ids = here, None
 
     def among(self, env_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Those of environments int64 (n,), or of all, that have it: their rows in `env_ids`, and their numbers."""

@@ -1,7 +1,7 @@
 """Calibration: what healthy sensors read while the policy is at work, and where suspicion has to begin."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +14,7 @@ from robofuse.errors import InputError
 from robofuse.memory.stateful import stateful
 from robofuse.monitor.features import Measured, filled_after, measure
 from robofuse.monitor.health import OWN, Health, Peers
-from robofuse.monitor.monitor import CHECKS, FADE, MOST, RARE, Monitor, Tails
+from robofuse.monitor.monitor import CHECKS, FADE, MOST, RARE, Monitor, Tails, Watch
 from robofuse.play import Actor, fingerprint, play
 from robofuse.sensors import Sensor
 from robofuse.tensors import one_torch_thread
@@ -207,13 +207,20 @@ def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1
 def alarms(monitor: Monitor, recording: Recording) -> Tensor:
     """How often a monitor stops trusting each sensor in healthy episodes, int64 (M,)."""
     count = torch.zeros(len(monitor.sensors), dtype=torch.int64)
-    watch, episode = monitor.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
-    for rows in by_step(recording.step):
-        env_ids = episode[rows]
-        before, part = watch.trusted[env_ids], recording.take(rows)
-        watch.judge(part.measured, part.live, env_ids)
+    for watch, env_ids, before in _watched(monitor, recording):
         count += (before & ~watch.trusted[env_ids]).sum(0)
     return count
+
+
+def _watched(monitor: Monitor, recording: Recording) -> Iterator[tuple[Watch, Tensor, Tensor]]:
+    """After each step of all episodes: the watch, the environments of the step, and whom it trusted before it."""
+    episode = recording.episode.unique(return_inverse=True)[1]  # numbered from 0 on, without gaps
+    watch = monitor.stateful(int(episode.max()) + 1)
+    for rows in by_step(recording.step):
+        env_ids, part = episode[rows], recording.take(rows)
+        before = watch.trusted[env_ids]
+        watch.judge(part.measured, part.live, env_ids)
+        yield watch, env_ids, before
 
 
 def _check(sensors: Sequence[Sensor], false_alarms: float) -> None:
@@ -276,11 +283,8 @@ def _tail(scores: Tensor) -> Tensor:
 
 def _worst(judge: Monitor, recording: Recording) -> Tensor:
     """The largest score of every episode, (E,), while everything is trusted."""
-    watch, episode = judge.stateful(len(recording.episode.unique())), env_id_of(recording.episode)
-    worst = torch.full((watch.trusted.shape[0],), -torch.inf)
-    for rows in by_step(recording.step):
-        part, env_ids = recording.take(rows), episode[rows]
-        watch.judge(part.measured, part.live, env_ids)
+    worst = torch.full((len(recording.episode.unique()),), -torch.inf)
+    for watch, env_ids, _ in _watched(judge, recording):
         worst[env_ids] = worst[env_ids].maximum(watch.level[env_ids].amax((1, 2)))
     return worst
 
@@ -306,8 +310,3 @@ def _runs(recording: Recording) -> Tensor:
 def by_step(step: Tensor) -> list[Tensor]:
     """The rows of step 0, of step 1, …; rows of an episode follow each other."""
     return [(step == t).nonzero()[:, 0] for t in range(int(step.max()) + 1)]
-
-
-def env_id_of(episode: Tensor) -> Tensor:
-    """Episodes numbered from 0 on, without gaps."""
-    return episode.unique(return_inverse=True)[1]

@@ -15,7 +15,7 @@ from robofuse.envs import World
 from robofuse.evaluate import Condition, Evaluate, Job, grid, rollout, run, run_evaluate, schedule
 from robofuse.evaluate.conditions import missing
 from robofuse.evaluate.results import ConditionResult, Episode, summarise
-from robofuse.evaluate.screen import comparison_table
+from robofuse.evaluate.screen import comparison_table, percent, points
 from robofuse.faults import Injector, Mix, Plan, seen_faults
 from robofuse.faults.mix import HELD_OUT, SEVERITIES, standard_plans
 from robofuse.play import make_world
@@ -294,7 +294,7 @@ def test_compare_plays_the_same_for_each(fake, tmp_path, capsys):
     assert [(row["condition"], row["policy"]) for row in rows] == [
         *(("all", "fake"), ("all", "other"), ("no-proprio", "fake"), ("no-proprio", "other"))
     ]
-    assert rows[1]["difference"] == "0.0" and "fake +0.0%" in capsys.readouterr().out
+    assert rows[1]["difference"] == "0.0" and "fake 0.0 (" in capsys.readouterr().out
 
 
 def test_policies_of_one_name_are_refused(fake, tmp_path):
@@ -321,9 +321,9 @@ def test_many_conditions_are_compared_by_group():
     lines = [list(map(str, column.cells)) for column in table.columns]
     assert lines[0] == ["all (1)", "fault (60)"]
     share = np.mean([results["bad"][n] for n in names[1:]])
-    assert lines[2][1].startswith(f"{share:.1%} (")
+    assert lines[2][1].startswith(f"{percent(share)} (")
     gain = np.mean([results["good"][n] for n in names[1:]]) - share
-    assert f"good {gain:+.1%} (" in lines[2][1]
+    assert f"good {points(gain)} (" in lines[2][1]
     good, bad = (np.array([results[p][n] for n in names[1:]], float) for p in ("good", "bad"))
     better = np.mean([(g[:, None] > b).mean() + 0.5 * (g[:, None] == b).mean() for g, b in zip(good, bad, strict=True)])
     assert f"better with probability {better:.2f}" in lines[2][1]

@@ -4,13 +4,14 @@ import csv
 import json
 import runpy
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from lab import Fake
 
 from robofuse import cli, policies
-from robofuse.evaluate import Evaluate, run, run_evaluate
+from robofuse.evaluate import Evaluate, Report, run, run_evaluate
 from robofuse.play import make_world
 
 FEW = ("all", "no-force", "no-proprio@1")
@@ -68,7 +69,7 @@ def test_the_folder_holds_everything(fake, tmp_path, capsys):
     assert table[2]["dead_from"] == "proprio@1" and table[0]["live"] == "force+proprio"
     shown = capsys.readouterr().out
     assert "3 conditions × 3 episodes of Reach with the gripper" in shown and "no-proprio@1" in shown
-    assert "100.0 %" in shown and "44 to 100" in shown and "interrupted" not in shown
+    assert "100.0\N{NO-BREAK SPACE}%" in shown and "44 to 100" in shown and "interrupted" not in shown
 
 
 def test_an_interruption_loses_nothing(fake, tmp_path, capsys):
@@ -278,3 +279,8 @@ def test_a_disk_that_is_full_in_the_middle_is_told_in_one_line(fake, tmp_path, c
 def test_drafts_of_a_killed_evaluation_go(fake, tmp_path):
     (tmp_path / ".episodes.1.draft.csv").touch()
     assert run_evaluate(ask(tmp_path)) == 0 and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("command", [Evaluate, Report])
+def test_every_option_has_a_help_text(command):
+    assert [one.name for one in fields(command) if f"    {one.name}: " not in command.__doc__] == []
