@@ -90,7 +90,7 @@ def test_what_is_no_count_is_refused(successes, n):
 
 
 def test_other_refusals():
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match="level .*95"):
         wilson(1, 2, 95)
     with pytest.raises(ValueError, match="as many scenes for both"):
         paired_difference([True], [True, False])

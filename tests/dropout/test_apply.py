@@ -50,8 +50,8 @@ def test_a_mask_is_0_or_1(value):
     fine, odd = torch.ones(2, 2), torch.tensor([[1.0, value], [1.0, 1.0]])
     with pytest.raises(ValueError, match="available must hold 0 and 1 alone"):
         mask_sensors(observation, odd, ("a", "b"))
-    with pytest.raises(ValueError, match="observation's available must hold 0 and 1 alone"):
+    with pytest.raises(ValueError, match="observation's available"):
         mask_sensors(observation | {"available": odd}, fine, ("a", "b"))
     arrays = {"a": np.ones((2, 3)), "b": np.ones((2, 3)), "available": odd.numpy()}
-    with pytest.raises(ValueError, match="observation's available must hold 0 and 1 alone"):
+    with pytest.raises(ValueError, match="observation's available"):
         mask_arrays(arrays, fine.numpy(), ("a", "b"))

@@ -123,7 +123,7 @@ def test_mistakes_are_told():
     with pytest.raises(ValueError, match="auto_reset=False"):
         rollout(Fake(), World(**WORLD), jobs)
     world = World(auto_reset=False, **WORLD)
-    with pytest.raises(ValueError, match="all is of the sensors rgb; this world has force, proprio"):
+    with pytest.raises(ValueError, match="sensors rgb; .*force, proprio"):
         rollout(Fake(), world, [Job(Condition("all", ("rgb",)), 0)])
-    with pytest.raises(ValueError, match="action is not finite in episode 0 under all"):
+    with pytest.raises(ValueError, match="episode 0 under all"):
         rollout(_Still(torch.tensor(float("nan"))), world, jobs)

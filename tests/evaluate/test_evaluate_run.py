@@ -156,23 +156,23 @@ def test_another_policy_does_not_add_to_the_first(fake, tmp_path):
     run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
     fake.card = {"algorithm": "magic"}
     fake.world["robot"] = "arm"
-    with pytest.raises(ValueError, match='policy.card .*; world.robot "gripper", now "arm"; give another --out'):
+    with pytest.raises(ValueError, match='policy.card .*world.robot "gripper", now "arm".*--out'):
         run_evaluate(ask(tmp_path, episodes=1, conditions=("all",)))
 
 
 def test_a_folder_of_something_else_is_left_alone(fake, tmp_path):
     (tmp_path / "evaluation.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="evaluation.json is not an evaluation: .*; give another --out"):
+    with pytest.raises(ValueError, match="evaluation.json .*--out"):
         run_evaluate(ask(tmp_path))
     (tmp_path / "evaluation.json").unlink()
     (tmp_path / "episodes.csv").write_text("mine")
-    with pytest.raises(ValueError, match="has an episodes.csv but no evaluation.json"):
+    with pytest.raises(ValueError, match="no evaluation.json"):
         run_evaluate(ask(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_played(fake, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot write to .*file/out: Not a directory; give another --out"):
+    with pytest.raises(ValueError, match="file/out: Not a directory.*--out"):
         run_evaluate(ask(tmp_path / "file" / "out"))
     assert not fake.calls
 
@@ -225,7 +225,7 @@ def test_two_evaluations_do_not_share_a_folder(fake, tmp_path):
     refused = []
 
     def second():
-        with pytest.raises(ValueError, match="another evaluation is at work in .*; stop it, or give another --out"):
+        with pytest.raises(ValueError, match="another evaluation is at work"):
             run_evaluate(ask(tmp_path))
         refused.append(True)
 

@@ -284,7 +284,7 @@ def test_other_scenes_are_not_put_side_by_side(tmp_path, what, value):
     record = json.loads((tmp_path / "b" / "evaluation.json").read_text())
     (record if what == "seed" else record["world"])[what] = value
     (tmp_path / "b" / "evaluation.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=f"b has the {what} {value}, .*same scenes only"):
+    with pytest.raises(ValueError, match=f"{what} {value}"):
         read_all([tmp_path / "a", tmp_path / "b"])
 
 
@@ -407,16 +407,16 @@ def test_every_sentence_of_the_method(page):
 
 
 def test_what_is_no_evaluation(tmp_path):
-    with pytest.raises(ValueError, match=r"no evaluation: .*evaluation\.json does not exist"):
+    with pytest.raises(ValueError, match=r"evaluation\.json does not exist"):
         read_all([tmp_path])
     folder = make(tmp_path / "a")
     (folder / "episodes.csv").unlink()
-    with pytest.raises(ValueError, match=r"cannot read .*episodes\.csv: No such file"):
+    with pytest.raises(ValueError, match=r"episodes\.csv: No such file"):
         read_all([folder])
     folder = make(tmp_path / "b", of={name: conditions()[name] for name in ("all", "no-rgb")})
     rows = [row for row in read(folder / "episodes.csv") if row["condition"] == "all"]
     write(folder / "episodes.csv", EPISODES, rows)
-    with pytest.raises(ValueError, match="no scene is finished under every condition yet"):
+    with pytest.raises(ValueError, match="no scene is finished"):
         read_all([folder])
     for options, said in (
         ({"folders": ()}, "at least one folder"),

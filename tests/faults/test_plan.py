@@ -77,28 +77,28 @@ def test_any_plan_goes_round(event, other):
 @pytest.mark.parametrize(
     ("text", "message", "place"),
     [
-        ("rgbb:blackout", "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb", 1),
-        ("rgb:blackout+", "expected another fault after the +", 13),
-        ("rgb", "expected : and a fault after rgb", 4),
-        ("rgb:explode", "unknown fault 'explode' for a sensor of kind rgb; faults: blackout, colourcast", 5),
-        ("force:motionblur", "unknown fault 'motionblur' for a sensor of kind window; faults: bias", 7),
+        ("rgbb:blackout", "'rgbb'; sensors: depth, force, proprio, rgb", 1),
+        ("rgb:blackout+", "another fault", 13),
+        ("rgb", "expected :", 4),
+        ("rgb:explode", "'explode' for a sensor of kind rgb; faults: blackout, colourcast", 5),
+        ("force:motionblur", "'motionblur' for a sensor of kind window; faults: bias", 7),
         ("rgb:noise(2)", "severity of noise must lie in [0, 1], got 2", 11),
-        ("rgb:noise(1e-300)", "severity of noise must be 0 or at least 1e-06, got 1e-300", 11),
+        ("rgb:noise(1e-300)", "at least 1e-06, got 1e-300", 11),
         ("rgb:noise(loud=2)", "noise has no 'loud'; it has severity, deviation", 11),
         ("rgb:noise(x)", "expected a number, got 'x'", 11),
         ("rgb:noise(1, 1)", "severity is given twice", 11),
-        ("rgb:noise@soon 5", "expected a step such as 20, 10..30, contact", 11),
-        ("rgb:noise@30..10", "must be an integer from 30 to 999999999, got 10", 11),
-        ("rgb:noise)", "expected + and another fault, or the end", 10),
+        ("rgb:noise@soon 5", "10..30, contact", 11),
+        ("rgb:noise@30..10", "from 30 to 999999999, got 10", 11),
+        ("rgb:noise)", "or the end", 10),
         (
             "rgb:blackout+rgb:noise",
-            "rgb:noise has nothing left to change while rgb:blackout lasts (the other at character 1)",
+            "nothing left to change while rgb:blackout lasts (the other at character 1)",
             14,
         ),
-        ("rgb:blackout+rgb:noise@contact", "rgb:noise@contact has nothing left to change while rgb:blackout", 14),
+        ("rgb:blackout+rgb:noise@contact", "nothing left to change while rgb:blackout", 14),
         ("rgb:intermittent@3 in 5~5", "intermittent comes in bursts of its own", 18),
-        ("proprio:quantisation(1, scales=0)", "scales of quantisation must lie in [1e-06, 1000], got 0", 22),
-        ("rgb:noise@5 + rgb:noise(0.5)@9", "the same fault of the same sensor (the other at character 1)", 15),
+        ("proprio:quantisation(1, scales=0)", "scales of quantisation must lie in [1e-06, 1000]", 22),
+        ("rgb:noise@5 + rgb:noise(0.5)@9", "(the other at character 1)", 15),
     ],
 )
 def test_mistakes_are_pointed_at(text, message, place):
@@ -194,7 +194,7 @@ def test_plans_are_read_from_files(tmp_path):
     for name in ("plan.yaml", "plan.yml"):
         (tmp_path / name).write_text(plan.yaml())
         assert Plan.read(str(tmp_path / name), SENSORS) == plan == Plan.read(str(plan), SENSORS)
-    with pytest.raises(ValueError, match="cannot read the plan .*none.yaml.*No such file"):
+    with pytest.raises(ValueError, match="none.yaml.*No such file"):
         Plan.read(str(tmp_path / "none.yaml"), SENSORS)
 
 
@@ -238,21 +238,21 @@ def test_disable_is_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rgb,rgbb", "unknown sensor 'rgbb'; sensors: depth, force, proprio, rgb, at character 5:"),
-        (" camera", "unknown sensor 'camera'; sensors: depth, force, proprio, rgb, at character 2:"),
-        ("rgb,", "expected another sensor after the ,, at character 4:"),
-        ("@20", "expected a sensor; sensors: depth, force, proprio, rgb, at character 1:"),
-        ("rgb,,depth", "expected a sensor; sensors: depth, force, proprio, rgb, at character 5:"),
-        ("rgb depth", "unknown sensor 'rgb depth'; sensors: depth, force, proprio, rgb, at character 1:"),
-        ("rgb@", "expected a control step such as 20; got '', at character 5:"),
+        ("rgb,rgbb", "'rgbb'; sensors: depth, force, proprio, rgb, at character 5:"),
+        (" camera", "'camera'; sensors: depth, force, proprio, rgb, at character 2:"),
+        ("rgb,", "another sensor after the ,, at character 4:"),
+        ("@20", "sensors: depth, force, proprio, rgb, at character 1:"),
+        ("rgb,,depth", "sensors: depth, force, proprio, rgb, at character 5:"),
+        ("rgb depth", "'rgb depth'; sensors: depth, force, proprio, rgb, at character 1:"),
+        ("rgb@", "got '', at character 5:"),
         ("depth,rgb@-1", "got '-1', at character 11:"),
         ("rgb@1.5", "got '1.5'"),
         ("rgb@20s", "got '20s'"),
         ("rgb@²", "got '²'"),
-        ("rgb@" + 30 * "9", "expected a control step such as 20; got '9999"),
+        ("rgb@" + 30 * "9", "got '9999"),
         (
             "rgb@3,depth,rgb@5",
-            "the same fault of the same sensor (the other at character 1), at character 13:",
+            "(the other at character 1), at character 13:",
         ),
     ],
 )
@@ -277,6 +277,6 @@ def test_any_text_of_disable_is_read_or_refused(text):
 
 
 def test_blackouts_are_checked():
-    with pytest.raises(ValueError, match="step of rgb:blackout must be an integer from 0 to 999999999, got -1"):
+    with pytest.raises(ValueError, match="step of rgb:blackout .*-1"):
         blackout("rgb", -1)
     assert blackout("rgb").is_announced and str(blackout("rgb", 3)) == "rgb:blackout@3"

@@ -285,7 +285,7 @@ def test_a_knock_moves_the_camera_itself():
 
 def test_a_knock_needs_a_world():
     env = gym.make("robofuse/Reach-v0", image_size=24, robot="gripper", renderer="warp")
-    with pytest.raises(ValueError, match="rgb:knocked moves a camera, which only a World can do"):
+    with pytest.raises(ValueError, match="rgb:knocked .*only a World"):
         SensorFaults(env, "rgb:knocked")
     env.close()
 
@@ -300,5 +300,5 @@ def test_goals_are_no_sensors(key):
 
     SensorFaults(Goals(), "observation:blackout!")
     for wrap in (SensorFaults, lambda env, plan: VecSensorFaults(DummyVecEnv([lambda: env]), plan)):
-        with pytest.raises(ValueError, match=f"'{key}' is a goal, .*; sensors that can break: observation"):
+        with pytest.raises(ValueError, match=f"'{key}' is a goal.*: observation"):
             wrap(Goals(), f"{key}:blackout!")

@@ -153,13 +153,13 @@ def test_what_sb3_cannot_nest_is_told_with_its_key():
     nested = Room(parts={"inner": Dict(gear=Discrete(4)), **NUMBERS})
     with pytest.raises(NotImplementedError):
         agent(PPO, nested)
-    with pytest.raises(ValueError, match="'inner' is a Dict; each sensor must be a key of its own with numbers: flat"):
+    with pytest.raises(ValueError, match="'inner' is a Dict"):
         SensorDropout(nested, 0.0)
 
 
 def test_pictures_that_vecnormalize_has_normalised_are_told():
     env = VecNormalize(DummyVecEnv([lambda: Room(parts=NUMBERS)]), norm_obs_keys=["camera"])
-    with pytest.raises(ValueError, match=r"sensor 'camera' \(24, 28, 3\) float32 is.* say kinds={'camera'"):
+    with pytest.raises(ValueError, match="kinds={'camera'"):
         agent(PPO, env, kinds={"depth": "depth"})
 
 
