@@ -1,6 +1,7 @@
 """A robot in N worlds: Cartesian actions to servo targets, and its own joint readings."""
 
 import math
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -57,27 +58,37 @@ class Robot:
         self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
         self._slide = torch.tensor(slide[: len(joints)], device=device)
+        self._slides = self._slide if self._slide.any() else None
         limited = torch.tensor(m.jnt_limited[joints], dtype=torch.bool)
         ranges = torch.tensor(m.jnt_range[joints])
         self._low = torch.where(limited, ranges[:, 0], -torch.inf).to(device)
         self._high = torch.where(limited, ranges[:, 1], torch.inf).to(device)
         self._open = torch.tensor(m.jnt_range[fingers][:, 1], device=device)
         self.max_gap = float(self._open.sum())
+        self._finger_share = self._open / self.max_gap
         self._home = torch.tensor(model.home, dtype=torch.float64, device=device)
         sigma = [_ENCODER_NOISE["slide" if s else "hinge"] for s in slide]
         self._noise = torch.tensor([s[0] for s in sigma] + [s[1] for s in sigma], device=device)
 
         self.workspace = torch.tensor(model.workspace(), device=device)
-        self._home_axes = torch.tensor(model.home_pose()[1], device=device)
-        reach_x, reach_y = model.reach
-        self._box_low = self.workspace + torch.tensor([-reach_x, -reach_y, model.height[0]], device=device)
-        self._box_high = self.workspace + torch.tensor([reach_x, reach_y, model.height[1]], device=device)
+        home_axes = torch.tensor(model.home_pose()[1], device=device)
+        self._from_home = home_axes.T.contiguous()
+        # home turned about the vertical by an angle: cos · the first + sin · the second + the third
+        flat, up = torch.diag(torch.tensor([1.0, 1.0, 0.0]).to(home_axes)), torch.zeros_like(home_axes)
+        quarter, up[2, 2] = torch.zeros_like(home_axes), 1.0
+        quarter[0, 1], quarter[1, 0] = -1.0, 1.0
+        self._turned_home = [part @ home_axes for part in (flat, quarter, up)]
+        (reach_x, reach_y), far = model.reach, torch.tensor([math.inf], device=device)
+        self._scale = torch.tensor([*[model.step] * 3, model.yaw_step], dtype=torch.float64, device=device)
+        self._leash = torch.tensor([*[_LEASH] * 3, _YAW_LEASH], dtype=torch.float64, device=device)
+        low, high = (-reach_x, -reach_y, model.height[0]), (reach_x, reach_y, model.height[1])
+        self._box_low = torch.cat([self.workspace + torch.tensor(low, device=device), -far])
+        self._box_high = torch.cat([self.workspace + torch.tensor(high, device=device), far])
         hand = int(m.site_bodyid[self._wrist])
         self._hand, self._weight = hand, float(m.body_subtreemass[hand]) * torch.tensor(m.opt.gravity, device=device)
-        self._force = [int(m.sensor(name).adr[0]) for name in FORCE_SENSORS]
+        self._force = span([int(x) for name in FORCE_SENSORS for x in range(*_extent(m.sensor(name)))])
 
-        self._target_position = torch.zeros(n, 3, dtype=torch.float64, device=device)
-        self._target_yaw = torch.zeros(n, dtype=torch.float64, device=device)
+        self._target = torch.zeros(n, 4, dtype=torch.float64, device=device)  # position and yaw
         self._target_gap = torch.full((n,), self.max_gap, dtype=torch.float64, device=device)
 
     @property
@@ -106,37 +117,39 @@ class Robot:
     def settle(self, env_ids: Tensor) -> None:
         """Take the present pose of worlds `env_ids` as the commanded one."""
         self.update()
-        self._target_position[env_ids] = self.position[env_ids]
-        self._target_yaw[env_ids] = self.yaw[env_ids]
+        self._target[env_ids] = self._pose[env_ids]
         self._target_gap[env_ids] = self.gap[env_ids]
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
-        self.position = self.backend.field("site_xpos")[:, self._grip].clone()
-        self._axes = self.backend.field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
-        turn = self._axes @ self._home_axes.T
+        field = self.backend.field
+        self._axes = field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
+        turn = self._axes @ self._from_home
         self.yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
-        anchors, axes = (self.backend.field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
-        self._jacobian = jacobian(self.position, anchors, axes, self._slide)
-        self.gap = self.backend.field("qpos")[:, self._finger_qpos].sum(dim=1)
+        self._pose = torch.cat([field("site_xpos")[:, self._grip], self.yaw[:, None]], dim=1)
+        self.position = self._pose[:, :3]
+        anchors, axes = (field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
+        self._jacobian = jacobian(self.position, anchors, axes, self._slides)
+        self.gap = field("qpos")[:, self._finger_qpos].sum(dim=1)
 
     def apply(self, action: Tensor) -> None:
         """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""
-        action = action.to(self._target_position)
-        target = self._target_position + self.model.step * action[:, :3]
-        target = self.position + (target - self.position).clamp(-_LEASH, _LEASH)
-        self._target_position = target.clamp(self._box_low, self._box_high)
-        yaw = (self._target_yaw + self.model.yaw_step * action[:, 3]).clamp(-_MAX_YAW, _MAX_YAW)
-        self._target_yaw = self.yaw + (yaw - self.yaw).clamp(-_YAW_LEASH, _YAW_LEASH)
+        action = action.to(self._target)
+        target = self._target + self._scale * action[:, :4]
+        target[:, 3].clamp_(-_MAX_YAW, _MAX_YAW)
+        target = self._pose + (target - self._pose).clamp(-self._leash, self._leash)
+        self._target = target.clamp(self._box_low, self._box_high)
         wanted = 0.5 * (action[:, 4] + 1.0) * self.max_gap
         gap = self._target_gap + (wanted - self._target_gap).clamp(-self.model.gap_step, self.model.gap_step)
         self._target_gap = gap.maximum(self.gap - _GAP_LEASH).clamp(0.0, self.max_gap)
 
-        turn = rotation_error(_about_z(self._target_yaw) @ self._home_axes, self._axes)
-        error = torch.cat([self._target_position - self.position, turn], dim=1)
+        flat, quarter, up = self._turned_home
+        yaw = self._target[:, 3, None, None]
+        axes = torch.cos(yaw) * flat + torch.sin(yaw) * quarter + up
+        error = torch.cat([self._target[:, :3] - self.position, rotation_error(axes, self._axes)], dim=1)
         measured = self.backend.field("qpos")[:, self._joint_qpos]
         step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
-        fingers = self._target_gap[:, None] * (self._open / self.max_gap)
+        fingers = self._target_gap[:, None] * self._finger_share
         self.backend.field("ctrl")[:, self._servos] = torch.cat([measured + step, fingers], dim=1)
 
     @property
@@ -177,26 +190,18 @@ class Robot:
             float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the
             wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not taken off.
         """
-        force, torque, tip_0, tip_1 = self._force
-        axes = self.backend.field("site_xmat")[:, self._wrist].reshape(-1, 1, 3, 3)
+        axes = self.backend.field("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
         lever = self.backend.field("subtree_com")[:, self._hand] - self.backend.field("site_xpos")[:, self._wrist]
-        own_force = self._weight @ axes
-        own_torque = (torch.linalg.cross(lever, self._weight.expand_as(lever))[:, None, None] @ axes)[:, :, 0]
-        return torch.cat(
-            [
-                # MuJoCo reports what the wrist exerts on the hand
-                -(readings[..., force : force + 3] + own_force),
-                -(readings[..., torque : torque + 3] + own_torque),
-                readings[..., tip_0 : tip_0 + 1],
-                readings[..., tip_1 : tip_1 + 1],
-            ],
-            dim=2,
-        )
+        weight = self._weight.expand_as(lever)
+        own = torch.stack([weight, torch.linalg.cross(lever, weight)], dim=1) @ axes
+        measured = readings[..., self._force]
+        # MuJoCo reports what the wrist exerts on the hand
+        return torch.cat([-(measured[..., :6] + own.reshape(-1, 1, 6)), measured[..., 6:]], dim=2)
 
 
-def _about_z(angle: Tensor) -> Tensor:
-    c, s, o = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
-    return torch.stack([c, -s, o, s, c, o, o, o, o + 1.0], dim=1).reshape(-1, 3, 3)
+def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
+    """First and last column + 1 of a sensor's readings."""
+    return int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0])
 
 
 def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) -> Tensor:
@@ -207,28 +212,27 @@ def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) ->
         raise InputError(f"actions must be numbers of shape ({num_envs}, 5), got {action!r}") from None
     if action.shape != (num_envs, 5):
         raise InputError(f"actions must have shape ({num_envs}, 5), got {tuple(action.shape)}")
-    bad = (~action.isfinite()).nonzero()
-    if len(bad):
-        world, index = bad[0].tolist()
+    if not action.isfinite().all():
+        world, index = (~action.isfinite()).nonzero()[0].tolist()
         value = float(action[world, index])
         raise InputError(f"action of world {world} has {value} at index {index}; nothing moved")
     return action.clamp(-1.0, 1.0)
 
 
-def jacobian(point: Tensor, anchors: Tensor, axes: Tensor, slides: Tensor) -> Tensor:
+def jacobian(point: Tensor, anchors: Tensor, axes: Tensor, slides: Tensor | None) -> Tensor:
     """Geometric Jacobian of a point at the end of a serial chain.
 
     Args:
         point: (N, 3) world position [m].
         anchors: (N, J, 3) world positions of the joints (MuJoCo's `xanchor`).
         axes: (N, J, 3) world directions of the joints (`xaxis`).
-        slides: bool (J,), True for a slide joint, False for a hinge.
+        slides: bool (J,), True for a slide joint, False for a hinge; None if all are hinges.
 
     Returns:
         (N, 6, J): rows are the linear velocity [m/s] and the angular velocity [rad/s] per unit joint speed.
     """
     linear = torch.linalg.cross(axes, point[:, None] - anchors)
-    if slides.any():
+    if slides is not None:
         linear = torch.where(slides[:, None], axes, linear)
         axes = axes * ~slides[:, None]
     return torch.cat([linear, axes], dim=2).transpose(1, 2)
@@ -262,15 +266,16 @@ def damped_step(
         (N, J) displacement; position + displacement lies within [low, high].
     """
     pull = _POSTURE_GAIN * (posture - position)
-    step = _solve(jacobian, error, pull)
-    reached = position + step
-    outside = (reached < low) | (reached > high)
-    if outside.any():
-        stopped = torch.where(outside, reached.clamp(low, high) - position, 0.0)
+    reached = position + _solve(jacobian, error, pull)
+    within = reached.clamp(low, high)
+    if not torch.equal(reached, within):
+        outside = reached != within
+        stopped = torch.where(outside, within - position, 0.0)
         free = torch.where(outside[:, None], 0.0, jacobian)
         rest = error - (jacobian @ stopped[..., None])[..., 0]
         step = torch.where(outside, stopped, _solve(free, rest, torch.where(outside, 0.0, pull)))
-    return (position + step).clamp(low, high) - position
+        within = (position + step).clamp(low, high)
+    return within - position
 
 
 def _solve(jacobian: Tensor, error: Tensor, pull: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robofuse.checks import at_least_zero
 from robofuse.errors import InputError
-from robofuse.rng import Stream, bits, normal, shift
+from robofuse.rng import Stream, normal, offsets
 from robofuse.sensors import DEPTH_LIMIT_MM
 
 _BANK = 1 << 20
@@ -83,8 +83,8 @@ class NoiseSource:
 
         They depend on the sensor's name, so other sensors do not change them.
         """
-        words = bits(seed, Stream.NOISE, episode, step, torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys]))
-        return dict(zip(keys, shift(words, 2).unbind(dim=1), strict=True))
+        words = torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
+        return dict(zip(keys, offsets(seed, Stream.NOISE, episode, step, words).unbind(dim=1), strict=True))
 
     def rgb(self, images: np.ndarray, offset: np.ndarray) -> None:
         """Add noise to images uint8 (n, H, W, 3) in place, saturating; `offset` int64 (n,)."""

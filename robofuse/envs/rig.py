@@ -13,7 +13,7 @@ from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
-from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
+from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
@@ -123,12 +123,10 @@ class Rig:
         Returns:
             Call it for fresh tensors (n, …), one per sensor.
         """
-        self._mount.place(env_ids)
-        fetch = self._renderer.start(None if env_ids is None else env_ids.numpy()) if self._renderer else list
         rows = slice(None) if env_ids is None else env_ids
         episode, step = episode[rows], step[rows]
         offsets = self._source.offsets(seed, episode, step, self._keys) if self._keys else {}
-        readings: Readings = {}
+        readings, wait = self._draw(env_ids, offsets)
         if "proprio" in offsets:
             drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
             readings["proprio"] = self._robot.proprio(rows, drawn).float()
@@ -136,14 +134,7 @@ class Rig:
             readings["force"] = self._force(seed, episode, step, rows, offsets["force"]).float()
 
         def finish() -> Readings:
-            for camera, (rgb, depth) in zip(self._cameras, fetch(), strict=True):
-                colour, distance = camera.key("rgb"), camera.key("depth")
-                if colour in offsets:
-                    self._source.rgb(rgb, offsets[colour].numpy())
-                    readings[colour] = torch.from_numpy(rgb)
-                if distance in offsets:
-                    millimetres = self._source.millimetres(depth, offsets[distance].numpy())
-                    readings[distance] = torch.from_numpy(millimetres)[..., None]
+            wait()
             if self._lines:
                 rows = torch.arange(len(self._window), device=episode.device) if env_ids is None else env_ids
                 for key, line in self._lines.items():
@@ -151,6 +142,31 @@ class Rig:
             return readings
 
         return finish
+
+    def _draw(self, env_ids: Tensor | None, offsets: dict[str, Tensor]) -> tuple[Readings, Callable[[], None]]:
+        """Begin to draw: fresh tensors that the drawing threads fill, noise included; call the function to wait."""
+        if self._renderer is None:
+            return {}, lambda: None
+        count, readings = len(self._window) if env_ids is None else len(env_ids), {}
+        for camera in self._cameras:
+            for modality, channels, dtype in (("rgb", 3, torch.uint8), ("depth", 1, torch.uint16)):
+                if camera.key(modality) in offsets:
+                    readings[camera.key(modality)] = torch.empty(count, *(camera.size or ()), channels, dtype=dtype)
+        places = {key: offsets[key].numpy() for key in readings}
+        arrays = {key: reading.numpy() for key, reading in readings.items()}
+
+        def take(start: int, stop: int, pictures: Pictures) -> None:
+            for camera, (rgb, depth) in zip(self._cameras, pictures, strict=True):
+                colour, distance = camera.key("rgb"), camera.key("depth")
+                if colour in arrays:
+                    arrays[colour][start:stop] = rgb
+                    self._source.rgb(arrays[colour][start:stop], places[colour][start:stop])
+                if distance in arrays:
+                    millimetres = self._source.millimetres(depth, places[distance][start:stop])
+                    arrays[distance][start:stop, ..., 0] = millimetres
+
+        self._mount.place(env_ids)
+        return readings, self._renderer.start(take, None if env_ids is None else env_ids.numpy())
 
     def close(self) -> None:
         """Free the renderer; may be called twice."""

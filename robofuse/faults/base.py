@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
-from robofuse.rng import Stream, bits, normal, shift, uniform
+from robofuse.rng import Stream, normal, offsets, uniform
 from robofuse.sensors import Kind, Sensor
 
 SMALLEST = 1e-6  # of severities and sizes; what divides by them stays finite as float32
@@ -258,7 +258,7 @@ class FaultContext:
 
     def _place(self, fixed: bool) -> Tensor:
         """Where in a bank, int64 (n, 1), from 0 to 2⁶² − 1."""
-        return shift(bits(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2), 2)
+        return offsets(self._seed, Stream.FAULTS, self._episode, self._when(fixed), 1, self._salt + 2)
 
     def _draw(self, draw: Callable[..., Tensor], shape: Sequence[int], fixed: bool) -> Tensor:
         salt = self._salt + (1 if draw is normal else 0)

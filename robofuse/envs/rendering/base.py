@@ -58,7 +58,13 @@ class View:
 
 
 Pictures = list[tuple[np.ndarray, np.ndarray]]
-"""For each view, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W) [m]; see `Renderer.start`."""
+"""For each view in order, rgb uint8 (n, H, W, 3) and depth float32 (n, H, W).
+
+Depth is in metres along the optical axis, 0 = no return. Top row first.
+"""
+
+Take = Callable[[int, int, Pictures], None]
+"""Called with the pictures of worlds `start` to `stop` of those asked for; their arrays are overwritten afterwards."""
 
 
 class Renderer(Protocol):
@@ -72,15 +78,15 @@ class Renderer(Protocol):
 
     name: str
 
-    def start(self, env_ids: np.ndarray | None = None) -> Callable[[], Pictures]:
-        """Begin to draw worlds as their poses are now, which must not change before the pictures are fetched.
+    def start(self, take: Take, env_ids: np.ndarray | None = None) -> Callable[[], None]:
+        """Begin to draw worlds as their poses are now, which must not change before all are drawn.
 
         Args:
+            take: called on the drawing threads, as soon as some worlds are drawn, with their pictures.
             env_ids: integers (n,), the worlds to draw, in this order; None draws all N.
 
         Returns:
-            Call it to wait for the pictures. For each view in order, rgb uint8 (n, H, W, 3) and depth float32
-            (n, H, W): metres along the optical axis, 0 = no return. Top row first. The arrays are the caller's to keep.
+            Call it to wait until all are drawn and taken.
 
         Raises:
             RuntimeError: after `close`.
@@ -89,7 +95,7 @@ class Renderer(Protocol):
         ...
 
     def render(self, env_ids: np.ndarray | None = None) -> Pictures:
-        """`start`, and fetch at once."""
+        """Draw worlds and wait for their pictures, which are the caller's to keep."""
         ...
 
     def close(self) -> None:
@@ -100,8 +106,8 @@ class Renderer(Protocol):
 class Painter(Protocol):
     """Draws worlds on the thread that made it."""
 
-    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
-        """Draw worlds `env_ids`, int64 (n,), into each view's rgb (n, H, W, 3) uint8 and depth (n, H, W) float32."""
+    def paint(self, env_ids: np.ndarray, take: Take) -> None:
+        """Draw worlds `env_ids`, int64 (n,), and call `take` with the pictures of some at a time, in their order."""
         ...
 
     def close(self) -> None:

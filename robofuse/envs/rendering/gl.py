@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering.base import Painter, Pictures, Poses, View
+from robofuse.envs.rendering.base import Painter, Poses, Take, View
 from robofuse.envs.rendering.threads import ProcessPainter, serve
 from robofuse.errors import StateError
 
@@ -126,6 +126,10 @@ class GlPainter:
         self._option = _geoms_only()
         self._categories = mujoco.mjtCatBit.mjCAT_STATIC.value | mujoco.mjtCatBit.mjCAT_DYNAMIC.value
         self._views = [(self._camera(view), mujoco.MjrRect(0, 0, view.width, view.height)) for view in views]
+        self._buffers = [
+            (np.empty((CHUNK, *size, 3), np.uint8), np.empty((CHUNK, *size), np.float32))
+            for size in ((view.height, view.width) for view in views)
+        ]
         self._poses, self._frustums = poses, [Frustum(model, view) for view in views]
         self._growth = _growth(self._model)
         self._infinite = bool((model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE).any())
@@ -134,13 +138,9 @@ class GlPainter:
         self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
         self._scale = np.float32(0.5) * (np.float32(2) * far * near) / (far - near)
 
-    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, take: Take) -> None:
         """See `Painter.paint`."""
         model, data, scene, context = self._model, self._data, self._scene, self._context
-        buffers = [
-            (np.empty((CHUNK, *rgb.shape[1:]), np.uint8), np.empty((CHUNK, *depth.shape[1:]), np.float32))
-            for rgb, depth in out
-        ]
         for first in range(0, len(env_ids), CHUNK):
             rows = env_ids[first : first + CHUNK]
             each = self._copies(rows)
@@ -151,18 +151,16 @@ class GlPainter:
             for slot in range(len(rows)):
                 for store, values in each:
                     store[:] = values[slot]
-                for (camera, rect), (rgb, depth), colour in zip(self._views, buffers, colours, strict=True):
+                for (camera, rect), (rgb, depth), colour in zip(self._views, self._buffers, colours, strict=True):
                     model.geom_rgba[:] = colour[slot]
                     if self._infinite:  # an infinite plane is laid out around where the scene's camera is
                         mujoco.mjv_updateCamera(model, data, camera, scene)
                     mujoco.mjv_updateScene(model, data, self._option, None, camera, self._categories, scene)
                     mujoco.mjr_render(rect, scene, context)
                     mujoco.mjr_readPixels(rgb[slot], depth[slot], rect, context)
-            n, stop = len(rows), first + len(rows)
-            for (rgb, depth), (pixels, z) in zip(out, buffers, strict=True):
-                # OpenGL's rows start at the bottom
-                rgb[first:stop] = pixels[:n, ::-1]
-                depth[first:stop] = self._metres(z[:n, ::-1])
+            n = len(rows)
+            # OpenGL's rows start at the bottom
+            take(first, first + n, [(rgb[:n, ::-1], self._metres(z[:n, ::-1])) for rgb, z in self._buffers])
 
     def close(self) -> None:
         """See `Painter.close`."""
@@ -196,7 +194,7 @@ class GlPainter:
 
     def _metres(self, z: np.ndarray) -> np.ndarray:
         """Depth buffer values, 0 at the far plane and 1 at the near one, to metres; float64 on the way."""
-        return np.where(z > 0.0, np.float64(self._scale) / (z + np.float64(self._offset)), 0.0)
+        return np.where(z > 0.0, np.float64(self._scale) / (z + np.float64(self._offset)), 0.0).astype(np.float32)
 
 
 class Frustum:

@@ -10,7 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering.base import Pictures, Poses, View
+from robofuse.envs.rendering.base import Pictures, Poses, Take, View
 from robofuse.errors import StateError
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
@@ -120,17 +120,19 @@ class RayPainter:
             finally:
                 notice.cancel()
 
-    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, take: Take) -> None:
         """See `Painter.paint`."""
         for start in range(0, len(env_ids), self._slots):
             rows = env_ids[start : start + self._slots]
             self._fill(rows)
             self._run(len(rows))
-            for (rgb, depth), (packed, metres) in zip(out, self._outputs, strict=True):
-                stop = start + len(rows)
+            drawn = []
+            for packed, metres in self._outputs:
+                rgb = np.empty((len(rows), *packed.shape[1:3], 3), np.uint8)
                 for channel in range(3):  # one by one is five times as fast as a reversed slice
-                    rgb[start:stop, ..., channel] = packed[: len(rows), ..., 2 - channel]
-                depth[start:stop] = metres[: len(rows)]
+                    rgb[..., channel] = packed[: len(rows), ..., 2 - channel]
+                drawn.append((rgb, metres[: len(rows)]))
+            take(start, start + len(rows), drawn)
 
     def close(self) -> None:
         """See `Painter.close`."""

@@ -19,12 +19,13 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import mujoco
 import numpy as np
 
-from robofuse.envs.rendering.base import Painter, Pictures, Poses, View
+from robofuse.envs.rendering.base import Painter, Pictures, Poses, Take, View
 from robofuse.errors import InputError, StateError
 
 # Seconds that a drawing process may need to start, and to answer; the latter plus one for every million pixels.
@@ -65,31 +66,31 @@ class ThreadedRenderer:
         with guard():
             self._workers = Workers(f"robofuse-{name}", min(num_threads, self._num_envs), factory)
 
-    def start(self, env_ids: np.ndarray | None = None) -> Callable[[], Pictures]:
+    def start(self, take: Take, env_ids: np.ndarray | None = None) -> Callable[[], None]:
         """See `Renderer.start`."""
         if self._workers.closed:
             raise StateError(f"this {self.name} renderer is closed: make another one to draw again")
-        env_ids = np.arange(self._num_envs) if env_ids is None else self._checked(env_ids)
-        n = len(env_ids)
-        out = [(np.empty((n, *shape, 3), np.uint8), np.empty((n, *shape), np.float32)) for shape in self._shapes]
+        chosen = np.arange(self._num_envs) if env_ids is None else self._checked(env_ids)
 
-        def share(painter: Painter, start: int, stop: int) -> None:
-            painter.paint(env_ids[start:stop], [(rgb[start:stop], depth[start:stop]) for rgb, depth in out])
+        def share(painter: Painter, first: int, end: int) -> None:
+            painter.paint(chosen[first:end], lambda start, stop, drawn: take(first + start, first + stop, drawn))
 
         guarded = ExitStack()
         guarded.enter_context(self._guard())
-        wait = self._workers.start(share, n)
+        wait = self._workers.start(share, len(chosen))
 
-        def fetch() -> Pictures:
+        def finish() -> None:
             with guarded:
                 wait()
-            return out
 
-        return fetch
+        return finish
 
     def render(self, env_ids: np.ndarray | None = None) -> Pictures:
         """See `Renderer.render`."""
-        return self.start(env_ids)()
+        n = self._num_envs if env_ids is None else len(env_ids)
+        kept = [(np.empty((n, *shape, 3), np.uint8), np.empty((n, *shape), np.float32)) for shape in self._shapes]
+        self.start(partial(copy_pictures, kept), env_ids)()
+        return kept
 
     def close(self) -> None:
         """See `Renderer.close`."""
@@ -102,6 +103,12 @@ class ThreadedRenderer:
         if env_ids.size and not (0 <= env_ids.min() and env_ids.max() < self._num_envs):
             raise IndexError(f"ids must lie in [0, {self._num_envs}), got {env_ids.min()} to {env_ids.max()}")
         return env_ids.astype(np.int64)
+
+
+def copy_pictures(kept: Pictures, start: int, stop: int, drawn: Pictures) -> None:
+    """A `Take` that keeps the pictures in arrays of its own."""
+    for (rgb, depth), (pixels, metres) in zip(kept, drawn, strict=True):
+        rgb[start:stop], depth[start:stop] = pixels, metres
 
 
 class Closable(Protocol):
@@ -270,7 +277,7 @@ class ProcessPainter:
         with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
             file.truncate(_size(layout))
             arrays = _arrays(file.fileno(), layout)
-            self._inputs, self._outputs = arrays[: len(poses)], arrays[len(poses) :]
+            self._inputs, self._outputs = _split(arrays)
             binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
             mujoco.mj_saveModel(model, None, binary)
             header = {
@@ -291,7 +298,7 @@ class ProcessPainter:
             )
             self._ask(json.dumps(header).encode() + b"\n" + binary.tobytes(), b"ready\n", START_TIMEOUT)
 
-    def paint(self, env_ids: np.ndarray, out: Pictures) -> None:
+    def paint(self, env_ids: np.ndarray, take: Take) -> None:
         """See `Painter.paint`; RuntimeError if the process has ended, or does not answer in time."""
         for start in range(0, len(env_ids), self._slots):
             chosen = env_ids[start : start + self._slots]
@@ -299,9 +306,7 @@ class ProcessPainter:
             for slot, live in zip(self._inputs, self._poses, strict=True):
                 slot[:count] = live[chosen]
             self._ask(b"%d\n" % count, b"done\n", ANSWER_TIMEOUT + 1e-6 * self._pixels * count)
-            flat = [array for picture in out for array in picture]
-            for target, drawn in zip(flat, self._outputs, strict=True):
-                target[start : start + count] = drawn[:count]
+            take(start, start + count, [(rgb[:count], depth[:count]) for rgb, depth in self._outputs])
 
     def close(self) -> None:
         """See `Painter.close`."""
@@ -342,18 +347,21 @@ def serve(make: Callable[[mujoco.MjModel, tuple[View, ...], Poses], Painter]) ->
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     header = json.loads(requests.readline())
     model = mujoco.MjModel.from_binary_path("model.mjb", {"model.mjb": requests.read(header["model"])})
-    arrays = _arrays(header["memory"], header["layout"])
-    count = len(Poses._fields)
-    painter = make(model, tuple(View(*view) for view in header["views"]), Poses(*arrays[:count]))
-    pictures = list(zip(arrays[count::2], arrays[count + 1 :: 2], strict=True))
+    inputs, outputs = _split(_arrays(header["memory"], header["layout"]))
+    painter = make(model, tuple(View(*view) for view in header["views"]), Poses(*inputs))
     answers.write(b"ready\n")
     answers.flush()
     for request in requests:
-        slots = np.arange(int(request))
-        painter.paint(slots, [(rgb[: len(slots)], depth[: len(slots)]) for rgb, depth in pictures])
+        painter.paint(np.arange(int(request)), partial(copy_pictures, outputs))
         answers.write(b"done\n")
         answers.flush()
     painter.close()
+
+
+def _split(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], Pictures]:
+    """What a drawing process reads, in the order of `Poses`, and what it writes, by view."""
+    count = len(Poses._fields)
+    return arrays[:count], list(zip(arrays[count::2], arrays[count + 1 :: 2], strict=True))
 
 
 def _size(layout: Layout) -> int:
