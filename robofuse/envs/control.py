@@ -168,15 +168,17 @@ class Robot:
         Returns:
             rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
         """
-        wrong, wrong_speed = (noise * self._noise).chunk(2, dim=1)
-        jacobian, n = self._jacobian[rows], self._num_joints
-        joints = self.backend.field("qpos")[:, self._qpos][rows] + wrong
-        speeds = self.backend.field("qvel")[:, self._dof][rows] + wrong_speed
+        wrong, n = noise * self._noise, self._num_joints
+        columns = self.backend.field("qpos")[:, self._qpos], self.backend.field("qvel")[:, self._dof]
+        encoders, pose, jacobian = torch.cat(columns, dim=1), self._pose, self._jacobian
+        if isinstance(rows, Tensor):
+            encoders, pose, jacobian = (x.index_select(0, rows) for x in (encoders, pose, jacobian))
+        encoders += wrong
         moved = (jacobian @ wrong[:, :n, None])[..., 0]
-        position, yaw = self.position[rows] - self.workspace + moved[:, :3], self.yaw[rows] + moved[:, 5]
+        speeds = encoders[:, self._num_encoders // 2 :]
         velocity = (jacobian[:, :3] @ speeds[:, :n, None])[..., 0]
-        heading = torch.stack([torch.cos(yaw), torch.sin(yaw)], dim=1)
-        return torch.cat([joints, speeds, position, heading, velocity], dim=1)
+        position, yaw = pose[:, :3] - self.workspace + moved[:, :3], pose[:, 3:] + moved[:, 5:]
+        return torch.cat([encoders, position, torch.cos(yaw), torch.sin(yaw), velocity], dim=1)
 
     def wrench(self, readings: Tensor) -> Tensor:
         """Readings of the force sensors, less the hand's own weight (tared).

@@ -63,28 +63,26 @@ class NoiseSource:
     reading to reading.
     """
 
-    def __init__(self, noise: Noise, device: torch.device) -> None:
+    def __init__(self, noise: Noise) -> None:
         """Prepares the bank, the same on every machine."""
-        self.noise, self.device = noise, device
-        generator = torch.Generator().manual_seed(0x0F05E)
-        self._bank = torch.randn(_BANK, generator=generator).to(device)
-        bell = self._bank.cpu().numpy()
-        self._bell = np.float32(1000.0 * noise.depth) * bell
+        self.noise = noise
+        self._bank = torch.randn(_BANK, generator=torch.Generator().manual_seed(0x0F05E)).numpy()
+        self._bell = np.float32(1000.0 * noise.depth) * self._bank
         # brighter and darker apart: saturating sums of bytes are four times as fast as sums of wider numbers
-        whole = np.rint(noise.rgb * bell)
+        whole = np.rint(noise.rgb * self._bank)
         self._grain = [np.clip(part, 0, 255).astype(np.uint8) for part in (whole, -whole)]
         self._views: dict[tuple[int, int], np.ndarray] = {}
         white = [noise.force] * 3 + [noise.torque] * 3 + [noise.force] * 2
-        self._white = torch.tensor(white, dtype=torch.float64, device=device)
-        self._bias = noise.bias * torch.tensor([1.0] * 3 + [0.02] * 3, dtype=torch.float64, device=device)
+        self._white = np.array(white)
+        self._bias = noise.bias * np.array([1.0] * 3 + [0.02] * 3)
 
-    def offsets(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
+    def offsets(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Hashed offsets in the bank, sensor key → int64 (n,), for one moment of episodes int64 (n,).
 
         They depend on the sensor's name, so other sensors do not change them.
         """
         words = torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
-        return dict(zip(keys, offsets(seed, Stream.NOISE, episode, step, words).unbind(dim=1), strict=True))
+        return dict(zip(keys, offsets(seed, Stream.NOISE, episode, step, words).numpy().T, strict=True))
 
     def rgb(self, images: np.ndarray, offset: np.ndarray) -> None:
         """Add noise to images uint8 (n, H, W, 3) in place, saturating; `offset` int64 (n,)."""
@@ -110,15 +108,15 @@ class NoiseSource:
             scaled[scaled > DEPTH_LIMIT_MM] = 0.0
         return scaled.astype(np.uint16).reshape(metres.shape)
 
-    def encoders(self, count: int, offset: Tensor) -> Tensor:
+    def encoders(self, count: int, offset: np.ndarray) -> np.ndarray:
         """Normal numbers float64 (n, count) times `Noise.encoder`."""
-        return self.noise.encoder * _stretch(self._bank, offset, self._bank.new_empty(len(offset), count)).double()
+        return self.noise.encoder * self._windows(self._bank, offset, count).astype(np.float64)
 
-    def swing(self, seed: int, episode: Tensor) -> Tensor:
+    def swing(self, seed: int, episode: Tensor) -> np.ndarray:
         """Two normal numbers per axis, float64 (n, 2, 6), that fix the slow bias of a whole episode."""
-        return normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 2, 6)
+        return normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 2, 6).numpy()
 
-    def wrench(self, window: Tensor, offset: Tensor, swing: Tensor, time: Tensor) -> Tensor:
+    def wrench(self, window: np.ndarray, offset: np.ndarray, swing: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Add white noise and slow bias to fresh readings float64 (n, W, 8).
 
         Fingertip forces get the white noise of a force, no bias, and stay non-negative.
@@ -131,10 +129,11 @@ class NoiseSource:
         """
         if not (self.noise.force or self.noise.torque or self.noise.bias):
             return window
-        noisy = window + _stretch(self._bank, offset, window) * self._white
-        angle = (2.0 * math.pi / self.noise.bias_period) * time[..., None]
-        noisy[..., :6] += self._bias * (swing[:, :1] * torch.cos(angle) + swing[:, 1:] * torch.sin(angle))
-        noisy[..., 6:].clamp_(min=0.0)
+        noisy = window + self._windows(self._bank, offset, window[0].size).reshape(window.shape) * self._white
+        angle = torch.from_numpy((2.0 * math.pi / self.noise.bias_period) * time[..., None])
+        cosine, sine = torch.cos(angle).numpy(), torch.sin(angle).numpy()  # NumPy's differ from machine to machine
+        noisy[..., :6] += self._bias * (swing[:, :1] * cosine + swing[:, 1:] * sine)
+        np.maximum(noisy[..., 6:], 0.0, out=noisy[..., 6:])
         return noisy
 
     def _windows(self, bank: np.ndarray, offset: np.ndarray, length: int) -> np.ndarray:
@@ -143,14 +142,6 @@ class NoiseSource:
         if key not in self._views:  # making the view takes longer than copying from it
             self._views[key] = np.lib.stride_tricks.sliding_window_view(bank, length)
         return self._views[key][offset % (_BANK - length)]
-
-
-def _stretch(bank: Tensor, offset: Tensor, like: Tensor) -> Tensor:
-    """Fresh values of the bank, one stretch per row, shaped like the readings (n, …)."""
-    length = like[0].numel()
-    starts = _BANK - length
-    # overlapping rows cost no memory; index_select copies the chosen ones ten times faster than indexing would
-    return bank.as_strided((starts, length), (1, 1)).index_select(0, offset % starts).reshape(like.shape)
 
 
 def _rows(images: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

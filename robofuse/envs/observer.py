@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from robofuse.dropout import Dropout, Law, Masker, mask_sensors
+from robofuse.dropout import Dropout, Law, Masker
+from robofuse.dropout.apply import zero_masked
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
 from robofuse.envs.tasks.task import expect
 from robofuse.faults import Injector, Plan
 from robofuse.faults.mix import FaultsLike, as_faults
-from robofuse.sensors import PRIVILEGED, TRUTH, Sensor, order
+from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH, Sensor, order
 
 
 class Truth:
@@ -93,14 +94,15 @@ class Observer:
             available = available if env_ids is None else available[env_ids]
             truth = self._truth.read(env_ids) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
-                readings[TRUTH] = truth
+                readings[TRUTH] = truth.clone()
             if not self.injector.idle:
                 readings, delivering = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
                 available = available & delivering
-            observation = mask_sensors(readings, available, self.masker.keys)
+            zero_masked(readings, available, self.masker.keys)
+            readings[AVAILABLE] = available.clone()
             if self._privileged and truth is not None:
-                observation[PRIVILEGED] = truth.clone() if self._sensed else truth
-            return observation
+                readings[PRIVILEGED] = truth
+            return readings
 
         return observe
 

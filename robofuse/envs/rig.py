@@ -17,7 +17,6 @@ from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_r
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
-from robofuse.tensors import Rows
 
 Readings = dict[str, Tensor]
 _POSE = ("cam_xpos", "cam_xmat")
@@ -74,11 +73,11 @@ class Rig:
                 raise InputError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")
         whole(force_window, "force_window", 1, 1000)
         self._backend, self._robot, self._control_dt = backend, robot, control_dt
-        self._source = NoiseSource(noise, backend.device)
+        self._source = NoiseSource(noise)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
-        self._window = torch.zeros(backend.num_envs, force_window, 8, dtype=torch.float64, device=backend.device)
-        self._age = TIMESTEP * torch.arange(backend.readings.shape[1] - 1, -1, -1, device=backend.device)
-        self._swing = torch.zeros(backend.num_envs, 2, 6, dtype=torch.float64, device=backend.device)
+        self._window = np.zeros((backend.num_envs, force_window, 8))
+        self._age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, np.float32)
+        self._swing = np.zeros((backend.num_envs, 2, 6))
         self.sensors = order(self._declare(modalities, timing))
         self._keys = [sensor.key for sensor in self.sensors]
         stray = [key for key in timing if key not in self._keys]
@@ -128,10 +127,10 @@ class Rig:
         offsets = self._source.offsets(seed, episode, step, self._keys) if self._keys else {}
         readings, wait = self._draw(env_ids, offsets)
         if "proprio" in offsets:
-            drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
-            readings["proprio"] = self._robot.proprio(rows, drawn).float()
+            drawn = torch.from_numpy(self._source.encoders(self._robot.num_encoders, offsets["proprio"]))
+            readings["proprio"] = self._robot.proprio(rows, drawn.to(episode.device)).float()
         if "force" in offsets:
-            readings["force"] = self._force(seed, episode, step, rows, offsets["force"]).float()
+            readings["force"] = torch.from_numpy(self._force(seed, episode, step, env_ids, offsets["force"]))
 
         def finish() -> Readings:
             wait()
@@ -143,7 +142,7 @@ class Rig:
 
         return finish
 
-    def _draw(self, env_ids: Tensor | None, offsets: dict[str, Tensor]) -> tuple[Readings, Callable[[], None]]:
+    def _draw(self, env_ids: Tensor | None, offsets: dict[str, np.ndarray]) -> tuple[Readings, Callable[[], None]]:
         """Begin to draw: fresh tensors that the drawing threads fill, noise included; call the function to wait."""
         if self._renderer is None:
             return {}, lambda: None
@@ -152,7 +151,6 @@ class Rig:
             for modality, channels, dtype in (("rgb", 3, torch.uint8), ("depth", 1, torch.uint16)):
                 if camera.key(modality) in offsets:
                     readings[camera.key(modality)] = torch.empty(count, *(camera.size or ()), channels, dtype=dtype)
-        places = {key: offsets[key].numpy() for key in readings}
         arrays = {key: reading.numpy() for key, reading in readings.items()}
 
         def take(start: int, stop: int, pictures: Pictures) -> None:
@@ -160,9 +158,9 @@ class Rig:
                 colour, distance = camera.key("rgb"), camera.key("depth")
                 if colour in arrays:
                     arrays[colour][start:stop] = rgb
-                    self._source.rgb(arrays[colour][start:stop], places[colour][start:stop])
+                    self._source.rgb(arrays[colour][start:stop], offsets[colour][start:stop])
                 if distance in arrays:
-                    millimetres = self._source.millimetres(depth, places[distance][start:stop])
+                    millimetres = self._source.millimetres(depth, offsets[distance][start:stop])
                     arrays[distance][start:stop, ..., 0] = millimetres
 
         self._mount.place(env_ids)
@@ -196,23 +194,25 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, latency, sample_rate))
         return sensors
 
-    def _force(self, seed: int, episode: Tensor, step: Tensor, rows: Rows, offset: Tensor) -> Tensor:
-        fresh = self._robot.wrench(self._backend.readings)[rows]
-        count = fresh.shape[1]
-        starting = step == 0
-        begins = bool(starting.any())
+    def _force(
+        self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None, offset: np.ndarray
+    ) -> np.ndarray:
+        rows = slice(None) if env_ids is None else env_ids.numpy()
+        fresh, elapsed = self._robot.wrench(self._backend.readings).numpy()[rows], step.numpy()
+        count, length = fresh.shape[1], self._window.shape[1]
+        starting = elapsed == 0
+        begins = starting.any()
         if begins:
             swing = self._swing[rows]
-            swing[starting] = self._source.swing(seed, episode[starting])
+            swing[starting] = self._source.swing(seed, episode[step == 0])
             self._swing[rows] = swing
-        time = (step * self._control_dt)[:, None] - self._age
+        time = (elapsed.astype(np.float32) * self._control_dt)[:, None] - self._age
         fresh = self._source.wrench(fresh, offset, self._swing[rows], time)
-        length = self._window.shape[1]
-        window = fresh[:, -length:] if length <= count else torch.cat([self._window[rows, count:], fresh], dim=1)
+        window = fresh[:, -length:] if length <= count else np.concatenate([self._window[rows, count:], fresh], axis=1)
         if begins:  # before the first step the sensor has only ever read one value
-            window = torch.where(starting[:, None, None], window[:, -1:], window)
+            window = np.where(starting[:, None, None], window[:, -1:], window)
         self._window[rows] = window
-        return window
+        return window.astype(np.float32)
 
 
 class DelayLine:

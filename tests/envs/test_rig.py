@@ -134,7 +134,7 @@ def test_camera_noise_has_its_stated_size(renderer):
 
 
 def test_noise_saturates_and_keeps_misses():
-    source = NoiseSource(Noise(rgb=40.0, depth=0.5), torch.device("cpu"))
+    source = NoiseSource(Noise(rgb=40.0, depth=0.5))
     place = np.arange(4) * 12345
     for value in (0, 255):
         image = np.full((4, 32, 32, 3), value, np.uint8)
@@ -143,7 +143,7 @@ def test_noise_saturates_and_keeps_misses():
         assert (image == value).mean() == pytest.approx(0.5, abs=0.02)
         assert np.abs(image.astype(int) - value).max() < 40 * 6
     assert (source.millimetres(np.zeros((4, 8, 8), np.float32), place) == 0).all()
-    exact = NoiseSource(Noise.off(), torch.device("cpu"))
+    exact = NoiseSource(Noise.off())
     far = exact.millimetres(np.array([[[70.0, 65.0, 0.0014]]], np.float32), place[:1])
     assert far.tolist() == [[[0, 65000, 1]]]
 
@@ -258,7 +258,7 @@ def test_impossible_noise(values):
 
 
 def test_large_images_have_noise_too():
-    source = NoiseSource(Noise(), torch.device("cpu"))
+    source = NoiseSource(Noise())
     images = np.full((2, 700, 600, 3), 128, np.uint8)
     source.rgb(images, np.array([5, 2**61]))
     assert images.std() == pytest.approx(2.0, rel=0.03)

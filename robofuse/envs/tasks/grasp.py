@@ -10,6 +10,7 @@ from torch import Tensor
 from robofuse.envs.backend import Backend
 from robofuse.envs.control import Robot
 from robofuse.envs.tasks.task import Task, between, lasting
+from robofuse.tensors import span
 
 _HALF_SIZE = (0.015, 0.025)  # m
 _MASS = (0.05, 0.20)  # kg
@@ -92,7 +93,7 @@ class Grasp(Task):
         m = backend.model
         self._body, self._geom = m.body("block").id, m.geom("block").id
         self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
-        self._touch = [int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")]
+        self._touch = span([int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")])
         self._held = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:
@@ -119,12 +120,11 @@ class Grasp(Task):
         self._held[env_ids] = 0
 
     def update(self) -> None:
-        left, right, table = self._touching()
+        left, right, table = self._touching().unbind(1)
         self._held = lasting(self._held, left & right & ~table & (self._lifted() >= _LIFT))
 
     def terms(self, action: Tensor) -> dict[str, Tensor]:
-        left, right, _ = self._touching()
-        both = (left & right).double()
+        both = self._touching()[:, :2].all(dim=1).double()
         return {
             "reach": 1.0 - torch.tanh(5.0 * self._offset().norm(dim=1)),
             "grasp": both,
@@ -139,7 +139,7 @@ class Grasp(Task):
 
     def phase(self) -> Tensor:
         """Contact: a fingertip touches the block; lift: and the block is off the table."""
-        left, right, table = self._touching()
+        left, right, table = self._touching().unbind(1)
         touched = left | right
         return touched.long() + (touched & ~table).long()
 
@@ -169,7 +169,7 @@ class Grasp(Task):
             torch.cos(turn),
             torch.sin(turn),
             self._lifted()[:, None],
-            torch.stack(self._touching(), dim=1),
+            self._touching(),
             self._held[:, None] / _HOLD,
         ]
         return torch.cat([column.double() for column in columns], dim=1)
@@ -181,7 +181,7 @@ class Grasp(Task):
         pictures, and is a centimetre or a few degrees off, does nearly the same.
         """
         offset, axes = self._offset(), self.backend.field("xmat")[:, self._body].reshape(-1, 3, 3)
-        left, right, _ = self._touching()
+        left, right, _ = self._touching().unbind(1)
         held = left & right & (self.robot.gap < 0.9 * self.robot.max_gap)
         # a box can be taken by either pair of sides: the sine is 0 at every quarter turn, and half-way between
         turn = torch.sin(4.0 * (torch.atan2(axes[:, 1, 0], axes[:, 0, 0]) - self.robot.yaw)) / 4.0
@@ -204,10 +204,9 @@ class Grasp(Task):
         rest = self.backend.parameter("geom_size")[:, self._geom, 2]
         return self.backend.field("xpos")[:, self._body, 2] - rest
 
-    def _touching(self) -> tuple[Tensor, Tensor, Tensor]:
-        last = self.backend.readings[:, -1]
-        left, right, table = self._touch
-        return last[:, left] > 0, last[:, right] > 0, last[:, table] > 0
+    def _touching(self) -> Tensor:
+        """Bool (N, 3): the left and the right fingertip touch the block, and the table does."""
+        return self.backend.readings[:, -1, self._touch] > 0
 
 
 def _colour(u: Tensor) -> Tensor:

@@ -177,15 +177,16 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 def expect(task: Task, what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:  # noqa: ANN401
     """ValueError, with the task's name, unless a tensor has this shape, and this type or else one of floats."""
+    if isinstance(value, Tensor) and value.shape == shape:
+        if value.is_floating_point() if dtype is None else value.dtype == dtype:
+            return
     wanted = f"a tensor {'of floats' if dtype is None else str(dtype).removeprefix('torch.')} {shape}"
     if not isinstance(value, Tensor):
         raise InputError(f"task {task.name!r}: {what} must be {wanted}, got {type(value).__name__}")
-    typed = value.is_floating_point() if dtype is None else value.dtype == dtype
-    if tuple(value.shape) != shape or not typed:
-        raise InputError(
-            f"task {task.name!r}: {what} must be {wanted} (one row per world), got "
-            f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-        )
+    raise InputError(
+        f"task {task.name!r}: {what} must be {wanted} (one row per world), got "
+        f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    )
 
 
 def _number(value: Any) -> bool:  # noqa: ANN401
