@@ -121,7 +121,7 @@ def test_results_are_saved_while_it_runs(fake, tmp_path, monkeypatch):
         ({"conditions": ("bright",)}, "unknown condition 'bright'; groups"),
         (
             {"onset": 60, "conditions": ("midway",)},
-            "no-force@60 never happens: episodes of Reach end at control step 60",
+            "no-force@60 .*Reach end at control step 60",
         ),
         ({"renderer": "crayon"}, "unknown renderer 'crayon'; renderers: warp, gl"),
         ({"conditions": "all"}, "--conditions must be tuple.*, got 'all'"),
@@ -139,9 +139,9 @@ def test_a_request_that_cannot_be_met_leaves_no_trace(fake, tmp_path, options, m
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"seed": 7}, "holds another evaluation: seed 1000000, now 7; give another --out"),
-        ({"episodes": 1}, "holds episode 1 under all, which is not asked for now"),
-        ({"conditions": ("all",)}, "under no-force, which is not asked for now"),
+        ({"seed": 7}, "seed 1000000, now 7.*--out"),
+        ({"episodes": 1}, "episode 1 under all"),
+        ({"conditions": ("all",)}, "under no-force"),
     ],
 )
 def test_another_evaluation_is_not_overwritten(fake, tmp_path, options, message):

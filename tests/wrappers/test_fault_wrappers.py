@@ -231,7 +231,7 @@ def test_gymnasiums_checker():
     ("plan", "message"),
     [
         ("tock:noise", "unknown sensor 'tock'; sensors: camera, depth, joints"),
-        ("tick:noise", "no fault is known for 'tick', Discrete.*; sensors that can break: camera, depth, joints"),
+        ("tick:noise", "'tick', Discrete.*: camera, depth, joints"),
         ("camera:blackout@contact", "unknown phase 'contact'"),
         ("joints:glare", "unknown fault 'glare' for a sensor of kind vector"),
     ],

@@ -51,13 +51,13 @@ class Custom(VecEnv):
     [
         ({"a": None}, "'a' must be float32 of shape .3,., got "),
         ({"a": np.array(["x"] * 3)}, "'a' must be float32 of shape .3,., got "),
-        ({"a": np.zeros(4)}, r"'a' has shape \(4,\), but its space says \(3,\); let the environment give what"),
+        ({"a": np.zeros(4)}, r"'a' has shape \(4,\), .*\(3,\)"),
         ({"gear": np.zeros(2)}, r"'gear' has shape \(2,\), but its space says \(\)"),
         (
             {"camera": np.full((24, 26, 3), 0.5)},
-            r"'camera' came as float64, but its space says uint8, and fractions would be cut off; for an image in",
+            r"'camera' came as float64, .*fractions",
         ),
-        ("a", "'a' is missing from the observation, which has gear, camera; the environment must give every key"),
+        ("a", "'a' is missing .*gear, camera"),
     ],
 )
 def test_environments_that_do_not_keep_their_word(change, message):
@@ -94,8 +94,8 @@ def test_an_environment_that_gives_no_dict():
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Box(0, 255, (24, 24, 5), np.uint8), "cannot tell what kind of sensor 'odd' .* say kinds={'odd': 'rgb'}"),
-        (Discrete(4), r"no fault is known for 'odd', Discrete\(4\); faults break vectors of floats, and images"),
+        (Box(0, 255, (24, 24, 5), np.uint8), "'odd' .*kinds={'odd': 'rgb'}"),
+        (Discrete(4), r"no fault is known for 'odd', Discrete\(4\)"),
     ],
 )
 def test_keys_that_no_fault_can_break_are_told_from_unknown_ones(part, message):
