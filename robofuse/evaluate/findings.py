@@ -368,7 +368,7 @@ def _faults(evaluation: Evaluation) -> Iterator[str]:
         return
     for key in evaluation.keys:
         kind = _KINDS.get(key.split("_")[0])
-        if kind is None:  # a sensor of somebody else: nobody knows its faults
+        if kind is None:  # not one of ours: which faults it can have is not known
             continue
         lacking = []
         for name, fault in faults_for(kind).items():

@@ -53,7 +53,7 @@ def run_report(config: Report) -> int:
     if config.policy and len(config.policy) != len(evaluations):
         raise InputError(f"one --policy per evaluation: {len(evaluations)} evaluations, {len(config.policy)} policies")
     beside = config.out.with_name(f"{config.out.stem}_files")
-    with lock(beside, "report"):  # a folder that cannot be written is told before there are films to lose
+    with lock(beside, "report"):  # fails before filming if the folder cannot be written
         made = f"Written by robofuse {__version__} on {datetime.now(UTC):%Y-%m-%d}."
         page, files = build(evaluations, films_of(config, evaluations), made, beside.name)
         for name, content in files.items():

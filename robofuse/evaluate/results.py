@@ -70,7 +70,7 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
         group: all, missing (announced, from the start), midway (announced, later on) or fault.
         plan: what fails, as text.
         sensor: of exactly one fault, its sensor; likewise `fault`, `severity` and `announced`.
-        onset: the first control step at which something may fail; None if nothing does, or if a phase tells when.
+        onset: the first control step at which something may fail; None if nothing does, or if a phase decides.
         live: the sensors that have no fault.
         dead_from: sensor → control step from which on it is missing, where nothing else happens.
         n: episodes that count; `successes` of them, a share `success` with the 95 % interval (Wilson) of `success_low`

@@ -84,7 +84,7 @@ def _blame(job: Job, step: PlayStep, env_id: int, keys: Sequence[str]) -> None:
             return
     raise InputError(
         f"the policy's action is not finite in episode {job.episode} under {job.condition.name}; "
-        "what a hidden sensor holds must not reach the action, and no set of sensors may break the network"
+        "the reading of a masked sensor must not reach the action, and no set of sensors may break the network"
     )
 
 

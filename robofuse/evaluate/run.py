@@ -61,7 +61,7 @@ class Evaluate:
             each a condition of its own; grid for every fault of every sensor at four severities. `robofuse list`
             shows the faults.
         onset: Control step from which on sensors are missing in the group midway, and faults of grid are there.
-        monitor: What hides sensors that look broken: none; auto for the policy's own monitor, which is calibrated
+        monitor: What masks sensors that look broken: none; auto for the policy's own monitor, which is calibrated
             first if it has none; or the path of one.
         compare: Other policies, to play the same; the folder then has one for each of them.
         seed: Of the scenes. Trainings use seeds below 1000; keep away from those.
@@ -250,7 +250,7 @@ def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monito
     world = make_world(trained, min(config.num_envs, max(len(jobs), _FEWEST)), config.seed)
     try:
         _check_steps(run.conditions, world)
-        run.save()  # a folder that cannot be written is told before there is something to lose
+        run.save()  # fails before playing if the folder cannot be written
         try:
             with episode_bar(len(played), len(left)) as advance:
                 progress = lambda episode: (run.add(episode), advance())  # noqa: E731

@@ -42,7 +42,7 @@ class Stack:
             raise InputError(f"no sensor {', '.join(unknown) or 'to stack'}; sensors: {', '.join(sensors)}")
         self._sensors = tuple(sensors)
         self._columns = [self._sensors.index(key) for key in self.keys]
-        # the column of `freshness`, which is one more sensor to whoever reads the stack
+        # the column of `freshness`, which is one more sensor for what reads the stack
         self._freshness_at = sum(key < FRESHNESS for key in self._sensors)
         self._held: dict[str, Tensor] = {}
         self._age = torch.full((num_envs, len(self.keys), self.frames), _NEVER)  # oldest first

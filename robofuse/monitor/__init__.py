@@ -1,4 +1,4 @@
-"""A monitor that notices broken sensors which do not say so, and hides them from the policy.
+"""A monitor that notices faults that are not announced, and masks these sensors for the policy.
 
 Start at `monitor.py`, which judges; `calibrate.py` learns what is usual. What is measured of a reading is in
 `features.py`, and what healthy sensors look like, by themselves and beside the others, in `health.py`.

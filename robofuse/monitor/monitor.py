@@ -89,7 +89,7 @@ class Monitor:
         return _scaled(torch.stack(scores, dim=1), self.tails.own), latents
 
     def others(self, inputs: Tensor, judged: Tensor, vouch: Tensor) -> Tensor:
-        """Scores of each judged sensor against those that vouch, (n, M); −1 where nobody does."""
+        """Scores of each judged sensor against those that vouch, (n, M); −1 where none does."""
         bits = 1 << torch.arange(len(self.sensors))
         result = torch.full(judged.shape, -1.0)
         for m in range(len(self.sensors)):
@@ -143,7 +143,7 @@ class Watch:
 
     Attributes:
         monitor: what healthy readings look like.
-        trusted: bool (N, M), the last verdict; sensors that are hidden keep theirs.
+        trusted: bool (N, M), the last verdict; of unavailable sensors, the one before.
         level: float32 (N, M, C), how suspicious each sensor was in each check (`robofuse.monitor.CHECKS`) at its last
             step; above `monitor.limit` is suspicious.
         broken: bool (N, M), whether it was not finite, flat, frozen or beyond what it can read.
@@ -227,7 +227,7 @@ class Watch:
         )
         unlike = distance > monitor.limit
         accused = self._accuse(inputs, vouch, unlike & vouch, distance)
-        last = torch.where(unlike & vouch & ~accused, _REST, last)  # its evidence was somebody else's fault
+        last = torch.where(unlike & vouch & ~accused, _REST, last)  # its evidence was another sensor's fault
         suspicious = broken | alone | accused | (unlike & ~vouch & ~old)
         self._lasting[env_ids] = torch.cat([recent, last[..., None]], dim=2)
         self.level[env_ids], self.broken[env_ids] = torch.cat([level, distance[..., None]], dim=2), broken
