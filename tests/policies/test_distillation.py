@@ -88,7 +88,7 @@ def test_first_ratio_is_one_whatever_is_distilled(options):
 
 
 def test_the_expert_is_asked_in_the_state_that_is_shown():
-    """The action that is stored with an observation is the expert's for it: towards the ball that `privileged` tells."""
+    """The action that is stored with an observation is the expert's for it: towards the ball in `privileged`."""
     model = make_model()
     model.learn(6 * 8)
     stored = model.rollout_buffer.stored
