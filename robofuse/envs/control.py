@@ -11,7 +11,7 @@ from torch import Tensor
 from robofuse.envs.backend import Backend
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.errors import InputError
-from robofuse.tensors import Rows, span
+from robofuse.tensors import span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
@@ -41,7 +41,7 @@ class Robot:
     def __init__(self, model: RobotModel, backend: Backend) -> None:
         """Looks up the robot's parts in the backend's model; call `reset` before the first `apply`."""
         self.model, self.backend = model, backend
-        m, device, n = backend.model, backend.device, backend.num_envs
+        m, n = backend.model, backend.num_envs
 
         def ids(names: tuple[str, ...], lookup: str) -> list[int]:
             return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
@@ -57,39 +57,32 @@ class Robot:
         self._num_encoders = 2 * len(qpos)
         self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
-        self._slide = torch.tensor(slide[: len(joints)], device=device)
+        self._slide = slide[: len(joints)]
         self._slides = self._slide if self._slide.any() else None
-        limited = torch.tensor(m.jnt_limited[joints], dtype=torch.bool)
-        ranges = torch.tensor(m.jnt_range[joints])
-        self._low = torch.where(limited, ranges[:, 0], -torch.inf).to(device)
-        self._high = torch.where(limited, ranges[:, 1], torch.inf).to(device)
-        self._open = torch.tensor(m.jnt_range[fingers][:, 1], device=device)
+        limited, (low, high) = m.jnt_limited[joints].astype(bool), m.jnt_range[joints].T
+        self._low, self._high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
+        self._open = m.jnt_range[fingers][:, 1].copy()
         self.max_gap = float(self._open.sum())
         self._finger_share = self._open / self.max_gap
-        self._home = torch.tensor(model.home, dtype=torch.float64, device=device)
-        sigma = [_ENCODER_NOISE["slide" if s else "hinge"] for s in slide]
-        self._noise = torch.tensor([s[0] for s in sigma] + [s[1] for s in sigma], device=device)
+        self._home = np.array(model.home)
+        self._noise = np.array([_ENCODER_NOISE["slide" if s else "hinge"] for s in slide], np.float32).T.ravel()
 
-        self.workspace = torch.tensor(model.workspace(), device=device)
-        home_axes = torch.tensor(model.home_pose()[1], device=device)
-        self._from_home = home_axes.T.contiguous()
+        middle, home_axes = model.workspace(), model.home_pose()[1]
+        self.workspace, self._middle = torch.from_numpy(middle).to(backend.device), middle
+        self._from_home = np.ascontiguousarray(home_axes.T)
         # home turned about the vertical by an angle: cos · the first + sin · the second + the third
-        flat, up = torch.diag(torch.tensor([1.0, 1.0, 0.0]).to(home_axes)), torch.zeros_like(home_axes)
-        quarter, up[2, 2] = torch.zeros_like(home_axes), 1.0
-        quarter[0, 1], quarter[1, 0] = -1.0, 1.0
-        self._turned_home = [part @ home_axes for part in (flat, quarter, up)]
-        (reach_x, reach_y), far = model.reach, torch.tensor([math.inf], device=device)
-        self._scale = torch.tensor([*[model.step] * 3, model.yaw_step], dtype=torch.float64, device=device)
-        self._leash = torch.tensor([*[_LEASH] * 3, _YAW_LEASH], dtype=torch.float64, device=device)
-        low, high = (-reach_x, -reach_y, model.height[0]), (reach_x, reach_y, model.height[1])
-        self._box_low = torch.cat([self.workspace + torch.tensor(low, device=device), -far])
-        self._box_high = torch.cat([self.workspace + torch.tensor(high, device=device), far])
-        hand = int(m.site_bodyid[self._wrist])
-        self._hand, self._weight = hand, float(m.body_subtreemass[hand]) * torch.tensor(m.opt.gravity, device=device)
+        (x, y, z), none = home_axes, np.zeros(3)
+        self._turned_home = np.array([x, y, none]), np.array([-y, x, none]), np.array([none, none, z])
+        (reach_x, reach_y), (lowest, highest) = np.float32(model.reach), np.float32(model.height)
+        self._scale = np.array([*[model.step] * 3, model.yaw_step])
+        self._leash = np.array([*[_LEASH] * 3, _YAW_LEASH])
+        self._box_low = np.array([*(middle + [-reach_x, -reach_y, lowest]), -np.inf])
+        self._box_high = np.array([*(middle + [reach_x, reach_y, highest]), np.inf])
+        self._hand = int(m.site_bodyid[self._wrist])
+        self._weight = float(m.body_subtreemass[self._hand]) * m.opt.gravity
         self._force = span([int(x) for name in FORCE_SENSORS for x in range(*_extent(m.sensor(name)))])
 
-        self._target = torch.zeros(n, 4, dtype=torch.float64, device=device)  # position and yaw
-        self._target_gap = torch.full((n,), self.max_gap, dtype=torch.float64, device=device)
+        self._target, self._target_gap = np.zeros((n, 4)), np.full(n, self.max_gap)  # position and yaw; gap
 
     @property
     def proprio_names(self) -> tuple[str, ...]:
@@ -108,7 +101,7 @@ class Robot:
 
     def reset(self, env_ids: Tensor) -> None:
         """Put worlds `env_ids` at home with open fingers; `settle` must follow the backend's `commit`."""
-        start = torch.cat([self._home, self._open])
+        start = torch.from_numpy(np.concatenate([self._home, self._open])).to(env_ids.device)
         for name, columns in (("qpos", self._qpos), ("ctrl", self._servos)):
             values = self.backend.field(name)[env_ids]
             values[:, columns] = start
@@ -117,51 +110,57 @@ class Robot:
     def settle(self, env_ids: Tensor) -> None:
         """Take the present pose of worlds `env_ids` as the commanded one."""
         self.update()
-        self._target[env_ids] = self._pose[env_ids]
-        self._target_gap[env_ids] = self.gap[env_ids]
+        rows = env_ids.cpu().numpy()
+        self._target[rows], self._target_gap[rows] = self._pose[rows], self._gap[rows]
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
-        field = self.backend.field
-        self._axes = field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
-        turn = self._axes @ self._from_home
-        self.yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
-        self._pose = torch.cat([field("site_xpos")[:, self._grip], self.yaw[:, None]], dim=1)
-        self.position = self._pose[:, :3]
-        anchors, axes = (field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
-        self._jacobian = jacobian(self.position, anchors, axes, self._slides)
-        self.gap = field("qpos")[:, self._finger_qpos].sum(dim=1)
+        self._axes = self._field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
+        turn = torch.from_numpy(_product(self._axes, self._from_home))
+        yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]).numpy()
+        position = self._field("site_xpos")[:, self._grip]
+        self._pose = np.concatenate([position, yaw[:, None]], axis=1)
+        anchors, axes = (self._field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
+        self._jacobian = jacobian(position, anchors, axes, self._slides)
+        self._gap = self._field("qpos")[:, self._finger_qpos].sum(axis=1)
+        pose, device = torch.from_numpy(self._pose), self.backend.device
+        self.position, self.yaw = pose[:, :3].to(device), pose[:, 3].to(device)
+        self.gap = torch.from_numpy(self._gap).to(device)
 
     def apply(self, action: Tensor) -> None:
         """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""
-        action = action.to(self._target)
-        target = self._target + self._scale * action[:, :4]
-        target[:, 3].clamp_(-_MAX_YAW, _MAX_YAW)
-        target = self._pose + (target - self._pose).clamp(-self._leash, self._leash)
-        self._target = target.clamp(self._box_low, self._box_high)
-        wanted = 0.5 * (action[:, 4] + 1.0) * self.max_gap
-        gap = self._target_gap + (wanted - self._target_gap).clamp(-self.model.gap_step, self.model.gap_step)
-        self._target_gap = gap.maximum(self.gap - _GAP_LEASH).clamp(0.0, self.max_gap)
+        moves, pose = action.double().cpu().numpy(), self._pose
+        target = self._target + self._scale * moves[:, :4]
+        target[:, 3] = _clip(target[:, 3], -_MAX_YAW, _MAX_YAW)
+        target = pose + _clip(target - pose, -self._leash, self._leash)
+        self._target = _clip(target, self._box_low, self._box_high)
+        wanted, most = 0.5 * (moves[:, 4] + 1.0) * self.max_gap, self.model.gap_step
+        gap = self._target_gap + _clip(wanted - self._target_gap, -most, most)
+        self._target_gap = _clip(np.maximum(gap, self._gap - _GAP_LEASH), 0.0, self.max_gap)
 
         flat, quarter, up = self._turned_home
-        yaw = self._target[:, 3, None, None]
-        axes = torch.cos(yaw) * flat + torch.sin(yaw) * quarter + up
-        error = torch.cat([self._target[:, :3] - self.position, rotation_error(axes, self._axes)], dim=1)
-        measured = self.backend.field("qpos")[:, self._joint_qpos]
+        cosine, sine = _cos_sin(self._target[:, 3])
+        axes = cosine[:, None, None] * flat + sine[:, None, None] * quarter + up
+        error = np.concatenate([self._target[:, :3] - pose[:, :3], rotation_error(axes, self._axes)], axis=1)
+        measured = self._field("qpos")[:, self._joint_qpos]
         step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
-        fingers = self._target_gap[:, None] * self._finger_share
-        self.backend.field("ctrl")[:, self._servos] = torch.cat([measured + step, fingers], dim=1)
+        servos = np.concatenate([measured + step, self._target_gap[:, None] * self._finger_share], axis=1)
+        self.backend.field("ctrl")[:, self._servos] = torch.from_numpy(servos).to(self.backend.device)
+
+    def _field(self, name: str) -> np.ndarray:
+        """A field of the backend in NumPy: of many small operations each costs a fifth of what it does in torch."""
+        return self.backend.field(name).cpu().numpy()
 
     @property
     def num_encoders(self) -> int:
         """Position and velocity encoders, of joints and fingers."""
         return self._num_encoders
 
-    def proprio(self, rows: Rows, noise: Tensor) -> Tensor:
-        """Joint readings and the hand's pose from forward kinematics, float64 (n, P), entries `proprio_names`.
+    def proprio(self, env_ids: Tensor | None, noise: np.ndarray) -> Tensor:
+        """Joint readings and the hand's pose from forward kinematics, float32 (n, P), entries `proprio_names`.
 
         Args:
-            rows: worlds to read.
+            env_ids: int64 (n,), worlds to read; all by default.
             noise: standard normal (n, num_encoders), or zeros. The pose and velocity of the hand follow from the
                 noisy joints to first order, as they would on a robot.
 
@@ -169,22 +168,22 @@ class Robot:
             rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
         """
         wrong, n = noise * self._noise, self._num_joints
-        columns = self.backend.field("qpos")[:, self._qpos], self.backend.field("qvel")[:, self._dof]
-        encoders, pose, jacobian = torch.cat(columns, dim=1), self._pose, self._jacobian
-        if isinstance(rows, Tensor):
-            encoders, pose, jacobian = (x.index_select(0, rows) for x in (encoders, pose, jacobian))
+        encoders = np.concatenate([self._field("qpos")[:, self._qpos], self._field("qvel")[:, self._dof]], axis=1)
+        pose, jacobian = self._pose, self._jacobian
+        if env_ids is not None:
+            rows = env_ids.cpu().numpy()
+            encoders, pose, jacobian = encoders[rows], pose[rows], jacobian[rows]
         encoders += wrong
-        moved = (jacobian @ wrong[:, :n, None])[..., 0]
         speeds = encoders[:, self._num_encoders // 2 :]
-        velocity = (jacobian[:, :3] @ speeds[:, :n, None])[..., 0]
-        position, yaw = pose[:, :3] - self.workspace + moved[:, :3], pose[:, 3:] + moved[:, 5:]
-        return torch.cat([encoders, position, torch.cos(yaw), torch.sin(yaw), velocity], dim=1)
+        moved = _product(jacobian, wrong[:, :n, None])[..., 0]
+        velocity = _product(jacobian[:, :3], speeds[:, :n, None])[..., 0]
+        position = pose[:, :3] - self._middle + moved[:, :3]
+        heading = [x[:, None] for x in _cos_sin(pose[:, 3] + moved[:, 5])]
+        entries = np.concatenate([encoders, position, *heading, velocity], axis=1).astype(np.float32)
+        return torch.from_numpy(entries).to(self.backend.device)
 
-    def wrench(self, readings: Tensor) -> Tensor:
-        """Readings of the force sensors, less the hand's own weight (tared).
-
-        Args:
-            readings: (N, W, nsensordata) of the backend.
+    def wrench(self) -> np.ndarray:
+        """Readings of the force sensors during the last control step, less the hand's own weight (tared).
 
         The orientation of the weight is the present one, at most one control step newer than the readings.
 
@@ -192,13 +191,14 @@ class Robot:
             float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the
             wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not taken off.
         """
-        axes = self.backend.field("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
-        lever = self.backend.field("subtree_com")[:, self._hand] - self.backend.field("site_xpos")[:, self._wrist]
-        weight = self._weight.expand_as(lever)
-        own = torch.stack([weight, torch.linalg.cross(lever, weight)], dim=1) @ axes
-        measured = readings[..., self._force]
+        axes = self._field("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
+        lever = self._field("subtree_com")[:, self._hand] - self._field("site_xpos")[:, self._wrist]
+        own = np.empty((len(lever), 2, 3))
+        own[:, 0], own[:, 1] = self._weight, _cross(lever, self._weight[None])
+        readings = self.backend.readings.cpu().numpy()[..., self._force]
         # MuJoCo reports what the wrist exerts on the hand
-        return torch.cat([-(measured[..., :6] + own.reshape(-1, 1, 6)), measured[..., 6:]], dim=2)
+        hand = -(readings[..., :6] + _product(own, axes).reshape(-1, 1, 6))
+        return np.concatenate([hand, readings[..., 6:]], axis=2)
 
 
 def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
@@ -221,7 +221,7 @@ def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) ->
     return action.clamp(-1.0, 1.0)
 
 
-def jacobian(point: Tensor, anchors: Tensor, axes: Tensor, slides: Tensor | None) -> Tensor:
+def jacobian(point: np.ndarray, anchors: np.ndarray, axes: np.ndarray, slides: np.ndarray | None) -> np.ndarray:
     """Geometric Jacobian of a point at the end of a serial chain.
 
     Args:
@@ -233,24 +233,29 @@ def jacobian(point: Tensor, anchors: Tensor, axes: Tensor, slides: Tensor | None
     Returns:
         (N, 6, J): rows are the linear velocity [m/s] and the angular velocity [rad/s] per unit joint speed.
     """
-    linear = torch.linalg.cross(axes, point[:, None] - anchors)
+    linear = _cross(axes, point[:, None] - anchors)
     if slides is not None:
-        linear = torch.where(slides[:, None], axes, linear)
+        linear = np.where(slides[:, None], axes, linear)
         axes = axes * ~slides[:, None]
-    return torch.cat([linear, axes], dim=2).transpose(1, 2)
+    return np.concatenate([linear, axes], axis=2).transpose(0, 2, 1)
 
 
-def rotation_error(target: Tensor, current: Tensor) -> Tensor:
+def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
     """Rotation vector (N, 3) [rad, world frame] that turns `current` to `target`, both (N, 3, 3); exact to first order.
 
     The sine of the angle stands for the angle, so errors near 180 degrees vanish; callers keep theirs below 90.
     """
-    return 0.5 * torch.linalg.cross(current, target, dim=1).sum(dim=2)
+    return 0.5 * _cross(current, target, axis=1).sum(axis=2)
 
 
 def damped_step(
-    jacobian: Tensor, error: Tensor, position: Tensor, low: Tensor, high: Tensor, posture: Tensor
-) -> Tensor:
+    jacobian: np.ndarray,
+    error: np.ndarray,
+    position: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    posture: np.ndarray,
+) -> np.ndarray:
     """Joint displacement that reduces a pose error by damped least squares (Wampler 1986), within joint ranges.
 
     The error is solved for in full; what the task leaves free is drawn toward `posture`. Joints that would leave their
@@ -269,21 +274,42 @@ def damped_step(
     """
     pull = _POSTURE_GAIN * (posture - position)
     reached = position + _solve(jacobian, error, pull)
-    within = reached.clamp(low, high)
-    if not torch.equal(reached, within):
-        outside = reached != within
-        stopped = torch.where(outside, within - position, 0.0)
-        free = torch.where(outside[:, None], 0.0, jacobian)
-        rest = error - (jacobian @ stopped[..., None])[..., 0]
-        step = torch.where(outside, stopped, _solve(free, rest, torch.where(outside, 0.0, pull)))
-        within = (position + step).clamp(low, high)
+    within = _clip(reached, low, high)
+    outside = reached != within
+    if outside.any():
+        stopped = np.where(outside, within - position, 0.0)
+        free = np.where(outside[:, None], 0.0, jacobian)
+        rest = error - _product(jacobian, stopped[..., None])[..., 0]
+        step = np.where(outside, stopped, _solve(free, rest, np.where(outside, 0.0, pull)))
+        within = _clip(position + step, low, high)
     return within - position
 
 
-def _solve(jacobian: Tensor, error: Tensor, pull: Tensor) -> Tensor:
-    transposed = jacobian.transpose(1, 2)
-    squared = jacobian @ transposed
-    squared.diagonal(dim1=1, dim2=2).add_(_DAMPING**2)
+def _solve(jacobian: np.ndarray, error: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    transposed = jacobian.transpose(0, 2, 1)
+    squared = _product(jacobian, transposed)
+    squared.reshape(-1, 36)[:, ::7] += _DAMPING**2
     # pull first, then the error that is left including what the pull caused: the projection without forming I − J⁺J
-    left = error - (jacobian @ pull[..., None])[..., 0]
-    return pull + (transposed @ torch.linalg.solve(squared, left[..., None]))[..., 0]
+    left = error[..., None] - _product(jacobian, pull[..., None])
+    solved = torch.linalg.solve(torch.from_numpy(squared), torch.from_numpy(left)).numpy()
+    return pull + _product(transposed, solved)[..., 0]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Matrix product by torch, which adds small ones up in order: NumPy's last bits depend on its BLAS."""
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+
+
+def _cos_sin(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By torch too: NumPy's last bits depend on the processor."""
+    angles = torch.from_numpy(angle)
+    return torch.cos(angles).numpy(), torch.sin(angles).numpy()
+
+
+def _cross(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Cross product by torch; NumPy's takes ten times as long."""
+    return torch.linalg.cross(torch.from_numpy(a), torch.from_numpy(b), dim=axis).numpy()
+
+
+def _clip(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    return np.minimum(np.maximum(x, low), high)

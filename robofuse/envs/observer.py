@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,9 +38,8 @@ class Truth:
         truth = self.task.privileged()
         expect(self.task, "privileged()", truth, (self._num_envs, len(self.task.privileged_names)))
         rows = slice(None) if env_ids is None else env_ids
-        count = len(truth) if env_ids is None else len(env_ids)
-        silence = torch.zeros(count, self._robot.num_encoders, dtype=torch.float64, device=truth.device)
-        return torch.cat([truth[rows], self._robot.proprio(rows, silence)], dim=1).float()
+        exact = np.zeros((len(truth) if env_ids is None else len(env_ids), self._robot.num_encoders))
+        return torch.cat([truth[rows].float(), self._robot.proprio(env_ids, exact)], dim=1)
 
 
 class Observer:

@@ -76,7 +76,7 @@ class Rig:
         self._source = NoiseSource(noise)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
         self._window = np.zeros((backend.num_envs, force_window, 8))
-        self._age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, np.float32)
+        self._age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, dtype=np.float32)
         self._swing = np.zeros((backend.num_envs, 2, 6))
         self.sensors = order(self._declare(modalities, timing))
         self._keys = [sensor.key for sensor in self.sensors]
@@ -127,8 +127,8 @@ class Rig:
         offsets = self._source.offsets(seed, episode, step, self._keys) if self._keys else {}
         readings, wait = self._draw(env_ids, offsets)
         if "proprio" in offsets:
-            drawn = torch.from_numpy(self._source.encoders(self._robot.num_encoders, offsets["proprio"]))
-            readings["proprio"] = self._robot.proprio(rows, drawn.to(episode.device)).float()
+            drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
+            readings["proprio"] = self._robot.proprio(env_ids, drawn)
         if "force" in offsets:
             readings["force"] = torch.from_numpy(self._force(seed, episode, step, env_ids, offsets["force"]))
 
@@ -198,7 +198,7 @@ class Rig:
         self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None, offset: np.ndarray
     ) -> np.ndarray:
         rows = slice(None) if env_ids is None else env_ids.numpy()
-        fresh, elapsed = self._robot.wrench(self._backend.readings).numpy()[rows], step.numpy()
+        fresh, elapsed = self._robot.wrench()[rows], step.numpy()
         count, length = fresh.shape[1], self._window.shape[1]
         starting = elapsed == 0
         begins = starting.any()

@@ -169,7 +169,7 @@ def test_force_noise_bias_and_encoders_have_their_stated_size():
     assert angles[..., :7].std() == pytest.approx(5e-4, rel=0.05)
     assert angles[..., 9:16].std() == pytest.approx(5e-3, rel=0.05)
     # the hand is where the noisy joints say: the same error as the Jacobian makes of theirs
-    moved = (exact.robot._jacobian[:, :3] @ angles[-1][:, :7, None])[..., 0]
+    moved = (torch.from_numpy(exact.robot._jacobian[:, :3]) @ angles[-1][:, :7, None])[..., 0]
     assert torch.allclose(angles[-1][:, 18:21], moved, atol=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_a_force_window_is_the_last_readings(window):
     for _ in range(5):
         action = torch.rand(2, 5) * 2 - 1
         observation = world.step(action).observation["force"]
-        history.append(world.robot.wrench(world.backend.readings).float())
+        history.append(torch.from_numpy(world.robot.wrench()).float())
     whole = torch.cat([history[0].expand(2, window, 8), *history[1:]], dim=1)
     assert torch.equal(observation, whole[:, -window:])
 
