@@ -6,7 +6,7 @@ trained policy (`load_trained`) in worlds like those it was trained in (`make_wo
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -333,6 +333,57 @@ def make_world(
         world.close()
         raise
     return world
+
+
+class Setup(NamedTuple):
+    """A policy and its worlds.
+
+    Attributes:
+        world: without automatic reset.
+        policy: acts in it.
+        name: of the policy, for messages and file names.
+        note: for the user, such as a renderer that the policy was not trained on; or empty.
+        trained: the trained policy; None for a script.
+    """
+
+    world: World
+    policy: Actor
+    name: str
+    note: str = ""
+    trained: Trained | None = None
+
+
+def open_setup(
+    name: str,
+    num_envs: int,
+    seed: int,
+    options: Mapping[str, Any],
+    *,
+    scripts: Sequence[str] = tuple(SCRIPTS),
+    privileged: bool = False,
+    device: str = "auto",
+    renderer: str | None = None,
+    allow_mismatch: bool = False,
+) -> Setup:
+    """A policy in worlds like those it was trained in, or one of `scripts` in worlds with these options of `World`.
+
+    Options that are None or empty count as not given; other arguments are as of `load_trained` and `make_world`.
+
+    Raises:
+        InputError, StateError: as of `load_trained`, `make_world` and `World`; or options beside a trained policy.
+    """
+    given = {option: value for option, value in options.items() if value not in (None, ())}
+    if name not in scripts:
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise InputError(f"{option} is for {', '.join(scripts)}; policy {name!r} brings its own world")
+        trained = load_trained(name, device=device, renderer=renderer, allow_mismatch=allow_mismatch)
+        world = make_world(trained, num_envs, seed, privileged=privileged)
+        return Setup(world, trained.policy, policy_title(name), trained.note, trained)
+    if renderer is not None:
+        given["renderer"] = renderer
+    world = World(num_envs=num_envs, seed=seed, auto_reset=False, privileged=privileged, **given)
+    return Setup(world, scripted(name, world, seed), name)
 
 
 def _part(what: type, given: Any, whose: str) -> Any:  # noqa: ANN401

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -25,7 +25,7 @@ from robofuse.evaluate.screen import episode_bar
 from robofuse.interrupts import Interrupt
 from robofuse.machine import gl_problem, package_versions
 from robofuse.memory.stateful import stateful
-from robofuse.play import Actor, fingerprint, load_trained, make_world, play, policy_title, scripted
+from robofuse.play import Actor, Setup, fingerprint, open_setup, play
 from robofuse.rng import Stream, normal
 
 EXPERT = "expert"
@@ -78,16 +78,6 @@ class Record:
     device: str = "auto"
 
 
-class _Setup(NamedTuple):
-    """The demonstrator and its worlds."""
-
-    world: World
-    policy: Actor
-    name: str
-    about: dict[str, Any]
-    note: str = ""
-
-
 def run_record(config: Record) -> int:
     """Record, and print the result.
 
@@ -105,14 +95,14 @@ def run_record(config: Record) -> int:
     if not 0.0 <= config.noise <= 1.0:
         raise InputError(f"--noise must lie in [0, 1], got {config.noise}")
     console = Console(highlight=False, soft_wrap=True)
-    setup = _open(config)
+    setup, about = _open(config)
     try:
-        return _record(config, setup, console)
+        return _record(config, setup, about, console)
     finally:
         setup.world.close()
 
 
-def _record(config: Record, setup: _Setup, console: Console) -> int:
+def _record(config: Record, setup: Setup, about: dict[str, Any], console: Console) -> int:
     world = setup.world
     task, robot = world.task.name, world.robot.model.name
     folder = config.out or Path("demos", f"{task}-{robot}-{setup.name}".lower())
@@ -127,7 +117,7 @@ def _record(config: Record, setup: _Setup, console: Console) -> int:
         fps=CONTROL_RATE,
         robot=robot,
         task=config.instruction or task,
-        about={**setup.about, "seed": config.seed, "noise": config.noise, "keep": config.keep, "rgb": config.rgb},
+        about={**about, "seed": config.seed, "noise": config.noise, "keep": config.keep, "rgb": config.rgb},
     ) as recorder:
         there, first = recorder.episodes, max(recorder.scenes, default=-1) + 1
         console.print(f"{setup.name} shows {task} with the {robot}, seed {config.seed}", markup=False)
@@ -168,32 +158,28 @@ def _report(config: Record, recorder: Recorder, played: int, stopped: bool, cons
     return 1
 
 
-def _open(config: Record) -> _Setup:
-    given = {name: getattr(config, name) for name in ("task", "robot", "sensors", "cameras", "image_size", "renderer")}
-    given = {name: value for name, value in given.items() if value}
+def _open(config: Record) -> tuple[Setup, dict[str, Any]]:
+    """The demonstrator, and as plain JSON who it is and in which world."""
+    names = ("task", "robot", "sensors", "cameras", "image_size", "renderer")
+    options, note = {name: getattr(config, name) for name in names}, ""
+    if config.policy == EXPERT and options["renderer"] in (None, "auto"):
+        problem = gl_problem()
+        options["renderer"] = "warp" if problem else "gl"
+        note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
     num_envs = min(config.num_envs, config.episodes)
-    if config.policy != EXPERT:
-        if given:
-            option = "--" + next(iter(given)).replace("_", "-")
-            raise InputError(f"{option} is for the {EXPERT}; policy {config.policy!r} brings its own world")
-        trained = load_trained(config.policy, device=config.device)
-        policy, options, note = trained.policy, trained.options, trained.note
-        name, weights = policy_title(config.policy), fingerprint(policy)
-        world = make_world(trained, num_envs, config.seed, privileged=True)
-    else:
-        name, weights, note = EXPERT, None, ""
-        if given.get("renderer", "auto") == "auto":
-            problem = gl_problem()
-            given["renderer"] = "warp" if problem else "gl"
-            note = f"the gl renderer does not work here ({problem}), so warp draws" if problem else ""
-        world = World(num_envs=num_envs, seed=config.seed, auto_reset=False, privileged=True, **given)
-        policy = scripted(EXPERT, world)
-        options = {"task": world.task.name, "robot": world.robot.model.name, "renderer": given["renderer"]}
+    setup = open_setup(
+        config.policy, num_envs, config.seed, options, scripts=(EXPERT,), privileged=True, device=config.device
+    )
+    world, trained = setup.world, setup.trained
+    plain = {"task": world.task.name, "robot": world.robot.model.name, "renderer": options["renderer"]}
     cameras = [asdict(camera) for camera in world.cameras]
-    seen = json.loads(json.dumps({"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}))
-    versions = {"robofuse": __version__, **package_versions()}
-    about = {"by": {"name": name, "weights": weights}, "world": options | seen, "versions": versions}
-    return _Setup(world, policy, name, about, note)
+    seen = {"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}
+    about = {
+        "by": {"name": setup.name, "weights": fingerprint(trained.policy) if trained else None},
+        "world": (trained.options if trained else plain) | json.loads(json.dumps(seen)),
+        "versions": {"robofuse": __version__, **package_versions()},
+    }
+    return setup._replace(note=setup.note or note), about
 
 
 def demonstrate(policy: Actor, world: World, noise: float = 0.0, first: int = 0) -> Iterator[Episode]:

@@ -4,27 +4,25 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
 from robofuse.checks import check_types, whole
-from robofuse.envs import World
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
 from robofuse.evaluate.run import find_monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.interrupts import Interrupt
-from robofuse.play import SCRIPTS, Actor, Monitor, load_trained, make_world, policy_title, scripted
+from robofuse.play import SCRIPTS, open_setup
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
 from robofuse.replay.frames import Frame, frames
 from robofuse.replay.video import Mp4, Window, check_path, window_problem
 from robofuse.rng import check_seed
 
 _HOLD = 1.0  # seconds that the outcome stays
-_OF_SCRIPTS = ("task", "robot", "cameras", "image_size")  # options of scripts, which bring no world of their own
 
 
 @dataclass(frozen=True)
@@ -71,24 +69,6 @@ class Replay:
     image_size: int | None = None
 
 
-class Setup(NamedTuple):
-    """A policy and its world.
-
-    Attributes:
-        world: a World of one, without automatic reset.
-        policy: acts in it.
-        name: of the policy, for messages and file names.
-        note: for the user, such as a renderer that the policy was not trained on; or empty.
-        monitor: masks sensors that it does not trust.
-    """
-
-    world: World
-    policy: Actor
-    name: str
-    note: str = ""
-    monitor: Monitor | None = None
-
-
 def run_replay(config: Replay) -> list[Frame]:
     """Play, draw and film; print a line per episode.
 
@@ -101,10 +81,22 @@ def run_replay(config: Replay) -> list[Frame]:
     """
     _check(config)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    setup = open_setup(config)
+    setup = open_setup(
+        config.policy,
+        1,
+        config.seed,
+        {name: getattr(config, name) for name in ("task", "robot", "cameras", "image_size")},
+        device=config.device,
+        renderer=config.renderer,
+        allow_mismatch=config.allow_mismatch,
+    )
     world = setup.world
     with ExitStack() as stack:
         stack.callback(world.close)
+        monitor = find_monitor(config.monitor, config.policy, setup.trained) if setup.trained else None
+        if monitor is None and config.monitor == "auto":
+            how = f"robofuse evaluate {config.policy} --monitor auto"
+            raise InputError(f"no monitor was calibrated for {config.policy}: {how} leaves one")
         disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
         plan = Plan((*disabled, *Plan.read(config.faults, world.sensors)))
         for event in plan:
@@ -127,7 +119,7 @@ def run_replay(config: Replay) -> list[Frame]:
         playing = progress.add_task("playing", total=config.episodes)
         ends: list[Frame] = []
         jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
-        for frame in frames(setup.policy, world, jobs, setup.monitor):
+        for frame in frames(setup.policy, world, jobs, monitor):
             image = dashboard.draw(frame)
             for _ in range(1 + round(_HOLD * config.fps) if frame.outcome else 1):
                 video.write(image)
@@ -169,28 +161,3 @@ def _check(config: Replay) -> None:
         raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
     if config.policy in SCRIPTS and config.monitor != "none":
         raise InputError(f"--monitor is for trained policies; {config.policy} looks at no sensor")
-    if config.policy not in SCRIPTS:
-        for name in _OF_SCRIPTS:
-            if getattr(config, name):
-                option = "--" + name.replace("_", "-")
-                raise InputError(f"{option} is for {', '.join(SCRIPTS)}; policy {config.policy!r} brings its own world")
-
-
-def open_setup(config: Replay) -> Setup:
-    """A policy in a world like those it was trained in, or a script in the world that the options describe.
-
-    Raises:
-        InputError, StateError: as of `load_trained`, `make_world`, `World` and `find_monitor`; or no monitor was
-            calibrated for the policy.
-    """
-    name = config.policy
-    if name in SCRIPTS:
-        chosen = {option: getattr(config, option) for option in (*_OF_SCRIPTS, "renderer")}
-        given = {option: value for option, value in chosen.items() if value not in (None, ())}
-        world = World(seed=config.seed, auto_reset=False, **given)
-        return Setup(world, scripted(name, world, config.seed), name)
-    trained = load_trained(name, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch)
-    monitor = find_monitor(config.monitor, name, trained)
-    if monitor is None and config.monitor == "auto":
-        raise InputError(f"no monitor was calibrated for {name}: robofuse evaluate {name} --monitor auto leaves one")
-    return Setup(make_world(trained, 1, config.seed), trained.policy, policy_title(name), trained.note, monitor)

@@ -8,12 +8,13 @@ import pytest
 from replaying import Witness, pictures_of, small_world
 
 from robofuse.faults import Plan, blackout
+from robofuse.play import Setup, open_setup
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.saving import save
 from robofuse.replay import run
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
 from robofuse.replay.frames import frames
-from robofuse.replay.run import Replay, Setup, default_name, open_setup, run_replay
+from robofuse.replay.run import Replay, default_name, run_replay
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_ctrl_c_leaves_the_video_so_far(world, tmp_path, monkeypatch, capsys):
             return super().act(observation)
 
     monkeypatch.setattr(world, "close", lambda: None)
-    monkeypatch.setattr(run, "open_setup", lambda config: Setup(world, Impatient(world), "x"))
+    monkeypatch.setattr(run, "open_setup", lambda *_, **options: Setup(world, Impatient(world), "x"))
     out, handler = tmp_path / "short.mp4", signal.getsignal(signal.SIGINT)
     assert run_replay(Replay("expert", out=out, show="no")) == []
     assert len(pictures_of(out)) == 3  # the start, and two steps
@@ -110,8 +111,8 @@ def policy_file(world, tmp_path):
 
 def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
     with pytest.raises(ValueError, match="gl.*warp.*--allow-mismatch"):
-        open_setup(Replay(policy_file, seed=1, renderer="warp"))
-    world, actor, name, note, _ = open_setup(Replay(policy_file, seed=1, renderer="warp", allow_mismatch=True))
+        open_setup(policy_file, 1, 1, {}, renderer="warp")
+    world, actor, name, note, _ = open_setup(policy_file, 1, 1, {}, renderer="warp", allow_mismatch=True)
     assert name == "mine" and "warp" in note and "gl" in note
     *_, last = frames(actor, world, [(0, Plan((blackout("rgb"), blackout("depth", 5))))])
     assert last.outcome and 5 < last.step <= world.max_steps
