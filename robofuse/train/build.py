@@ -24,7 +24,7 @@ from robofuse.dropout import (
 from robofuse.envs import World
 from robofuse.envs.cameras import resolve as resolve_cameras
 from robofuse.envs.sb3 import SB3VecEnv
-from robofuse.envs.tasks.task import Task
+from robofuse.envs.tasks import Task, resolve_task
 from robofuse.errors import InputError
 from robofuse.faults import Mix, Plan
 from robofuse.files import read_tensors
@@ -38,14 +38,14 @@ from robofuse.train.checkpoint import BEST, FINAL
 from robofuse.train.config import Masking, Train, preset
 from robofuse.wrappers import VecSensorStack
 
-EXPERT = "expert"  # the name of the scripted solution
+EXPERT, LEARNED = "expert", "learned"  # the scripted solution, and a policy that is trained first
 TEACHER = "teacher"  # folder of the teacher's training in that of its student
 VALIDATION_SEED = 2_000_000  # neither a seed of trainings (below 1000) nor that of `robofuse evaluate`
 _MOST_VALIDATION_ENVS = 64
 
 
 def resolve(config: Train) -> tuple[Train, str]:
-    """Puts in what this machine offers where the options say `auto` or nothing: renderer, device and threads.
+    """Puts in what the options leave open by `auto` or nothing: renderer, device and threads of this machine, teacher.
 
     Returns:
         The options, and a note for the user, which may be empty.
@@ -64,7 +64,15 @@ def resolve(config: Train) -> tuple[Train, str]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     check_device(device)
-    return config.replace(renderer=renderer, device=device, threads=config.threads or usable_cores()), note
+    teacher, replay_rows = config.learning.teacher, config.learning.replay_rows
+    if teacher == "auto":
+        teacher = EXPERT if _has_expert(resolve_task(config.task)) else LEARNED
+    if config.network.memory == "recurrent":
+        replay_rows = 0  # it learns from whole rollouts only
+    remask = 0 if config.network.masked_as == "zeros" else config.learning.remask  # which has no mask tokens
+    threads = config.threads or usable_cores()
+    learned = {"teacher": teacher, "replay_rows": replay_rows, "remask": remask}
+    return config.replace(renderer=renderer, device=device, threads=threads, **learned), note
 
 
 def world_options(config: Train) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
 
 def needs_teacher(config: Train, folder: Path) -> bool:
     """Whether a teacher has to be trained before a run in this folder can go on."""
-    return _has_teacher(config) and config.learning.teacher == "auto" and not (folder / TEACHER / FINAL).exists()
+    return _has_teacher(config) and config.learning.teacher == LEARNED and not (folder / TEACHER / FINAL).exists()
 
 
 def find_teacher(config: Train, folder: Path, world: World) -> tuple[Advice, dict[str, Any]] | None:
@@ -190,18 +198,22 @@ def find_teacher(config: Train, folder: Path, world: World) -> tuple[Advice, dic
     if not _has_teacher(config):
         return None
     if config.learning.teacher == EXPERT:
-        if type(world.task).expert is Task.expert:
+        if not _has_expert(world.task):
             raise InputError(
-                f"the task {config.task} has no scripted expert; train a teacher first (--teacher auto), or go without "
-                "(--teacher none)"
+                f"the task {config.task} has no scripted expert; train a teacher first (--teacher learned), or go "
+                "without (--teacher none)"
             )
         return lambda _: world.expert(), {"steps": 0, "seconds": 0.0, "validation_seconds": 0.0}
-    path = folder / TEACHER if config.learning.teacher == "auto" else Path(config.learning.teacher)
+    path = folder / TEACHER if config.learning.teacher == LEARNED else Path(config.learning.teacher)
     size = len(world.privileged_names)
     teacher = load_teacher(str(path), size, config.device, task=config.task, robot=config.robot)
     file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
     card = read_tensors(file)[1].get("card") or {}
     return teacher, {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}
+
+
+def _has_expert(task: Task) -> bool:
+    return type(task).expert is not Task.expert
 
 
 def _has_teacher(config: Train) -> bool:

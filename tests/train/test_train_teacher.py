@@ -17,6 +17,7 @@ from robofuse.train.display import Display
 STUDENT = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
     steps=960, checkpoint_every=480, validate_every=0, threads=1, seed=5,
+    teacher="learned", replay_rows=0, teacher_until=0.6, teacher_final=0.0,
 )  # fmt: skip
 
 
