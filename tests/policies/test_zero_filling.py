@@ -61,7 +61,7 @@ def test_a_policy_file_says_so(tmp_path):
 
 def test_it_trains():
     options = dict(robot="gripper", sensors=("proprio", "force"), num_envs=4, n_steps=8, batch_size=16, teacher="none")
-    config = Train("Reach").replace(**options, masked_as="zeros", renderer="warp", device="cpu", threads=1)
+    config = Train("Reach").replace(**options, masked_as="zeros", remask=0, renderer="warp", device="cpu", threads=1)
     env = make_env(config)
     model = make_model(config, env)
     assert model.policy.features_extractor.masked_as == "zeros"

@@ -159,10 +159,10 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
         run_train(load_options(folder))
     monkeypatch.undo()
 
-    def fail(path):
+    def fail(path, framework):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("robofuse.files._head", fail)
+    monkeypatch.setattr("robofuse.files.safe_open", fail)
     with pytest.raises(ValueError, match="0000960.safetensors cannot be read: Permission denied"):
         run_train(load_options(folder))
     assert sorted(path.name for path in folder.iterdir()) == names
