@@ -73,7 +73,7 @@ class Robot:
         # home turned about the vertical by an angle: cos · the first + sin · the second + the third
         (x, y, z), none = home_axes, np.zeros(3)
         self._turned_home = np.array([x, y, none]), np.array([-y, x, none]), np.array([none, none, z])
-        (reach_x, reach_y), (lowest, highest) = np.float32(model.reach), np.float32(model.height)
+        (reach_x, reach_y), (lowest, highest) = (np.array(x, np.float32) for x in (model.reach, model.height))
         self._scale = np.array([*[model.step] * 3, model.yaw_step])
         self._leash = np.array([*[_LEASH] * 3, _YAW_LEASH])
         self._box_low = np.array([*(middle + [-reach_x, -reach_y, lowest]), -np.inf])

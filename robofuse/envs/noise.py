@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class NoiseSource:
         self.noise = noise
         self._bank = torch.randn(_BANK, generator=torch.Generator().manual_seed(0x0F05E)).numpy()
         self._bell = np.float32(1000.0 * noise.depth) * self._bank
-        # brighter and darker apart: saturating sums of bytes are four times as fast as sums of wider numbers
+        # brighter and darker apart: saturating sums of bytes are much faster than sums of wider numbers
         whole = np.rint(noise.rgb * self._bank)
         self._grain = [np.clip(part, 0, 255).astype(np.uint8) for part in (whole, -whole)]
         self._views: dict[tuple[int, int], np.ndarray] = {}
@@ -84,29 +85,26 @@ class NoiseSource:
         words = torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
         return dict(zip(keys, offsets(seed, Stream.NOISE, episode, step, words).numpy().T, strict=True))
 
-    def rgb(self, images: np.ndarray, offset: np.ndarray) -> None:
-        """Add noise to images uint8 (n, H, W, 3) in place, saturating; `offset` int64 (n,)."""
+    def rgb(self, images: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
+        """Write images uint8 (n, H, W, 3) with noise, saturating, into `out`; `offset` int64 (n,)."""
         if not self.noise.rgb:
+            out[:] = images
             return
-        brighter, darker = self._grain
-        flat, rows = _rows(images, offset)
-        # no more than there is room for: bytes would wrap around
-        flat += np.minimum(self._windows(brighter, rows, flat.shape[1]), 255 - flat)
-        flat -= np.minimum(self._windows(darker, rows, flat.shape[1]), flat)
+        (flat, rows), noisy = _rows(images, offset), out.reshape(-1, _length(images))
+        brighter, darker = (self._windows(bank, rows, flat.shape[1]) for bank in self._grain)
+        cv2.add(flat, brighter, dst=noisy)
+        cv2.subtract(noisy, darker, dst=noisy)
 
-    def millimetres(self, metres: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        """Depth float32 (n, H, W) [m] to uint16 (n, H, W) [mm] with noise; a miss stays 0, beyond 65.5 m is one."""
-        flat, rows = _rows(metres, offset)
+    def millimetres(self, metres: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
+        """Write depth float32 (n, H, W) [m] with noise into `out`, uint16 [mm]; a miss, or beyond 65.5 m, is 0."""
+        (flat, rows), rounded = _rows(metres, offset), out.reshape(-1, _length(metres))
         # the error grows with distance squared: 1000 (d + σ n d²) = (1000 + 1000 σ n d) d
         scaled = self._windows(self._bell, rows, flat.shape[1])
         scaled *= flat
         scaled += 1000.0
-        scaled *= flat
-        np.rint(scaled, out=scaled)
-        np.maximum(scaled, 0.0, out=scaled)
-        if scaled.max() > DEPTH_LIMIT_MM:
-            scaled[scaled > DEPTH_LIMIT_MM] = 0.0
-        return scaled.astype(np.uint16).reshape(metres.shape)
+        cv2.multiply(scaled, flat, dst=rounded, dtype=cv2.CV_16U)  # rounds to even, and saturates
+        if rounded.max() == DEPTH_LIMIT_MM:
+            rounded[np.rint(scaled * flat) > DEPTH_LIMIT_MM] = 0
 
     def encoders(self, count: int, offset: np.ndarray) -> np.ndarray:
         """Normal numbers float64 (n, count) times `Noise.encoder`."""
@@ -144,11 +142,17 @@ class NoiseSource:
         return self._views[key][offset % (_BANK - length)]
 
 
+def _length(images: np.ndarray) -> int:
+    """Pixels in a row of `_rows`: short enough for the bank."""
+    size = int(np.prod(images.shape[1:]))
+    return size if size <= _BANK // 8 else size // images.shape[1]
+
+
 def _rows(images: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, …) as rows short enough for the bank, and an offset for each: whole images, or lines of large ones."""
-    if images[:1].size <= _BANK // 8:
-        return images.reshape(len(images), -1), offset
-    lines = images.shape[1]
+    """Images (n, …) as rows, and an offset for each: whole images, or lines of large ones."""
+    rows, lines = images.reshape(-1, _length(images)), images.shape[1]
+    if len(rows) == len(images):
+        return rows, offset
     # an odd stride far from any fraction of the bank keeps the lines of one image apart
     spread = offset[:, None] + np.arange(lines) * 610_839_793
-    return images.reshape(len(images) * lines, -1), spread.ravel() & (2**62 - 1)
+    return rows, spread.ravel() & (2**62 - 1)

@@ -157,11 +157,9 @@ class Rig:
             for camera, (rgb, depth) in zip(self._cameras, pictures, strict=True):
                 colour, distance = camera.key("rgb"), camera.key("depth")
                 if colour in arrays:
-                    arrays[colour][start:stop] = rgb
-                    self._source.rgb(arrays[colour][start:stop], offsets[colour][start:stop])
+                    self._source.rgb(rgb, offsets[colour][start:stop], arrays[colour][start:stop])
                 if distance in arrays:
-                    millimetres = self._source.millimetres(depth, offsets[distance][start:stop])
-                    arrays[distance][start:stop, ..., 0] = millimetres
+                    self._source.millimetres(depth, offsets[distance][start:stop], arrays[distance][start:stop])
 
         self._mount.place(env_ids)
         return readings, self._renderer.start(take, None if env_ids is None else env_ids.numpy())

@@ -138,14 +138,16 @@ def test_noise_saturates_and_keeps_misses():
     place = np.arange(4) * 12345
     for value in (0, 255):
         image = np.full((4, 32, 32, 3), value, np.uint8)
-        source.rgb(image, place)
+        source.rgb(image, place, image)
         # one half of the noise is cut off, and nothing wraps around to the other end
         assert (image == value).mean() == pytest.approx(0.5, abs=0.02)
         assert np.abs(image.astype(int) - value).max() < 40 * 6
-    assert (source.millimetres(np.zeros((4, 8, 8), np.float32), place) == 0).all()
-    exact = NoiseSource(Noise.off())
-    far = exact.millimetres(np.array([[[70.0, 65.0, 0.0014]]], np.float32), place[:1])
-    assert far.tolist() == [[[0, 65000, 1]]]
+    misses = np.ones((4, 8, 8, 1), np.uint16)
+    source.millimetres(np.zeros((4, 8, 8), np.float32), place, misses)
+    assert (misses == 0).all()
+    far = np.ones((1, 1, 4), np.uint16)
+    NoiseSource(Noise.off()).millimetres(np.array([[[70.0, 65.0, 65.535, 0.0014]]], np.float32), place[:1], far)
+    assert far.tolist() == [[[0, 65000, 65535, 1]]]
 
 
 def test_force_noise_bias_and_encoders_have_their_stated_size():
@@ -260,12 +262,14 @@ def test_impossible_noise(values):
 def test_large_images_have_noise_too():
     source = NoiseSource(Noise())
     images = np.full((2, 700, 600, 3), 128, np.uint8)
-    source.rgb(images, np.array([5, 2**61]))
+    source.rgb(images, np.array([5, 2**61]), images)
     assert images.std() == pytest.approx(2.0, rel=0.03)
     lines = images.reshape(2, 700, -1).astype(float) - 128.0
     for a, b in ((lines[0, 0], lines[0, 1]), (lines[0, 0], lines[1, 0]), (lines[0, 3], lines[1, 650])):
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.1
-    assert source.millimetres(np.ones((1, 700, 600), np.float32), np.array([7])).std() == pytest.approx(1.5, rel=0.05)
+    depth = np.zeros((1, 700, 600), np.uint16)
+    source.millimetres(np.ones((1, 700, 600), np.float32), np.array([7]), depth)
+    assert depth.std() == pytest.approx(1.5, rel=0.05)
 
 
 def test_a_sensors_noise_does_not_depend_on_the_others():
