@@ -25,16 +25,16 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
     needs_gl()
     monkeypatch.delenv("MUJOCO_GL", raising=False)  # as a user without a screen would start it
     path = tmp_path / "bench.json"
-    few = {"num_envs": (2,), "sizes": (16,), "renderers": ("gl",), "processes": (1,), "seconds": 0.2, "rounds": 1}
+    few = {"num_envs": (1,), "sizes": (16,), "renderers": ("gl",), "processes": (1,), "seconds": 0.2, "rounds": 1}
     config = EnvBench(task="Reach", robot="gripper", json=path, **few)
     result = bench_env(config)
     assert json.loads(path.read_text()) == json.loads(json.dumps(result))
     (row,) = result["worlds"]
-    for name in ("physics", "floor", "ours", "tuned", "default", "peak_mib", "ms_per_step"):
+    for name in ("physics", "floor", "world", "ours", "gym", "tuned", "world_to_floor", "peak_mib", "ms_per_step"):
         assert math.isfinite(row[name]) and row[name] > 0, name
     assert row["physics"] > row["floor"]
     assert [other["tuned"] for other in result["subprocesses"]] == [True, False]
-    assert "ours/floor" in capsys.readouterr().out
+    assert "World/floor" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

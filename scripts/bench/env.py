@@ -94,7 +94,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
                 }
             run("worlds", job)
             progress.advance(measuring)
-    console.width = max(console.width, 120)  # a narrow table would hide its figures
+    console.width = max(console.width, 150)  # a narrow table would hide its figures
     for table in bench_tables(result):
         console.print(table)
         console.print()
@@ -111,14 +111,29 @@ def measure_worlds(
     rounds: int,
     rivals: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Steps per second of bare physics, of physics and rendering, and of our VecEnv; memory in MiB.
+    """Measures a World and what it is compared with.
 
-    `rivals` adds SubprocVecEnv, `tuned` or `default` → number of processes, to those who take turns.
+    Args:
+        task: what is simulated.
+        robot: likewise.
+        renderer: of the World and of the floor.
+        size: pixels a side.
+        num_envs: worlds.
+        seconds: for each contender.
+        rounds: turns each contender takes.
+        rivals: SubprocVecEnv too, `tuned` or `default` → number of processes.
+
+    Returns:
+        Control steps per second of `physics` alone, of physics and rendering (`floor`), of `World.step` (`world`), of
+        our SB3VecEnv (`ours`), for one world of the environment that `gym.make` gives (`gym`), and of the rivals;
+        `world_to_floor` and `ours_to_floor`, medians over the turns; `ms_per_step`, and memory in MiB.
     """
+    import gymnasium as gym
     import numpy as np
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     from robofuse.envs.sb3 import SB3VecEnv
+    from robofuse.registration import id_of
     from scripts.bench.rivals import Floor, Script, typical
 
     imported = _resident("VmRSS", os.getpid())
@@ -133,10 +148,22 @@ def measure_worlds(
     contenders: dict[str, Callable[[], object]] = {
         "physics": floor.physics,
         "floor": floor.physics_and_render,
+        "world": lambda: env.world.step(actions[next(count) % 100]),
         "ours": lambda: env.step(actions[next(count) % 100]),
     }
+    others: list[Any] = []
+    if num_envs == 1:
+        single = gym.make(id_of(task), robot=robot, renderer=renderer, image_size=size)
+        single.reset(seed=0)
+        others.append(single)
+
+        def step() -> None:
+            _, _, terminated, truncated, _ = single.step(actions[next(count) % 100, 0])
+            if terminated or truncated:
+                single.reset()
+
+        contenders["gym"] = step
     steps = dict.fromkeys(contenders, num_envs)
-    others = []
     for name, processes in (rivals or {}).items():
         other = SubprocVecEnv([typical(task, robot, size, name == "tuned")] * processes, start_method="spawn")
         other.reset()
@@ -148,7 +175,10 @@ def measure_worlds(
         other.close()
     env.close()
     floor.close()
-    return rates | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_envs / rates["ours"]}
+    found = {name: median(values) for name, values in rates.items()}
+    for name in ("world", "ours"):  # turn by turn: whatever slows the machine slows both
+        found[f"{name}_to_floor"] = median(x / least for x, least in zip(rates[name], rates["floor"], strict=True))
+    return found | {"imported_mib": imported, "peak_mib": memory, "ms_per_step": 1e3 * num_envs / found["ours"]}
 
 
 def measure_subprocesses(
@@ -165,7 +195,7 @@ def measure_subprocesses(
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (64, processes, *(env.action_space.shape or ())))
     count = iter(range(1 << 60))
     contenders: dict[str, Callable[[], object]] = {"steps": lambda: env.step(actions[next(count) % 64])}
-    rates = turns(contenders, {"steps": processes}, seconds, rounds)
+    rates = {"steps": median(turns(contenders, {"steps": processes}, seconds, rounds)["steps"])}
     children = [process.pid for process in env.processes]
     memory = sum(_resident("VmHWM", pid) for pid in [os.getpid(), *children])
     env.close()
@@ -174,13 +204,13 @@ def measure_subprocesses(
 
 def turns(
     contenders: dict[str, Callable[[], object]], steps: dict[str, int], seconds: float, rounds: int
-) -> dict[str, float]:
-    """Control steps per second of each contender, `steps` of them a call: the median over its turns."""
+) -> dict[str, list[float]]:
+    """Control steps per second of each contender in each of its turns; a call makes `steps` of them."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, step in contenders.items():
             rates[name].append(steps[name] * _timed(step, seconds / rounds))
-    return {name: median(values) for name, values in rates.items()}
+    return rates
 
 
 def _timed(step: Callable[[], object], seconds: float) -> float:

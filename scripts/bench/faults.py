@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -90,10 +91,11 @@ def bench_faults(config: FaultBench) -> dict[str, Any]:
             contenders[plan] = _stepper(world, actions)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             progress.add_task(f"measuring {len(contenders)} × {config.seconds:g} s", total=None)
-            rates = turns(contenders, dict.fromkeys(contenders, config.num_envs), config.seconds, config.rounds)
+            taken = turns(contenders, dict.fromkeys(contenders, config.num_envs), config.seconds, config.rounds)
     finally:
         for world in worlds.values():
             world.close()
+    rates = {plan: median(values) for plan, values in taken.items()}
     table = Table("faults", "steps/s", "of healthy")
     for plan, rate in rates.items():
         table.add_row(plan, f"{rate:,.0f}", f"{rate / rates['healthy']:.0%}")

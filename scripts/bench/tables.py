@@ -14,16 +14,17 @@ def best_processes(rows: list[dict[str, Any]], size: int, tuned: bool) -> int:
 def bench_tables(result: dict[str, Any]) -> list[Table]:
     """Tables of `scripts.bench env`: speed, ratios, memory."""
     speed = Table(title="control steps per second of all worlds together; ms per step; memory", title_justify="left")
-    columns = ("pixels", "renderer", "worlds", "physics", "+ render (floor)", "ours", "ours/floor")
-    for name in (*columns, "vs tuned subproc", "vs default subproc", "ms/step", "peak MiB"):
+    columns = ("pixels", "renderer", "worlds", "physics", "+ render (floor)", "World", "VecEnv", "gym.make")
+    ratios = ("World/floor", "VecEnv/floor", "vs tuned subproc", "vs default subproc")
+    for name in (*columns, *ratios, "ms/step", "peak MiB"):
         speed.add_column(name, justify="right")
     for row in result["worlds"]:
         speed.add_row(
             f"{row['size']}²",
             row["renderer"],
             str(row["num_envs"]),
-            *(f"{row[name]:,.0f}" for name in ("physics", "floor", "ours")),
-            f"{row['ours'] / row['floor']:.0%}",
+            *(f"{row[name]:,.0f}" if name in row else "–" for name in ("physics", "floor", "world", "ours", "gym")),
+            *(f"{row[name]:.0%}" for name in ("world_to_floor", "ours_to_floor")),
             *(f"{row['ours'] / row[other]:.1f} ×" if other in row else "–" for other in ("tuned", "default")),
             f"{row['ms_per_step']:.1f}",
             f"{row['peak_mib']:,.0f}",
