@@ -48,6 +48,7 @@ ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
     "policies.extractor",
     "policies.actor_critic",
+    "policies.distillation",
     "policies.ppo",
     "policies.rollouts",
     "wrappers.sb3",

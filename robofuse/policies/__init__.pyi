@@ -1,4 +1,5 @@
 from .actor_critic import FusionActorCriticPolicy
+from .distillation import RemaskCallback
 from .encoders import ENCODERS
 from .extractor import FusionExtractor
 from .fusion import FUSIONS
@@ -14,6 +15,7 @@ __all__ = [
     "FusionExtractor",
     "FusionPPO",
     "Policy",
+    "RemaskCallback",
     "load",
     "register_encoder",
     "register_fusion",
