@@ -45,6 +45,10 @@ class Backend(Protocol):
         """Live (N, …) view of an `MjData` field; write only to state (`qpos`, `qvel`, `ctrl`, …)."""
         ...
 
+    def array(self, name: str) -> np.ndarray:
+        """What `field` gives, in NumPy, to read only: small operations cost a fifth of what they do in torch."""
+        ...
+
     def parameter(self, name: str) -> Tensor:
         """Live (N, …) view of an `MjModel` field, one value per world; call `commit` after a write."""
         ...
@@ -91,6 +95,7 @@ class CpuBackend:
         self.readings = torch.from_numpy(self._readings)
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
+        self._arrays: dict[str, np.ndarray] = {}
         self.field("sensordata")
         self._causes = np.array([int(w) for w in _DIVERGED])
         self._counts = self._batch.warning[:, self._causes, 1].copy()
@@ -103,6 +108,12 @@ class CpuBackend:
             with suppress(batch.SimulationError):  # reported when the scene is set up
                 self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS))
         return tensor
+
+    def array(self, name: str) -> np.ndarray:
+        """See `Backend.array`."""
+        if name not in self._arrays:
+            self._arrays[name] = self.field(name).numpy()
+        return self._arrays[name]
 
     def parameter(self, name: str) -> Tensor:
         """See `Backend.parameter`; MuJoCo's own type (float64; float32 for colours)."""

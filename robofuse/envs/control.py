@@ -69,7 +69,7 @@ class Robot:
 
         middle, home_axes = model.workspace(), model.home_pose()[1]
         self.workspace, self._middle = torch.from_numpy(middle).to(backend.device), middle
-        self._from_home = np.ascontiguousarray(home_axes.T)
+        self._from_home = np.tile(home_axes.T, (n, 1, 1))
         # home turned about the vertical by an angle: cos · the first + sin · the second + the third
         (x, y, z), none = home_axes, np.zeros(3)
         self._turned_home = np.array([x, y, none]), np.array([-y, x, none]), np.array([none, none, z])
@@ -115,14 +115,14 @@ class Robot:
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
-        self._axes = self._field("site_xmat")[:, self._grip].reshape(-1, 3, 3)
+        self._axes = self.backend.array("site_xmat")[:, self._grip].reshape(-1, 3, 3)
         turn = torch.from_numpy(_product(self._axes, self._from_home))
         yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]).numpy()
-        position = self._field("site_xpos")[:, self._grip]
+        position = self.backend.array("site_xpos")[:, self._grip]
         self._pose = np.concatenate([position, yaw[:, None]], axis=1)
-        anchors, axes = (self._field(name)[:, self._joints] for name in ("xanchor", "xaxis"))
+        anchors, axes = (self.backend.array(name)[:, self._joints] for name in ("xanchor", "xaxis"))
         self._jacobian = jacobian(position, anchors, axes, self._slides)
-        self._gap = self._field("qpos")[:, self._finger_qpos].sum(axis=1)
+        self._gap = self.backend.array("qpos")[:, self._finger_qpos].sum(axis=1)
         pose, device = torch.from_numpy(self._pose), self.backend.device
         self.position, self.yaw = pose[:, :3].to(device), pose[:, 3].to(device)
         self.gap = torch.from_numpy(self._gap).to(device)
@@ -142,14 +142,10 @@ class Robot:
         cosine, sine = _cos_sin(self._target[:, 3])
         axes = cosine[:, None, None] * flat + sine[:, None, None] * quarter + up
         error = np.concatenate([self._target[:, :3] - pose[:, :3], rotation_error(axes, self._axes)], axis=1)
-        measured = self._field("qpos")[:, self._joint_qpos]
+        measured = self.backend.array("qpos")[:, self._joint_qpos]
         step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
         servos = np.concatenate([measured + step, self._target_gap[:, None] * self._finger_share], axis=1)
         self.backend.field("ctrl")[:, self._servos] = torch.from_numpy(servos).to(self.backend.device)
-
-    def _field(self, name: str) -> np.ndarray:
-        """A field of the backend in NumPy: of many small operations each costs a fifth of what it does in torch."""
-        return self.backend.field(name).cpu().numpy()
 
     @property
     def num_encoders(self) -> int:
@@ -168,7 +164,9 @@ class Robot:
             rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
         """
         wrong, n = noise * self._noise, self._num_joints
-        encoders = np.concatenate([self._field("qpos")[:, self._qpos], self._field("qvel")[:, self._dof]], axis=1)
+        encoders = np.concatenate(
+            [self.backend.array("qpos")[:, self._qpos], self.backend.array("qvel")[:, self._dof]], axis=1
+        )
         pose, jacobian = self._pose, self._jacobian
         if env_ids is not None:
             rows = env_ids.cpu().numpy()
@@ -191,8 +189,8 @@ class Robot:
             float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the
             wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not taken off.
         """
-        axes = self._field("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
-        lever = self._field("subtree_com")[:, self._hand] - self._field("site_xpos")[:, self._wrist]
+        axes = self.backend.array("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
+        lever = self.backend.array("subtree_com")[:, self._hand] - self.backend.array("site_xpos")[:, self._wrist]
         own = np.empty((len(lever), 2, 3))
         own[:, 0], own[:, 1] = self._weight, _cross(lever, self._weight[None])
         readings = self.backend.readings.cpu().numpy()[..., self._force]
@@ -296,8 +294,8 @@ def _solve(jacobian: np.ndarray, error: np.ndarray, pull: np.ndarray) -> np.ndar
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Matrix product by torch, which adds small ones up in order: NumPy's last bits depend on its BLAS."""
-    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+    """Matrix products (N, …) by torch, which adds small ones up in order: NumPy's last bits depend on its BLAS."""
+    return torch.bmm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
 
 
 def _cos_sin(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

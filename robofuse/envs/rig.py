@@ -263,7 +263,7 @@ class Mount:
 
     def field(self, name: str) -> np.ndarray:
         """A live array of the backend; of cameras, the one that `place` fills."""
-        return (self._placed[name] if name in _POSE else self._backend.field(name)).numpy()
+        return self._placed[name].numpy() if name in _POSE else self._backend.array(name)
 
     def offset_camera(self, camera: int, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
         """Move a camera, by number, until the next `place`, as `Rig.offset_camera` says; several moves add up."""

@@ -290,7 +290,7 @@ class World:
         episode = self.episode
         ended = (success | truncated).nonzero()[:, 0]
         final: dict[str, Tensor] = {}
-        if len(ended):
+        if ended.numel():
             final = {key: value[ended] for key, value in self._observation.items()}
             for row, world in enumerate(ended.tolist()):
                 if world in errors:

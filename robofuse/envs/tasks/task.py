@@ -161,8 +161,8 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     Raises:
         ValueError: one of them has another shape or type, or the terms are not those of `weights`.
     """
-    success = task.success()
-    expect(task, "success()", success, (len(action),), torch.bool)
+    success, shape = task.success(), (action.shape[0],)
+    expect(task, "success()", success, shape, torch.bool)
     terms = task.terms(action)
     if not isinstance(terms, Mapping) or terms.keys() != task.weights.keys():
         given = ", ".join(terms) if isinstance(terms, Mapping) else type(terms).__name__
@@ -171,7 +171,7 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             f"{given or 'none'}"
         )
     for name, term in terms.items():
-        expect(task, f"the reward term {name!r}", term, (len(action),))
+        expect(task, f"the reward term {name!r}", term, shape)
     return success.clone(), dict(terms)
 
 
