@@ -78,7 +78,7 @@ def resolve(
         image_size: pixels, one number for square images or (height, width), for cameras without a size of their own.
 
     Raises:
-        ValueError: an unknown name, a name given twice, a bad size or mount; the message lists what exists.
+        InputError: an unknown name, a name given twice, a bad size or mount; the message lists what exists.
     """
     if isinstance(cameras, str | Camera | Mapping):
         cameras = (cameras,)

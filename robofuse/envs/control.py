@@ -205,7 +205,7 @@ def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) -> Tensor:
-    """Actions (N, 5) as float64, clipped to [−1, 1]; ValueError for another shape, and for NaN or Inf anywhere."""
+    """Actions (N, 5) as float64, clipped to [−1, 1]; InputError for another shape, and for NaN or Inf anywhere."""
     try:
         action = torch.as_tensor(action, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError):

@@ -23,14 +23,14 @@ def arrays(observation: dict[str, Tensor]) -> Observation:
 
 
 def check_render_mode(render_mode: str | None) -> str | None:
-    """The mode itself; ValueError that lists the modes if it is unknown."""
+    """The mode itself; InputError that lists the modes if it is unknown."""
     if render_mode not in (None, *RENDER_MODES):
         raise InputError(f"unknown render_mode {render_mode!r}; modes: {', '.join(RENDER_MODES)}")
     return render_mode
 
 
 def episode_option(options: dict[str, Any] | None) -> int | None:
-    """The episode that reset's options ask for; ValueError if they ask for anything else."""
+    """The episode that reset's options ask for; InputError if they ask for anything else."""
     unknown = [key for key in options or {} if key != "episode"]
     if unknown:
         raise InputError(f"unknown reset option {unknown[0]!r}; options: episode")
@@ -78,7 +78,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         return _row(observation), {"episode_number": int(self.world.episode[0])}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Advance by one control step, as `World.step`; RuntimeError after the end of an episode."""
+        """Advance by one control step, as `World.step`; StateError after the end of an episode."""
         if self._ended:
             raise StateError("the episode has ended; call reset() before step()")
         action = np.asarray(action)

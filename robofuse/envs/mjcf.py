@@ -27,7 +27,7 @@ def read_mjcf(mjcf: str | Path, whose: str) -> mujoco.MjSpec:
         whose: what the message calls it.
 
     Raises:
-        ValueError: no such file, or MuJoCo cannot read it; the message gives MuJoCo's reason.
+        InputError: no such file, or MuJoCo cannot read it; the message gives MuJoCo's reason.
     """
     text = str(mjcf)
     inline = text.lstrip().startswith("<")
@@ -51,7 +51,7 @@ def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
         **names: by kind (body, joint, geom, site, sensor, actuator).
 
     Raises:
-        ValueError: one is missing; lists what there is of its kind.
+        InputError: one is missing; lists what there is of its kind.
     """
     for kind, wanted in names.items():
         if kind not in _LISTS:
@@ -64,7 +64,7 @@ def require(spec: mujoco.MjSpec, whose: str, **names: Sequence[str]) -> None:
 
 
 def compiled(spec: mujoco.MjSpec, whose: str) -> mujoco.MjModel:
-    """Compile a spec; ValueError with MuJoCo's reason if that fails."""
+    """Compile a spec; InputError with MuJoCo's reason if that fails."""
     try:
         return spec.compile()
     except ValueError as error:
@@ -88,7 +88,7 @@ def attach(
         **needs: by kind (body, joint, geom, site, sensor, actuator), names, as in the file, that the task looks up.
 
     Raises:
-        ValueError: it cannot be read, or one of the names is missing; lists what there is.
+        InputError: it cannot be read, or one of the names is missing; lists what there is.
     """
     whose = f"scene {prefix.rstrip('/')!r}"
     own = read_mjcf(mjcf, whose)

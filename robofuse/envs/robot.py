@@ -66,7 +66,7 @@ class RobotModel:
         """A fresh, checked spec of the robot alone.
 
         Raises:
-            ValueError: no such MJCF, a name is missing in it, a joint is of the wrong kind or without a position servo,
+            InputError: no such MJCF, a name is missing in it, a joint is of the wrong kind or without a position servo,
                 or home is out of range; lists what there is.
         """
         whose, moving = f"robot {self.name!r}", (*self.joints, *self.fingers)
@@ -173,7 +173,7 @@ def register_robot(robot: RobotModel, summary: str = "") -> RobotModel:
         The robot as it was given.
 
     Raises:
-        ValueError: its MJCF lacks something, or another robot has the name.
+        InputError: its MJCF lacks something, or another robot has the name.
     """
     check_name(robot.name, robot, ROBOTS, "robot")
     robot.home_pose()
@@ -186,7 +186,7 @@ def resolve_robot(robot: "str | RobotModel") -> RobotModel:
     """A robot by name, or the given one.
 
     Raises:
-        ValueError: unknown name; the message lists what exists.
+        InputError: unknown name; the message lists what exists.
     """
     if isinstance(robot, RobotModel):
         return robot

@@ -30,7 +30,7 @@ def build(
         The model, with the table's top at z = 0 and gravity along −z.
 
     Raises:
-        ValueError: the robot's MJCF lacks a name that `robot` gives, or MuJoCo cannot compile all of it together.
+        InputError: the robot's MJCF lacks a name that `robot` gives, or MuJoCo cannot compile all of it together.
     """
     spec = mujoco.MjSpec()
     spec.modelname = f"robofuse {robot.name}"

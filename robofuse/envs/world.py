@@ -131,7 +131,7 @@ class World:
             num_threads: threads for physics and rendering, default one per core.
 
         Raises:
-            ValueError: an unknown name or a size out of range; the message lists what exists.
+            InputError: an unknown name or a size out of range; the message lists what exists.
         """
         self.num_envs = whole(num_envs, "num_envs", 1)
         if num_threads is not None:
@@ -194,7 +194,7 @@ class World:
             Observation, key → (N, …).
 
         Raises:
-            ValueError: not a seed, or not the number of an episode.
+            InputError: not a seed, or not the number of an episode.
         """
         self._check_open()
         if seed is not None:
@@ -226,8 +226,8 @@ class World:
             Their first observations, key → (n, …), rows as in `env_ids`.
 
         Raises:
-            ValueError: not such numbers.
-            RuntimeError: closed, or never reset.
+            InputError: not such numbers.
+            StateError: closed, or never reset.
         """
         self._check_open()
         if not self._observation:
@@ -261,8 +261,8 @@ class World:
             action: (N, 5); values beyond [−1, 1] are clipped.
 
         Raises:
-            ValueError: wrong shape, or NaN or Inf anywhere; or the task breaks its contract.
-            RuntimeError: closed, or not reset yet.
+            InputError: wrong shape, or NaN or Inf anywhere; or the task breaks its contract.
+            StateError: closed, or not reset yet.
         """
         self._check_open()
         if not self._observation:
@@ -343,7 +343,7 @@ class World:
         """Actions (N, 5) of the task's scripted expert, which knows the truth.
 
         Raises:
-            RuntimeError: the task has no expert; or closed, or not reset yet.
+            StateError: the task has no expert; or closed, or not reset yet.
         """
         self._check_open()
         if not self._observation:

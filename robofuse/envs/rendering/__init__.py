@@ -34,8 +34,8 @@ def make_renderer(
         The renderer.
 
     Raises:
-        ValueError: unknown renderer or camera, a bad size, arrays that do not fit the model; says what would be right.
-        RuntimeError: this machine cannot draw that way; says what was tried and what to install.
+        InputError: unknown renderer or camera, a bad size, arrays that do not fit the model; says what would be right.
+        StateError: this machine cannot draw that way; says what was tried and what to install.
     """
     if name not in RENDERERS:
         raise InputError(f"unknown renderer {name!r}; renderers: {', '.join(RENDERERS)}")

@@ -89,7 +89,7 @@ class Renderer(Protocol):
             Call it to wait until all are drawn and taken.
 
         Raises:
-            RuntimeError: after `close`.
+            StateError: after `close`.
             IndexError: an id outside [0, N).
         """
         ...

@@ -254,7 +254,7 @@ def _candidates() -> list[str]:
     """Back ends to try, best first; the user's `MUJOCO_GL` alone if it is set.
 
     Raises:
-        RuntimeError: `MUJOCO_GL` names none that draws off screen.
+        StateError: `MUJOCO_GL` names none that draws off screen.
     """
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
     if asked:
@@ -293,7 +293,7 @@ def choose_opengl() -> OpenGL:
     """The first back end that works; the same for the whole process.
 
     Raises:
-        RuntimeError: none works; says what was tried, why each failed, and what to install.
+        StateError: none works; says what was tried, why each failed, and what to install.
     """
     # Mesa's threads only get in the way of ours. Read when the library makes its first context.
     os.environ.setdefault("LP_NUM_THREADS", "0")

@@ -53,7 +53,7 @@ class Viewer:
         """Opens the window.
 
         Raises:
-            RuntimeError: there is no display.
+            StateError: there is no display.
         """
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise StateError('render_mode="human" needs a display, and there is none; use render_mode="rgb_array"')

@@ -60,7 +60,7 @@ def ms_per_frame(name: str) -> float:
         Milliseconds for one 64×64 frame of colour and depth, one thread.
 
     Raises:
-        RuntimeError: It drew, but not the box that is there.
+        StateError: It drew, but not the box that is there.
     """
     model = mujoco.MjModel.from_xml_string(SCENE)
     renderer = make_renderer(name, model, [View("above", SIZE, SIZE)], _poses(model), num_threads=1)

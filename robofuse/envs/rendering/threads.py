@@ -57,7 +57,7 @@ class ThreadedRenderer:
             num_threads: at least 1; more than there are worlds are not started.
 
         Raises:
-            RuntimeError: the factory could not make a painter.
+            StateError: the factory could not make a painter.
         """
         self.name = name
         self._shapes = [(view.height, view.width) for view in views]
@@ -175,7 +175,7 @@ class Workers(Generic[T]):
             Call it to wait until all slices are done; it raises what `function` raised, with its traceback.
 
         Raises:
-            RuntimeError: closed, or forked: threads do not live on in a child process.
+            StateError: closed, or forked: threads do not live on in a child process.
         """
         if self.closed:
             raise StateError("these workers are closed")
@@ -267,7 +267,7 @@ class ProcessPainter:
             slots: worlds drawn at a time.
 
         Raises:
-            RuntimeError: the process cannot draw.
+            StateError: the process cannot draw.
         """
         self._poses, self._slots = poses, slots
         self._pixels = sum(view.height * view.width for view in views)
@@ -299,7 +299,7 @@ class ProcessPainter:
             self._ask(json.dumps(header).encode() + b"\n" + binary.tobytes(), b"ready\n", START_TIMEOUT)
 
     def paint(self, env_ids: np.ndarray, take: Take) -> None:
-        """See `Painter.paint`; RuntimeError if the process has ended, or does not answer in time."""
+        """See `Painter.paint`; StateError if the process has ended, or does not answer in time."""
         for start in range(0, len(env_ids), self._slots):
             chosen = env_ids[start : start + self._slots]
             count = len(chosen)

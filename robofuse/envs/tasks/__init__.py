@@ -25,7 +25,7 @@ def register_task(task: T) -> T:
     sentence of its docstring.
 
     Raises:
-        ValueError: it lacks methods or attributes, or another task has the name.
+        InputError: it lacks methods or attributes, or another task has the name.
     """
     check_task(task)
     check_name(task.name, task, TASKS, "task")
@@ -42,7 +42,7 @@ def resolve_task(task: str | Task | type[Task]) -> Task:
     """A task by name (`Grasp` or `robofuse/Grasp-v0`), class or instance.
 
     Raises:
-        ValueError: unknown name, or a task that lacks something; the message lists what there is, or what is missing.
+        InputError: unknown name, or a task that lacks something; the message lists what there is, or what is missing.
     """
     if isinstance(task, str):
         name = task.removeprefix("robofuse/").removesuffix("-v0")

@@ -122,7 +122,7 @@ def check_task(task: Task | type[Task]) -> None:
     """Checks that a task, or a class of tasks, has all that a task needs.
 
     Raises:
-        ValueError: methods or attributes are missing, or have values that cannot be right; names them.
+        InputError: methods or attributes are missing, or have values that cannot be right; names them.
     """
     kind = task if isinstance(task, type) else type(task)
     whose = f"task {getattr(task, 'name', kind.__name__)!r}"
@@ -159,7 +159,7 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Success, bool (N,), and the unweighted reward terms, each (N,), of a control step.
 
     Raises:
-        ValueError: one of them has another shape or type, or the terms are not those of `weights`.
+        InputError: one of them has another shape or type, or the terms are not those of `weights`.
     """
     success, shape = task.success(), (action.shape[0],)
     expect(task, "success()", success, shape, torch.bool)
@@ -176,7 +176,7 @@ def outcome(task: Task, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def expect(task: Task, what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:  # noqa: ANN401
-    """ValueError, with the task's name, unless a tensor has this shape, and this type or else one of floats."""
+    """InputError, with the task's name, unless a tensor has this shape, and this type or else one of floats."""
     if isinstance(value, Tensor) and value.shape == shape:
         if value.is_floating_point() if dtype is None else value.dtype == dtype:
             return
