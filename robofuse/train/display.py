@@ -27,6 +27,7 @@ from robofuse.train.checkpoint import TrainState
 from robofuse.train.validate import alone, removed
 
 PROGRESS, VALIDATION, CURVE = "progress.csv", "validation.csv", "curve.png"
+SPENT = ("seconds", "validation_seconds")  # columns of validation.csv: spent on training and on validation until then
 Row = dict[str, Any]
 _PREFIX = {"one removed": "no-", "one alone": "only-"}
 _PAUSE = 10.0  # seconds between lines where there is no terminal

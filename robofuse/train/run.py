@@ -57,6 +57,7 @@ from robofuse.train.checkpoint import (
 from robofuse.train.config import CONFIG, Train, check_changes, load_options
 from robofuse.train.display import (
     CURVE,
+    SPENT,
     VALIDATION,
     CsvTable,
     Display,
@@ -339,7 +340,8 @@ class Training:
                 keep_previous_best(self.folder)
             self._save(BEST, success)
             self._best = self.state.step
-        self._validations.add({"step": self.state.step, "score": total, **success})
+        spent = {name: round(getattr(self.state, name), 3) for name in SPENT}
+        self._validations.add({"step": self.state.step, "score": total, **success, **spent})
         self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.state.step)
         draw_curve(self.folder, conditions)
         show(self._status()._replace(validation=success, best=best))

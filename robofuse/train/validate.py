@@ -9,7 +9,7 @@ import torch
 from robofuse.envs import World
 from robofuse.evaluate.conditions import Condition, singles
 from robofuse.evaluate.rollout import schedule
-from robofuse.play import play
+from robofuse.play import Actor, play
 from robofuse.policies import FusionActorCriticPolicy, Policy
 from robofuse.train.build import make_validation_world
 from robofuse.train.config import Train
@@ -45,26 +45,36 @@ class Validator:
         began, training = time.perf_counter(), policy.training
         if self._world is None:
             self._world = make_validation_world(self._config, self.episodes * len(self.conditions))
-        jobs = schedule(self.conditions, range(self.episodes))
-        queue = [(job.episode, job.condition.plan) for job in jobs]
-        won = dict.fromkeys((condition.name for condition in self.conditions), 0)
         devices = [policy.device] if policy.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices=devices):
-                for step in play(Policy(policy, "validation"), self._world, queue):
-                    for end in step.ended:
-                        won[jobs[end.job].condition.name] += end.success
-                    if stop():
-                        raise Interrupted
+                return success_rates(Policy(policy, "validation"), self._world, self.conditions, self.episodes, stop)
         finally:
             policy.set_training_mode(training)
             self.seconds = time.perf_counter() - began
-        return {name: count / self.episodes for name, count in won.items()}
 
     def close(self) -> None:
         """Free the worlds."""
         if self._world is not None:
             self._world.close()
+
+
+def success_rates(
+    policy: Actor, world: World, conditions: Sequence[Condition], episodes: int, stop: Callable[[], bool]
+) -> dict[str, float]:
+    """Success by condition, of so many episodes each.
+
+    Raises:
+        Interrupted: `stop`, asked after every control step, has become true.
+    """
+    jobs = schedule(conditions, range(episodes))
+    won = dict.fromkeys((condition.name for condition in conditions), 0)
+    for step in play(policy, world, [(job.episode, job.condition.plan) for job in jobs]):
+        for end in step.ended:
+            won[jobs[end.job].condition.name] += end.success
+        if stop():
+            raise Interrupted
+    return {name: count / episodes for name, count in won.items()}
 
 
 def removed(conditions: Sequence[Condition]) -> list[str]:
