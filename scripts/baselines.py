@@ -1,10 +1,14 @@
-"""What sensor dropout and mask tokens buy: ours, the naive baselines and specialists, same teacher, budget and scenes.
+"""What each part of the method buys: ours, ours without a part, the naive baselines and specialists.
 
-python scripts/baselines.py runs/baselines --steps 500000 --specialists force+proprio+rgb depth+force+proprio
+All have the same teacher, budget and scenes.
+
+python scripts/baselines.py runs/baselines --preset default --specialists force+proprio+rgb depth+force+proprio
+python scripts/baselines.py runs/ablation --only ours "no re-masking" "1 mask" "4 masks" "keep 0.4" "keep 0.8"
 
 Started again with the same arguments it goes on where it stopped. Leaves comparison.csv beside the runs.
 """
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +21,22 @@ from robofuse.evaluate.conditions import missing
 from robofuse.evaluate.screen import COMPARISON, Results, comparison_table
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
-from robofuse.train.build import teacher_config
-from robofuse.train.config import CONFIG, load_options
+from robofuse.train.build import resolve
+from robofuse.train.config import CONFIG, load_options, preset
 
 VARIANTS = {
-    "dropout": {},
-    "no dropout": {"dropout": "none"},  # untrained mask tokens stand for what is missing
-    "zero-filling": {"masked_as": "zeros"},  # the same dropout, but hidden sensors read zero and nothing tells
+    "ours": {},
+    "no re-masking": {"remask": 0},
+    "no dropout": {"dropout": "none", "remask": 0},  # untrained mask tokens stand for what is missing
+    "zero-filling": {"masked_as": "zeros"},  # the same dropout, but masked sensors read zero and nothing tells
+    "no replay": {"replay_rows": 0},
+    "as many passes, no replay": {"replay_rows": 0, "epochs": 8},
+    "own action only": {"remask_coef": 0.0, "remask_self": 3.0, "teacher_final": 0.0},
+    "teacher's action only": {"remask_self": 0.0},
+    "1 mask": {"remask": 1},
+    "4 masks": {"remask": 4},
+    "keep 0.4": {"remask_keep": 0.4},
+    "keep 0.8": {"remask_keep": 0.8},
 }
 
 
@@ -33,31 +46,32 @@ class Baselines:
 
     Attributes:
         folder: For the runs and the table.
-        robot: Robot, as in `robofuse list`.
-        steps: Control steps of every training.
-        teacher_steps: Control steps of the teacher that all of them share.
+        preset: Options of all trainings, see `robofuse train --help`.
+        robot: Robot, as in `robofuse list`; by default the preset's.
+        steps: Control steps of every training; by default the preset's.
         seed: Of every training.
         specialists: Sets of sensors, joined by +; for each, a policy is trained that never had another one.
         episodes: Scenes of the evaluation.
-        only: Of dropout, "no dropout" and zero-filling, those to train.
+        only: Those to train: ours, no re-masking, no dropout, zero-filling, no replay, "as many passes, no replay",
+            own action only, teacher's action only, 1 mask, 4 masks, keep 0.4, keep 0.8.
     """
 
     folder: tyro.conf.Positional[Path]
-    robot: str = "arm"
-    steps: int = 500_000
-    teacher_steps: int = 600_000
+    preset: str = "quick"
+    robot: str | None = None
+    steps: int | None = None
     seed: int = 1
     specialists: tuple[str, ...] = ()
     episodes: int = 500
-    only: tuple[str, ...] = tuple(VARIANTS)
+    only: tuple[str, ...] = ("ours", "no re-masking", "no dropout", "zero-filling")
 
 
 def train(config: Train, folder: Path) -> None:
     """Begin or go on, to the end."""
     if (folder / CONFIG).exists():
         before = dict(load_options(folder).items())
-        for name, value in config.items():
-            if name in ("robot", "steps", "seed", "teacher_steps", "teacher", "sensors", "dropout", "masked_as"):
+        for name, value in resolve(config)[0].items():
+            if name in ("robot", "steps", "seed", "sensors", *(option for one in VARIANTS.values() for option in one)):
                 if before[name] != value:
                     raise ValueError(f"{folder} was trained with {name} {before[name]}, not {value}; another folder")
         config = load_options(folder)
@@ -79,19 +93,17 @@ def main(asked: Baselines) -> None:
     unknown = [name for name in asked.only if name not in VARIANTS]
     if unknown or not asked.only:
         raise SystemExit(f"error: --only takes {', '.join(VARIANTS)}; got {' '.join(unknown) or 'none'}")
-    base = Train().replace(robot=asked.robot, steps=asked.steps, teacher_steps=asked.teacher_steps, seed=asked.seed)
-    teacher = teacher_config(base, asked.folder)
-    train(teacher, Path(str(teacher.out)))
-    base = base.replace(teacher=str(teacher.out))
+    given = {name: x for name, x in (("robot", asked.robot), ("steps", asked.steps)) if x is not None}
+    base = preset(asked.preset).replace(**given, seed=asked.seed)
     results: dict[str, Results] = {}
     for name in asked.only:
-        run = asked.folder / name.replace(" ", "-")
+        run = asked.folder / re.sub("[^a-z0-9.]+", "-", name)
         train(base.replace(**VARIANTS[name]), run)
         results[name] = evaluate(run, run / "evaluation", asked.episodes, ("everything",))
     specialists: dict[str, ConditionResult] = {}
     for sensors in asked.specialists:
         run, keys = asked.folder / f"specialist-{sensors}", tuple(sensors.split("+"))
-        train(base.replace(sensors=keys, dropout="none"), run)
+        train(base.replace(sensors=keys, dropout="none", remask=0), run)
         won = evaluate(run, run / "evaluation", asked.episodes, ("all",))["all"]
         everything = sorted(base.scenes.sensors)
         specialists[missing(everything, set(everything) - set(keys)).name] = won

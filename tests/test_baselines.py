@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "baselines.py"
 
 
 def run(folder, *more):
-    options = "--robot gripper --steps 1600 --teacher-steps 1600 --episodes 2 --specialists force+proprio".split()
+    options = "--steps 1600 --episodes 2 --specialists force+proprio".split()
     return subprocess.run(
         [sys.executable, str(SCRIPT), str(folder), *options, *more], capture_output=True, text=True, check=False
     )
@@ -21,11 +21,9 @@ def test_the_script_compares_what_it_trains_and_goes_on_where_it_stopped(tmp_pat
     assert first.returncode == 0, first.stderr
     with (tmp_path / "comparison.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    by_policy = {
-        name: [row["condition"] for row in rows if row["policy"] == name] for name in ("dropout", "specialist")
-    }
-    assert len(rows) == 3 * 19 + 1
-    assert len(by_policy["dropout"]) == 19
+    by_policy = {name: [row["condition"] for row in rows if row["policy"] == name] for name in ("ours", "specialist")}
+    assert len(rows) == 4 * 19 + 1
+    assert len(by_policy["ours"]) == 19
     assert by_policy["specialist"] == ["no-depth+rgb"]
     before = (tmp_path / "comparison.csv").read_bytes()
     again = run(tmp_path)
