@@ -1,8 +1,8 @@
-"""Speed, measured side by side: `python -m scripts.bench env`, `train`, `faults`, `deploy`, from the repository's root.
+"""What speed comes to, measured: `python -m scripts.bench env`, `train`, `learn`, …, from the repository's root.
 
-`env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `faults` what broken sensors cost, and
-`deploy` how long an action takes on one core. Each contender takes turns with the others, so ratios hold on a busy
-machine too.
+`env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `learn` the time until a policy succeeds,
+`faults` what broken sensors cost, and `deploy` how long an action takes on one core. But for `learn`, contenders take
+turns, so ratios hold on a busy machine too.
 """
 
 import sys
@@ -15,6 +15,7 @@ from robofuse.errors import RobofuseError
 from scripts.bench.deploy import DeployBench, bench_deploy
 from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.faults import FaultBench, bench_faults
+from scripts.bench.learn import LearnBench, bench_learn
 from scripts.bench.train import TrainBench, bench_train
 
 
@@ -29,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
         """Measures the pace and memory of learning, beside Stable-Baselines3's PPO."""
         bench_train(config)
 
+    def learn(config: OmitArgPrefixes[LearnBench]) -> None:
+        """Measures the time until a policy succeeds with all sensors and without any one, over seeds."""
+        bench_learn(config)
+
     def faults(config: OmitArgPrefixes[FaultBench]) -> None:
         """Measures what broken sensors cost, beside the same worlds without faults."""
         bench_faults(config)
@@ -37,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         """Measures how long an action takes on one core, exported and in torch, with sensors masked."""
         bench_deploy(config)
 
-    commands = {"env": env, "train": train, "faults": faults, "deploy": deploy}
+    commands = {"env": env, "train": train, "learn": learn, "faults": faults, "deploy": deploy}
     words = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(

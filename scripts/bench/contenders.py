@@ -1,4 +1,4 @@
-"""Who takes turns in `scripts.bench train`: FusionPPO, SB3's PPO, and the same worlds without pictures."""
+"""Who is measured: FusionPPO, SB3's PPO, and the same worlds without pictures, in turns; SB3's PPO learning a task."""
 
 import copy
 import time
@@ -10,16 +10,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from robofuse.envs import World
+from robofuse.evaluate.conditions import singles
 from robofuse.policies import FusionPPO
 from robofuse.sensors import PRIVILEGED
 from robofuse.train import Train
-from robofuse.train.build import make_env, make_model
+from robofuse.train.build import make_env, make_model, make_validation_world
+from robofuse.train.validate import Interrupted, success_rates
+from scripts.bench.curves import Point
 
 BLIND = ("proprio", "force")
 STEP_MM = 8  # of depth as a byte: 255 of them reach 2 m
@@ -200,21 +206,121 @@ class ByteDepth(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """See `VecEnv.reset`."""
-        return self._convert(self.venv.reset())
+        return self.convert(self.venv.reset())
 
     def step_wait(self) -> VecEnvStepReturn:
         """See `VecEnv.step_wait`."""
         observation, rewards, dones, infos = self.venv.step_wait()
         for index in np.flatnonzero(dones):
-            infos[index]["terminal_observation"] = self._convert(infos[index]["terminal_observation"])
-        return self._convert(observation), rewards, dones, infos
+            infos[index]["terminal_observation"] = self.convert(infos[index]["terminal_observation"])
+        return self.convert(observation), rewards, dones, infos
 
-    def _convert(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+    def convert(self, observation: VecEnvObs) -> dict[str, np.ndarray]:
+        """An observation of the environments inside."""
         assert isinstance(observation, dict)
         converted = {key: observation[key] for key in self._keys}
         for key in self._depths:
             converted[key] = np.minimum(converted[key] // STEP_MM, 255).astype(np.uint8)
         return converted
+
+
+class PlainPolicy:
+    """A policy of SB3 as `robofuse.play` takes it; masked sensors read zero, and only `available` tells so."""
+
+    def __init__(self, model: PPO, env: ByteDepth) -> None:
+        """`env` is what the model learns in."""
+        self._model, self._env = model, env
+
+    def act(self, observation: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Actions without noise."""
+        arrays = self._env.convert({key: x.numpy() for key, x in observation.items()})
+        return torch.as_tensor(self._model.predict(arrays, deterministic=True)[0])  # pyright: ignore[reportArgumentType]
+
+
+class Validations(BaseCallback):
+    """Validates between updates, as `robofuse train` does, and notes the time."""
+
+    def __init__(self, options: Train, env: ByteDepth, world: World, stop: Callable[[], bool]) -> None:
+        """Nothing is validated yet.
+
+        Args:
+            options: of the training.
+            env: what it learns in.
+            world: to validate in.
+            stop: asked after every step.
+        """
+        super().__init__()
+        self.curve, self._options, self._env, self._world, self._stop = list[Point](), options, env, world, stop
+        self._conditions = singles([sensor.key for sensor in world.sensors])
+        self._began, self._spent = time.perf_counter(), 0.0
+        self._bar = Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("SB3's PPO", total=options.steps)
+
+    def _on_training_start(self) -> None:
+        self._began = time.perf_counter()
+        self._bar.start()
+
+    def _on_step(self) -> bool:
+        self._bar.update(self._task, completed=self.num_timesteps)
+        return not self._stop()
+
+    def _on_rollout_start(self) -> None:
+        done = self.curve[-1].step if self.curve else 0
+        every = self._options.records.validate_every
+        if self.num_timesteps // every > done // every:
+            self._validate()
+
+    def _on_training_end(self) -> None:
+        if not self._stop() and not (self.curve and self.curve[-1].step == self.num_timesteps):
+            self._validate()
+        self._bar.stop()
+
+    def _validate(self) -> None:
+        began = time.perf_counter()
+        assert isinstance(self.model, PPO)
+        policy, episodes = PlainPolicy(self.model, self._env), self._options.records.validation_episodes
+        try:
+            rates = success_rates(policy, self._world, self._conditions, episodes, self._stop)
+        except Interrupted:
+            return
+        now = time.perf_counter()
+        self._spent += now - began
+        success = {name: rate for name, rate in rates.items() if name == "all" or name.startswith("no-")}
+        training = now - self._began - self._spent
+        self.curve.append(Point(self.num_timesteps, 0.0, round(training, 3), round(self._spent, 3), success))
+        shown = ", ".join(f"{name} {rate:.0%}" for name, rate in success.items())
+        self._bar.console.print(f"validation at {self.num_timesteps:,}: {shown}", highlight=False, soft_wrap=True)
+
+
+def learn_sb3(options: Train, stop: Callable[[], bool]) -> list[Point] | None:
+    """Trains SB3's PPO with CombinedExtractor: our rollouts, epochs and discounts, else its own defaults.
+
+    Args:
+        options: without `auto`; nothing masked.
+        stop: asked after every step.
+
+    Returns:
+        Its validations, None if `stop` has become true before the end.
+    """
+    learning, count = options.learning, options.records.validation_episodes
+    with closing(make_env(options)) as worlds:
+        conditions = len(singles([sensor.key for sensor in worlds.world.sensors]))
+        with closing(make_validation_world(options, count * conditions)) as world:
+            env = ByteDepth(worlds)
+            model = PPO(
+                "MultiInputPolicy",
+                env,
+                n_steps=learning.n_steps,
+                batch_size=learning.batch_size,
+                n_epochs=learning.epochs,
+                gamma=learning.gamma,
+                gae_lambda=learning.gae_lambda,
+                seed=options.seed,
+                device=options.device,
+            )
+            validations = Validations(options, env, world, stop)
+            model.learn(options.steps, validations)
+            return None if stop() else validations.curve
 
 
 class Held(BaseCallback):

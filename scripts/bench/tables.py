@@ -101,6 +101,30 @@ def train_tables(result: dict[str, Any]) -> list[Table]:
     return [pace, memory, time, live]
 
 
+def learn_table(result: dict[str, Any]) -> Table:
+    """The table of `scripts.bench learn`: seconds until success, median over seeds."""
+    names = list(dict.fromkeys((row["which"], row["threshold"]) for row in result["times"]))
+    headings = {"all": "all sensors", "worst": "worst single loss"}
+    table = _table(
+        f"seconds until the lower 95 % bound of success ({result['config']['episodes']} episodes) passes …",
+        ("learner", *(f"{headings[which]} {threshold:.0%}" for which, threshold in names)),
+        "median over all seeds (seeds that reached it); never, if half of them or more did not; teacher and validation "
+        "included",
+    )
+    rows = {(row["contender"], row["which"], row["threshold"]): row for row in result["times"]}
+    for contender in dict.fromkeys(row["contender"] for row in result["times"]):
+        cells = [rows[contender, *name] for name in names]
+        table.add_row(
+            contender,
+            *(
+                f"{'never' if row['median'] is None else format(row['median'], ',.0f')} "
+                f"({row['reached']} of {len(row['seconds'])})"
+                for row in cells
+            ),
+        )
+    return table
+
+
 def _table(title: str, columns: tuple[str, ...], caption: str) -> Table:
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", min_width=100)
     for index, name in enumerate(columns):
