@@ -182,6 +182,9 @@ def check_fits(demos: Demonstrations, world: World, options: Mapping[str, Any]) 
     for camera in options["cameras"] if pictures else ():
         if cameras.get(camera["name"], camera) != camera:
             raise InputError(f"{where} see through {cameras[camera['name']]}; this training sees through {camera}")
+        sizes = [about.get("render_size") or camera["size"][0] for about in (told, options)]
+        if sizes[0] != sizes[1]:
+            raise InputError(f"{where} have cameras that draw at {sizes[0]} pixels; this training's at {sizes[1]}")
     for episode in demos.episodes[:1]:
         known = len(episode.observation[PRIVILEGED][0]) if PRIVILEGED in episode.observation else None
         if known not in (None, len(world.privileged_names)):

@@ -56,6 +56,7 @@ class Record:
         sensors: For the expert: out of rgb, depth, proprio and force.
         cameras: For the expert: cameras, as in `robofuse list`.
         image_size: For the expert: pixels a side.
+        render_size: For the expert: pixels a side at which cameras draw, by default --image-size.
         renderer: For the expert: auto takes gl if it works here, else warp.
         device: Of a policy's network: auto, cpu or cuda.
     """
@@ -74,6 +75,7 @@ class Record:
     sensors: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
     image_size: int | None = None
+    render_size: int | None = None
     renderer: Literal["auto", "gl", "warp"] | None = None
     device: str = "auto"
 
@@ -160,7 +162,7 @@ def _report(config: Record, recorder: Recorder, played: int, stopped: bool, cons
 
 def _open(config: Record) -> tuple[Setup, dict[str, Any]]:
     """The demonstrator, and as plain JSON who it is and in which world."""
-    names = ("task", "robot", "sensors", "cameras", "image_size", "renderer")
+    names = ("task", "robot", "sensors", "cameras", "image_size", "render_size", "renderer")
     options, note = {name: getattr(config, name) for name in names}, ""
     if config.policy == EXPERT and options["renderer"] in (None, "auto"):
         problem = gl_problem()
@@ -172,6 +174,8 @@ def _open(config: Record) -> tuple[Setup, dict[str, Any]]:
     )
     world, trained = setup.world, setup.trained
     plain = {"task": world.task.name, "robot": world.robot.model.name, "renderer": options["renderer"]}
+    if config.render_size is not None:
+        plain["render_size"] = config.render_size
     cameras = [asdict(camera) for camera in world.cameras]
     seen = {"sensors": [sensor.key for sensor in world.sensors], "cameras": cameras}
     about = {

@@ -29,7 +29,10 @@ def checked(sensor: Sensor, reading: Any) -> np.ndarray:  # noqa: ANN401
         raise InputError(f"{key!r} must be {sensor.dtype}{unit}, got {reading.dtype}; {_remedy(sensor, reading.dtype)}")
     if reading.shape != shape:
         batch = "; leave the batch out: x[0]" if reading.shape == (1, *shape) else ""
-        raise InputError(f"{key!r} must have the shape {shape}, got {reading.shape}{batch}")
+        picture = sensor.kind in ("rgb", "depth") and reading.ndim == len(shape)
+        height, width = (shape[:2] if channels_last(shape) else shape[1:]) if picture else (0, 0)
+        average = f"; area-average the camera's picture to {height}×{width} pixels" if picture else ""
+        raise InputError(f"{key!r} must have the shape {shape}, got {reading.shape}{batch or average}")
     return np.ascontiguousarray(reading)[None]
 
 

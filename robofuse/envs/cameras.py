@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import cv2
 import mujoco
 import numpy as np
 
@@ -22,7 +23,7 @@ class Camera:
             frame of the robot's grip site when `mount` is "hand" (z out of the fingers, y the closing direction).
         target: the point looked at, in the same frame.
         fovy: vertical field of view [deg].
-        size: (height, width) in pixels; None takes the world's `image_size`.
+        size: (height, width) of what is read, in pixels; None takes the world's `image_size`.
         mount: "world" (fixed) or "hand" (moves with the grip site).
     """
 
@@ -109,6 +110,53 @@ def resolve(
     if len(set(names)) < len(names):
         raise InputError(f"every camera needs a name of its own, got {', '.join(names)}")
     return tuple(resolved)
+
+
+def drawn(cameras: Sequence[Camera], render_size: int | tuple[int, int] | None) -> tuple[Camera, ...]:
+    """The cameras at the size at which they draw; what is read has their own size.
+
+    Args:
+        cameras: with their sizes.
+        render_size: pixels, as `image_size`; None draws at the size that is read.
+
+    Raises:
+        InputError: not a multiple of a camera's size, by the same factor in rows and columns.
+    """
+    if render_size is None:
+        return tuple(cameras)
+    size = _size(render_size, "render_size")
+    for camera in cameras:
+        factors, left = np.divmod(size, camera.size or size)
+        if left.any() or factors[0] != factors[1]:
+            raise InputError(
+                f"render_size must be a whole multiple of image_size, the same in rows and columns; got {size} for the "
+                f"camera {camera.name!r}, of which {camera.size} pixels are read"
+            )
+    return tuple(replace(camera, size=size) for camera in cameras)
+
+
+def area_average(pictures: np.ndarray, factor: int) -> np.ndarray:
+    """Pictures with fewer pixels, each the average of `factor` × `factor`, by OpenCV's INTER_AREA.
+
+    Args:
+        pictures: (n, H, W, C), uint8 colours or uint16 depth.
+        factor: how many times fewer rows and columns.
+
+    Returns:
+        (n, H / factor, W / factor, C). Depth is the average of the returns alone; 0 where less than half return.
+    """
+    n, height, width, channels = pictures.shape
+    area, shape = factor * factor, (n, height // factor, width // factor, channels)
+    below = pictures.reshape(n * height, width, channels)  # one below the other, so that one call does them all
+
+    def average(values: np.ndarray) -> np.ndarray:
+        return cv2.resize(values, (shape[2], n * shape[1]), interpolation=cv2.INTER_AREA).reshape(shape)
+
+    if pictures.dtype == np.uint8:
+        return average(below)
+    total, returns = (np.rint(area * average(x.astype(np.float32)).astype(float)) for x in (below, below > 0))
+    distance = np.divide(total, returns, out=np.zeros(shape), where=2 * returns >= area)
+    return np.rint(distance).astype(np.uint16)
 
 
 def _revived(plain: Mapping[str, Any]) -> Camera:

@@ -1,6 +1,7 @@
 """The observations of N worlds: the sensors' readings after faults and masks, and the simulator's truth."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from robofuse.dropout import Dropout, Law, Masker
 from robofuse.dropout.apply import zero_masked
+from robofuse.envs.cameras import Camera, area_average
 from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
@@ -55,6 +57,7 @@ class Observer:
         self,
         num_envs: int,
         rig: Rig,
+        cameras: Sequence[Camera],
         truth: Truth,
         sensed: bool,
         privileged: bool,
@@ -63,11 +66,18 @@ class Observer:
         control_dt: float,
         seed: int,
     ) -> None:
-        """`sensed` makes truth a sensor, `privileged` adds it beside the sensors; the rest is as for `World`."""
+        """For `cameras` at the sizes that are read; the rig may draw them larger, by whole factors.
+
+        `sensed` makes truth a sensor, `privileged` adds it beside the sensors; the rest is as for `World`.
+        """
         self._rig, self._truth, self._sensed, self._privileged = rig, truth, sensed, privileged
-        self.sensors: tuple[Sensor, ...] = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
-        plan, phases = as_faults(faults, self.sensors), truth.task.phases
-        self.injector = Injector(plan, self.sensors, num_envs, seed, control_dt, phases, cameras_move=True)
+        drawn = order([*rig.sensors, truth.sensor]) if sensed else rig.sensors
+        sizes = {camera.key(kind): camera.size or () for camera in cameras for kind in ("rgb", "depth")}
+        self.sensors = tuple(replace(one, shape=(*sizes.get(one.key, one.shape[:2]), *one.shape[2:])) for one in drawn)
+        factors = {one.key: one.shape[0] // read.shape[0] for one, read in zip(drawn, self.sensors, strict=True)}
+        self._factors = {key: factor for key, factor in factors.items() if factor > 1}
+        plan, phases = as_faults(faults, drawn), truth.task.phases
+        self.injector = Injector(plan, drawn, num_envs, seed, control_dt, phases, cameras_move=True)
         self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_envs, seed)
 
     def start(self, seed: int, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
@@ -98,6 +108,8 @@ class Observer:
             if not self.injector.idle:
                 readings, delivering = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
                 available = available & delivering
+            for key, factor in self._factors.items():
+                readings[key] = torch.from_numpy(area_average(readings[key].numpy(), factor))
             zero_masked(readings, available, self.masker.keys)
             readings[AVAILABLE] = available.clone()
             if self._privileged and truth is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.dropout import Dropout, Law
 from robofuse.envs.backend import CpuBackend
-from robofuse.envs.cameras import Camera, resolve
+from robofuse.envs.cameras import Camera, drawn, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
 from robofuse.envs.observer import FaultsLike, Observer, Truth
@@ -93,6 +93,7 @@ class World:
         sensors: Sequence[str] = MODALITIES,
         cameras: Sequence[str | Camera | Mapping[str, Any]] = ("scene",),
         image_size: int | tuple[int, int] = 64,
+        render_size: int | tuple[int, int] | None = None,
         renderer: str = "warp",
         noise: bool | Noise = True,
         timing: Mapping[str, Timing] | None = None,
@@ -114,7 +115,9 @@ class World:
                 robot has, for teachers and upper bounds.
             cameras: names of `robofuse.envs.CAMERAS`, or `Camera` objects, or dictionaries as policy files store them;
                 each gives its own rgb and depth.
-            image_size: pixels, one number or (height, width).
+            image_size: pixels of a picture as it is read, one number or (height, width).
+            render_size: pixels at which cameras draw, a multiple of `image_size`; noise and faults act on what is
+                drawn, then it is area-averaged. None draws at `image_size`.
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
             noise: nominal sensor noise: the default `Noise()`, none (False), or your own.
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
@@ -158,7 +161,7 @@ class World:
         self._rig = Rig(
             self.backend,
             self.robot,
-            shots,
+            drawn(shots, render_size),
             [name for name in sensors if name != TRUTH],
             renderer,
             noise,
@@ -170,7 +173,16 @@ class World:
         self._renderer, self._picture = renderer, None
         truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
         self._observer = Observer(
-            self.num_envs, self._rig, truth, TRUTH in sensors, privileged, dropout, faults, 1.0 / CONTROL_RATE, seed
+            self.num_envs,
+            self._rig,
+            shots,
+            truth,
+            TRUTH in sensors,
+            privileged,
+            dropout,
+            faults,
+            1.0 / CONTROL_RATE,
+            seed,
         )
         self.sensors: tuple[Sensor, ...] = self._observer.sensors
         self.privileged_names = truth.names

@@ -48,6 +48,7 @@ class Replay:
         robot: For expert, zero and random: robot, as in `robofuse list`.
         cameras: For expert, zero and random: cameras, as in `robofuse list`.
         image_size: For expert, zero and random: pixels a side.
+        render_size: For expert, zero and random: pixels a side at which cameras draw, by default --image-size.
     """
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = "grasp"
@@ -67,6 +68,7 @@ class Replay:
     robot: str | None = None
     cameras: tuple[str, ...] = ()
     image_size: int | None = None
+    render_size: int | None = None
 
 
 def run_replay(config: Replay) -> list[Frame]:
@@ -85,7 +87,7 @@ def run_replay(config: Replay) -> list[Frame]:
         config.policy,
         1,
         config.seed,
-        {name: getattr(config, name) for name in ("task", "robot", "cameras", "image_size")},
+        {name: getattr(config, name) for name in ("task", "robot", "cameras", "image_size", "render_size")},
         device=config.device,
         renderer=config.renderer,
         allow_mismatch=config.allow_mismatch,

@@ -88,6 +88,7 @@ def world_options(config: Train) -> dict[str, Any]:
         "sensors": list(scenes.sensors),
         "cameras": [{k: list(x) if isinstance(x, tuple) else x for k, x in one.items()} for one in cameras],
         "image_size": scenes.image_size,
+        "render_size": scenes.image_size if scenes.render_size is None else scenes.render_size,
         "renderer": scenes.renderer,
         "force_window": scenes.force_window,
     }

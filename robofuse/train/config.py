@@ -38,7 +38,9 @@ class Scenes:
     Attributes:
         worlds: Simulations side by side.
         renderer: Of the pictures: auto takes gl if it works here, else warp.
-        image_size: Pixels a side.
+        image_size: Pixels a side of the pictures that the policy reads.
+        render_size: Pixels a side at which cameras draw, a multiple of --image-size; the policy reads averages. By
+            default --image-size.
         cameras: Cameras, as in `robofuse list`.
         sensors: Out of rgb, depth, proprio and force; or truth, for a teacher.
         force_window: Readings of the force sensor in one observation.
@@ -47,6 +49,7 @@ class Scenes:
     num_envs: int = 64
     renderer: Literal["auto", "gl", "warp"] = "auto"
     image_size: int = 48
+    render_size: int | None = None
     cameras: tuple[str, ...] = ("scene",)
     sensors: tuple[str, ...] = MODALITIES
     force_window: int = 10

@@ -444,7 +444,8 @@ def _resume_command(folder: Path) -> str:
 
 def _headline(config: Train, training: Training, folder: Path) -> str:
     scenes, sensors = config.scenes, training.env.world.sensors
-    size = f" at {scenes.image_size}² pixels from {scenes.renderer}" if len(sensors) else ""
+    drawn = f", drawn at {scenes.render_size}²," if scenes.render_size not in (None, scenes.image_size) else ""
+    size = f" at {scenes.image_size}² pixels{drawn} from {scenes.renderer}" if len(sensors) else ""
     pictures = any(sensor.kind in ("rgb", "depth") for sensor in sensors)
     weights = sum(x.numel() for x in training.model.policy.parameters())
     since = f" from step {training.state.step:,} on" if training.state.step else ""

@@ -5,16 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers import same
 from test_train_run import SMALL
 
 from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
+from robofuse.envs import World
 from robofuse.envs.cameras import CAMERAS
-from robofuse.play import Trained, make_world
+from robofuse.errors import InputError
+from robofuse.play import Trained, load_trained, make_world
+from robofuse.policies import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train
 from robofuse.train.build import (
     make_dropout,
     make_env,
+    make_model,
     ramp,
     resolve,
     spell_out_faults,
@@ -85,3 +90,24 @@ def test_a_policy_keeps_its_cameras_when_their_names_change_hands(monkeypatch):
     by_name = seen(["scene"])
     monkeypatch.setitem(CAMERAS, "scene", replace(CAMERAS["scene"], position=(0.3, 0.3, 0.5)))
     assert torch.equal(seen(options["cameras"]), by_name) and not torch.equal(seen(["scene"]), by_name)
+
+
+def test_a_policy_file_keeps_both_sizes(tmp_path):
+    config = SMALL.replace(sensors=("rgb", "depth"), image_size=20, render_size=40, renderer="warp")
+    env = make_env(config)
+    assert env.observation_space["rgb"].shape == (20, 20, 3)
+    save(make_model(config, env).policy, tmp_path / "p.safetensors", world_options(config))
+    trained = load_trained(str(tmp_path / "p.safetensors"))
+    assert (trained.options["image_size"], trained.options["render_size"]) == (20, 40)
+    again, expected = make_world(trained, 1, 5), World(seed=5, **world_options(config))
+    assert same(again.reset(), expected.reset())
+    plain = World(seed=5, **world_options(config.replace(render_size=None)))
+    assert not torch.equal(plain.reset()["rgb"], expected.reset(seed=5)["rgb"])
+    assert world_options(config.replace(render_size=None))["render_size"] == 20
+    for world in (again, expected, plain, env):
+        world.close()
+
+
+def test_a_size_to_draw_at_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="render_size must be a whole multiple"):
+        make_env(SMALL.replace(sensors=("rgb",), image_size=16, render_size=24, renderer="warp"))

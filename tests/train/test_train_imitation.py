@@ -184,6 +184,8 @@ def test_other_cameras_are_refused_and_other_renderers_told(config, tmp_path):
     (other / "meta/robofuse.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="see through .*9.0.*; this training sees through"):
         start(fitting.replace(demos=str(other)))
+    with pytest.raises(ValueError, match="draw at 20 pixels; this training's at 40"):
+        start(fitting.replace(render_size=40))
 
 
 def test_a_persons_recording_needs_no_truth(config, demos, tmp_path):
