@@ -251,7 +251,7 @@ class Train:
         robot: Robot, as in `robofuse list`.
         steps: Control steps of training, all worlds together.
         seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
-        preset: A named set of options: default; long, of the policy grasp; quick, for a demonstration; alone,
+        preset: A named set of options: default; long, of the policy grasp-remask; quick, for a demonstration; alone,
             without a teacher; teacher, to be one. Options given beside it win.
         out: Folder of the run, by default runs/TASK-ROBOT-TIME.
         resume: Folder of a run to go on with; its options are taken from there.
@@ -375,16 +375,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.01,
         "aux_coef": 0.0,
     },
-    # of the policy that comes along
+    # of the policy grasp-remask; more is masked, so that it learns to do without any two or three sensors
     "long": {
-        "steps": 1_200_000,
+        "steps": 600_000,
         "image_size": 64,
         "p": 0.45,
         "full": 0.2,
         "remask": 3,
         "remask_keep": 0.5,
-        "validate_every": 200_000,
-        "checkpoint_every": 400_000,
+        "replay_passes": 5.0,
+        "validate_every": 150_000,
+        "validation_episodes": 50,
+        "checkpoint_every": 300_000,
     },
     "quick": {
         "robot": "gripper",
