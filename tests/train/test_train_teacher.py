@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import pytest
@@ -6,13 +7,14 @@ import torch
 from helpers import BLIND
 from test_train_run import weights
 
-from robofuse.envs import SB3VecEnv
+from robofuse.envs import SB3VecEnv, Task, register_task
+from robofuse.envs.tasks import TASKS, Reach
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, load_options, run_train
-from robofuse.train.build import TEACHER, find_teacher, teacher_config
+from robofuse.train.build import TEACHER, find_teacher, resolve, teacher_config
 from robofuse.train.checkpoint import FINAL
-from robofuse.train.display import Display
+from robofuse.train.display import Display, read_rows
 
 STUDENT = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
@@ -143,3 +145,44 @@ def test_only_a_policy_over_truth_can_teach(taught):
         load_teacher(str(taught), 24, "cpu")
     with pytest.raises(ValueError, match="same task with the same robot"):
         load_teacher(str(taught / TEACHER), 99, "cpu")
+
+
+def test_copying_on_past_rows_goes_on_to_the_bit(tmp_path):
+    """Past rows are not in a checkpoint; they are forgotten at each, so a resumed training has the same ones."""
+    options = {"teacher": "expert", "replay_rows": 250, "replay_passes": 2.0, "teacher_final": 0.5, "remask": 2}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_train(STUDENT.replace(**options, out=whole)) == 0
+    shutil.copytree(whole, cut)
+    (cut / FINAL).unlink()
+    last = max(cut.glob("checkpoint-*.safetensors"))
+    assert len(list(cut.glob("checkpoint-*.safetensors"))) == 2
+    last.unlink()  # as if it had been killed after the first one
+    assert run_train(load_options(cut)) == 0
+    assert all(torch.equal(x, weights(cut)[name]) for name, x in weights(whole).items())
+    kept = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_rows(whole / "progress.csv")]
+    again = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_rows(cut / "progress.csv")]
+    assert kept == again and float(kept[-1]["train/teacher"]) > 0.0 and float(kept[-1]["train/remask/teacher"]) > 0.0
+
+
+def test_auto_is_the_expert_where_there_is_one():
+    assert resolve(Train("Grasp"))[0].learning.teacher == "expert"
+
+    class Plain(Reach):
+        name = "PlainReach"
+        expert = Task.expert
+
+    register_task(Plain)
+    try:
+        assert resolve(Train("PlainReach"))[0].learning.teacher == "learned"
+        with pytest.raises(ValueError, match="no scripted expert.*--teacher learned"):
+            run_train(STUDENT.replace(task="PlainReach", teacher="expert"))
+    finally:
+        del TASKS["PlainReach"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "seen"), [("memory", "recurrent", "replay_rows"), ("masked_as", "zeros", "remask")]
+)
+def test_what_cannot_be_combined_is_left_out(option, value, seen):
+    learning = resolve(Train().replace(**{option: value}))[0].learning
+    assert getattr(learning, seen) == 0 < getattr(Train().learning, seen)
