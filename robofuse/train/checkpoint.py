@@ -75,7 +75,7 @@ def find_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], li
     None if there is no checkpoint at all. Newer ones that are damaged are renamed, to `.broken` at the end.
 
     Raises:
-        ValueError: there are some, but none can be read; or the newest is of a newer robofuse, or the machine fails.
+        InputError: there are some, but none can be read; or the newest is of a newer robofuse, or the machine fails.
     """
     broken: list[str] = []
     for path in _checkpoints(folder):

@@ -252,7 +252,7 @@ class Training:
             Whether it came to the end.
 
         Raises:
-            RuntimeError: the loss became NaN or Inf.
+            StateError: the loss became NaN or Inf.
         """
         steps, records = self.config.steps, self.config.records
         if self._demos is not None:
