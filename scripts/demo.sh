@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a policy trained from pixels on this machine, what it can do when sensors fail, and a video of it.
 #
-#   bash scripts/demo.sh            the floating gripper, in about five minutes on two cores
+#   bash scripts/demo.sh            the floating gripper, in about four minutes on two cores
 #   bash scripts/demo.sh FOLDER     where the results go (default: demo in the repository's root); started again, it goes
 #                                   on where it stopped
 set -euo pipefail

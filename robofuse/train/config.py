@@ -392,7 +392,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "robot": "gripper",
         "steps": 130_000,
         "image_size": 32,
-        "validate_every": 43_000,
+        "validate_every": 50_000,
         "validation_episodes": 16,
         "checkpoint_every": 130_000,
     },

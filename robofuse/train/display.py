@@ -100,7 +100,7 @@ class Display:
             return
         success = "–" if math.isnan(status.success) else f"{status.success:.0%}"
         spent = time.monotonic() - self._start
-        left = spent * (self._steps - status.step) / max(status.step - self._from, 1)
+        left = spent * max(self._steps - status.step, 0) / max(status.step - self._from, 1)
         text = f"success {success}, {status.speed:,.0f} steps/s, {_duration(left)} left"
         self._bar.update(self._task, completed=status.step, description=text)
         self._print_seldom(f"{status.step:,} of {self._steps:,} steps: {text}")
