@@ -18,27 +18,11 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
 from robofuse.checks import whole
+from robofuse.dropout.apply import submasks
 from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.rollouts import TensorRolloutBuffer
-
-
-def submasks(available: Tensor, keep: float) -> Tensor:
-    """Masks with fewer live sensors.
-
-    Args:
-        available: bool (B, M), which sensors are live.
-        keep: probability that a live sensor stays so.
-
-    Returns:
-        bool (B, M), drawn from torch's random numbers. One sensor stays at least, where one is live.
-    """
-    chances = torch.rand(available.shape, device=available.device)
-    kept = available & (chances < keep)
-    likeliest = chances.masked_fill(~available, 2.0).argmin(dim=1, keepdim=True)
-    one = torch.zeros_like(available).scatter_(1, likeliest, True) & available
-    return torch.where(kept.any(dim=1, keepdim=True), kept, one)
 
 
 class RemaskCallback(BaseCallback):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from robofuse.checks import zeros_and_ones
-from robofuse.dropout import mask_sensors
+from robofuse.dropout.apply import mask_sensors, submasks
 from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
@@ -225,7 +225,7 @@ class FusionExtractor(BaseFeaturesExtractor):
                 zeros_and_ones(told, "`available`")
             live[:, self._told] = told[:, self._columns] > 0
         if self.dropout and self.training:
-            live[:, self._droppable] = _hide_some(live[:, self._droppable], self.dropout)
+            live[:, self._droppable] = submasks(live[:, self._droppable], 1.0 - self.dropout)
         return live
 
     def describe(self) -> str:
@@ -240,15 +240,6 @@ class FusionExtractor(BaseFeaturesExtractor):
     def extra_repr(self) -> str:
         """For `print(policy)`."""
         return self.describe()
-
-
-def _hide_some(live: Tensor, dropout: float) -> Tensor:
-    """Bool (B, M) with fewer live; where none would be left, one is, uniformly at random, as `Independent` has it."""
-    chances = torch.rand(live.shape, device=live.device)
-    kept = live & (chances >= dropout)
-    likeliest = chances.masked_fill(~live, -1.0).argmax(dim=1, keepdim=True)
-    one = torch.zeros_like(live).scatter_(1, likeliest, True) & live
-    return torch.where(kept.any(dim=1, keepdim=True), kept, one)
 
 
 class Readings:

@@ -19,9 +19,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from robofuse.checks import whole
+from robofuse.dropout.apply import submasks
 from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.distillation import submasks
 from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
 from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer

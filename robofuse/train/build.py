@@ -67,6 +67,11 @@ def resolve(config: Train) -> tuple[Train, str]:
     teacher, replay_rows = config.learning.teacher, config.learning.replay_rows
     if teacher == "auto":
         teacher = EXPERT if _has_expert(resolve_task(config.task)) else LEARNED
+    elif teacher == EXPERT and not _has_expert(resolve_task(config.task)):
+        raise InputError(
+            f"the task {config.task} has no scripted expert; train a teacher first (--teacher learned), or go without "
+            "(--teacher none)"
+        )
     if config.network.memory == "recurrent":
         replay_rows = 0  # it learns from whole rollouts only
     remask = 0 if config.network.masked_as == "zeros" else config.learning.remask  # which has no mask tokens
@@ -194,16 +199,11 @@ def find_teacher(config: Train, folder: Path, world: World) -> tuple[Advice, dic
         The teacher, and the `steps`, `seconds` and `validation_seconds` of its whole training, None where unknown.
 
     Raises:
-        InputError: there is no such policy or expert, or it is for another task or robot.
+        InputError: there is no such policy, or it is for another task or robot.
     """
     if not _has_teacher(config):
         return None
     if config.learning.teacher == EXPERT:
-        if not _has_expert(world.task):
-            raise InputError(
-                f"the task {config.task} has no scripted expert; train a teacher first (--teacher learned), or go "
-                "without (--teacher none)"
-            )
         return lambda _: world.expert(), {"steps": 0, "seconds": 0.0, "validation_seconds": 0.0}
     path = folder / TEACHER if config.learning.teacher == LEARNED else Path(config.learning.teacher)
     size = len(world.privileged_names)

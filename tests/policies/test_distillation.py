@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from sensing import SENSORS, SPACE, observe, spoil
 
 from robofuse.dropout import Dropout, Independent
+from robofuse.dropout.apply import submasks
 from robofuse.envs import SB3VecEnv
 from robofuse.policies import FUSIONS, FusionExtractor, FusionPPO
-from robofuse.policies.distillation import submasks
 from robofuse.policies.rollouts import TEACHER_ACTION, Replay, TensorRolloutBuffer
 
 WORLDS = {"sensors": BLIND, "robot": "gripper", "privileged": True, "seed": 3}

@@ -10,8 +10,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from toys import Line, view
 
 from robofuse.dropout import Dropout, Independent
+from robofuse.dropout.apply import submasks
 from robofuse.policies import FusionActorCriticPolicy, FusionExtractor, FusionPPO, RemaskCallback
-from robofuse.policies.distillation import submasks
 from robofuse.wrappers import VecSensorDropout
 
 SHORT = {"n_steps": 16, "batch_size": 64, "n_epochs": 2}

@@ -8,7 +8,7 @@ from helpers import BLIND
 from test_train_run import weights
 
 from robofuse.envs import SB3VecEnv, Task, register_task
-from robofuse.envs.tasks import TASKS, Reach
+from robofuse.envs.tasks import Reach
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.teacher import load_teacher
 from robofuse.train import Train, load_options, run_train
@@ -164,20 +164,20 @@ def test_copying_on_past_rows_goes_on_to_the_bit(tmp_path):
     assert kept == again and float(kept[-1]["train/teacher"]) > 0.0 and float(kept[-1]["train/remask/teacher"]) > 0.0
 
 
-def test_auto_is_the_expert_where_there_is_one():
+def test_auto_is_the_expert_where_there_is_one(nothing_stays, tmp_path):
     assert resolve(Train("Grasp"))[0].learning.teacher == "expert"
 
+    @register_task
     class Plain(Reach):
+        """Reach without an expert."""
+
         name = "PlainReach"
         expert = Task.expert
 
-    register_task(Plain)
-    try:
-        assert resolve(Train("PlainReach"))[0].learning.teacher == "learned"
-        with pytest.raises(ValueError, match="no scripted expert.*--teacher learned"):
-            run_train(STUDENT.replace(task="PlainReach", teacher="expert"))
-    finally:
-        del TASKS["PlainReach"]
+    assert resolve(Train("PlainReach"))[0].learning.teacher == "learned"
+    with pytest.raises(ValueError, match="no scripted expert.*--teacher learned"):
+        run_train(STUDENT.replace(task="PlainReach", teacher="expert", out=tmp_path / "run"))
+    assert not any((tmp_path / "run").glob("*.json"))
 
 
 @pytest.mark.parametrize(
