@@ -3,6 +3,7 @@
 Read `FusionPPO.collect_rollouts` (act, step, store), then `train` and `loss`; the buffer is in `rollouts.py`.
 """
 
+import math
 import time
 import warnings
 from typing import Any, cast
@@ -121,9 +122,19 @@ class FusionPPO(PPO):
         self.aux_coef = aux_coef
         self.teacher, self.teacher_coef = teacher, teacher_coef
         self.teacher_until, self.teacher_final = teacher_until, teacher_final
+        for name, value, most in (
+            ("teacher_final", teacher_final, 1.0),
+            ("remask_coef", remask_coef, math.inf),
+            ("remask_self", remask_self, math.inf),
+            ("replay_passes", replay_passes, math.inf),
+        ):
+            if not 0.0 <= value <= most:
+                raise InputError(f"{name} must lie in [0, {most:g}], got {value}")
+        if not 0.0 < remask_keep <= 1.0:
+            raise InputError(f"remask_keep must lie in (0, 1], got {remask_keep}")
         self.remask, self.remask_keep = whole(remask, "remask", 0), remask_keep
         self.remask_coef, self.remask_self, self.replay_passes = remask_coef, remask_self, replay_passes
-        self.replay = Replay(replay_rows) if replay_rows else None
+        self.replay_rows, self.replay = whole(replay_rows, "replay_rows", 0), None
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
         kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
         super().__init__(
@@ -147,6 +158,14 @@ class FusionPPO(PPO):
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
         self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)
+        self.replay = Replay(self.replay_rows) if self.replay_rows else None
+        if self.remask and self.policy.features_extractor.masked_as == "zeros":
+            raise InputError('remask needs mask tokens, which masked_as="zeros" does without; leave remask=0')
+        if self.remask and not isinstance(self.action_space, spaces.Box):
+            raise InputError(
+                f"remask compares actions in a Box, got {self.action_space}; for others there is "
+                "robofuse.policies.RemaskCallback with SB3's PPO"
+            )
         if self.policy.memory:
             if self.replay is not None:
                 raise InputError("a policy that remembers learns from whole rollouts; leave replay_rows=0")
@@ -161,6 +180,7 @@ class FusionPPO(PPO):
         """
         self.teacher = teacher
         if teacher is None:
+            self.rollout_buffer.stored.pop(TEACHER_ACTION, None)
             return
         size = self.policy.truth_dim
         if isinstance(teacher, Teacher):
@@ -186,6 +206,8 @@ class FusionPPO(PPO):
     ) -> bool:
         """As SB3's; values of the episodes that ran out of time are looked up in one batch at the end."""
         assert self._last_obs is not None
+        # what SB3 does only after the rollout: at the start of a further `learn` it would be that of the last one's end
+        self._update_current_progress_remaining(min(self.num_timesteps, self._total_timesteps), self._total_timesteps)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
@@ -236,6 +258,10 @@ class FusionPPO(PPO):
             store = self.rollout_buffer.stored[TEACHER_ACTION][0]
             return {TEACHER_ACTION: torch.zeros_like(store)}
         action = torch.as_tensor(self.teacher(observed), dtype=torch.float32, device=self.device)
+        shape = (self.n_envs, *(self.action_space.shape or ()))
+        if action.shape != shape or not bool(action.isfinite().all()):
+            what = f"shape {tuple(action.shape)}" if action.shape != shape else "NaN or Inf"
+            raise StateError(f"the teacher must give finite actions {shape}, one per environment; it gave {what}")
         return {TEACHER_ACTION: self.policy.squashed(action).clamp(-1.0, 1.0)}
 
     @torch.no_grad()
@@ -467,7 +493,7 @@ class FusionPPO(PPO):
             self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "_memory"]
+        return [*super()._excluded_save_params(), "teacher", "replay", "_memory"]
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401

@@ -147,15 +147,14 @@ class Replay:
 
     def add(self, buffer: TensorRolloutBuffer) -> None:
         """Copies all rows of a rollout; the oldest make room."""
-        for key, store in buffer.stored.items():
-            rows = store.flatten(0, 1)
-            if key not in self._stored:
-                self._stored[key] = torch.empty(self.capacity, *rows.shape[1:], dtype=rows.dtype, device=rows.device)
         count = buffer.buffer_size * buffer.n_envs
         kept = min(count, self.capacity)
         places = (self._next + torch.arange(kept, device=buffer.device)) % self.capacity
         for key, store in buffer.stored.items():
-            put(self._stored[key], places, store.flatten(0, 1)[count - kept :])
+            rows = store.flatten(0, 1)[count - kept :]
+            if key not in self._stored:
+                self._stored[key] = torch.empty(self.capacity, *rows.shape[1:], dtype=rows.dtype, device=rows.device)
+            put(self._stored[key], places, rows)
         self._next = (self._next + kept) % self.capacity
         self.size = min(self.size + kept, self.capacity)
 

@@ -36,7 +36,7 @@ class Scenes:
     """Worlds and what is sensed in them.
 
     Attributes:
-        worlds: Simulations side by side.
+        num_envs: Simulations side by side.
         renderer: Of the pictures: auto takes gl if it works here, else warp.
         image_size: Pixels a side of the pictures that the policy reads.
         render_size: Pixels a side at which cameras draw, a multiple of --image-size; the policy reads averages. By

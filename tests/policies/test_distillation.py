@@ -4,6 +4,7 @@ from helpers import BLIND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensing import SENSORS, SPACE, observe, spoil
+from toys import Line
 
 from robofuse.dropout import Dropout, Independent
 from robofuse.dropout.apply import submasks
@@ -179,3 +180,69 @@ def test_masks_of_a_policy_that_remembers_hide_the_present_only():
         again = model.policy.fuse_again(fused, fused.available, batch.observations, batch.starts)
         torch.testing.assert_close(again.features, fused.features)
         torch.testing.assert_close(again.memory, fused.memory)
+
+
+def test_past_rows_are_not_in_sb3s_files(tmp_path):
+    model = make_model(replay_rows=40_000, replay_passes=1.0, teacher_final=0.5)
+    model.learn(6 * 8)
+    path = tmp_path / "model.zip"
+    model.save(path)
+    assert path.stat().st_size < 2_000_000  # the rows alone would be 40,000 times 400 bytes
+    loaded = FusionPPO.load(path, env=model.get_env(), device="cpu", trust=True, teacher=model.teacher)
+    assert loaded.replay.capacity == 40_000 and loaded.replay.size == 0
+    loaded.learn(6 * 8)
+    assert loaded.replay.size == 48
+
+
+def test_a_second_learn_is_taught_from_its_first_step_on():
+    """SB3 tells the progress after a rollout: without care, the first one would have the last training's."""
+    model = make_model()
+    model.learn(2 * 6 * 8)
+    model.learn(6 * 8)
+    assert model.rollout_buffer.stored[TEACHER_ACTION].any()
+
+
+def test_a_teacher_may_leave_and_come_back():
+    model = make_model()
+    advice = model.teacher
+    model.learn(6 * 8)
+    model.set_teacher(None)
+    model.learn(6 * 8)
+    assert TEACHER_ACTION not in model.rollout_buffer.stored
+    model.set_teacher(advice)
+    model.learn(6 * 8)
+    assert model.rollout_buffer.stored[TEACHER_ACTION].any()
+
+
+@pytest.mark.parametrize(
+    "answer", [torch.zeros(6, 4), torch.zeros(5, 5), torch.zeros(5), torch.full((6, 5), torch.nan)]
+)
+def test_a_teacher_that_answers_something_else_is_named(answer):
+    model = make_model()
+    model.set_teacher(lambda _: answer)
+    with pytest.raises((ValueError, RuntimeError), match="teacher.*6, 5"):
+        model.learn(6 * 8)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"remask_keep": 0.0},
+        {"remask_keep": 1.5},
+        {"remask_coef": -1.0},
+        {"remask_self": float("nan")},
+        {"replay_rows": -1},
+        {"replay_passes": -1.0},
+        {"teacher_final": 2.0},
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make_model(remask=1, **options)
+
+
+def test_masking_again_needs_a_box_and_mask_tokens():
+    with pytest.raises(ValueError, match="remask.*zeros"):
+        make_model(remask=1, policy_kwargs={"features_extractor_kwargs": {"masked_as": "zeros"}})
+    with pytest.raises(ValueError, match="remask.*RemaskCallback"):
+        FusionPPO(env=Line(discrete=True), remask=1, n_steps=8, batch_size=8, device="cpu")
