@@ -207,7 +207,10 @@ def find_teacher(config: Train, folder: Path, world: World) -> tuple[Advice, dic
         return lambda _: world.expert(), {"steps": 0, "seconds": 0.0, "validation_seconds": 0.0}
     path = folder / TEACHER if config.learning.teacher == LEARNED else Path(config.learning.teacher)
     size = len(world.privileged_names)
-    teacher = load_teacher(str(path), size, config.device, task=config.task, robot=config.robot)
+    try:
+        teacher = load_teacher(str(path), size, config.device, task=config.task, robot=config.robot)
+    except InputError as error:
+        raise InputError(f"--teacher takes auto, {EXPERT}, {LEARNED}, none or a policy: {error}") from None
     file = path / FINAL if (path / FINAL).is_file() else path / BEST if path.is_dir() else path
     card = read_tensors(file)[1].get("card") or {}
     return teacher, {name: card.get(name) for name in ("steps", "seconds", "validation_seconds")}

@@ -142,9 +142,11 @@ def _train(
     }
     to_go_on = f"to go on:\n  {_resume_command(run or folder)}"
     with closing(Training(config, folder, machine)) as training:
-        config = training.config
+        config, first_a_teacher = training.config, needs_teacher(training.config, folder)
+        if not first_a_teacher:
+            training.ask_teacher()  # one that is refused leaves no run behind
         write_atomic(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
-        if needs_teacher(config, folder):
+        if first_a_teacher:
             console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
             with lock(folder / TEACHER, "training"), _kept_random_state():
                 status = _train(teacher_config(config, folder), folder / TEACHER, [], console, interrupt, run=folder)
@@ -153,7 +155,7 @@ def _train(
             if interrupt.asked:
                 console.print(f"stopped; {to_go_on}", soft_wrap=True)
                 return interrupt.status
-        training.ask_teacher()
+            training.ask_teacher()
         record = _start_record(folder, config, machine, training.state.step)
         for note in [*notes, *training.notes]:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)

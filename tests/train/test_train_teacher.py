@@ -129,13 +129,13 @@ def test_advice_is_followed_and_fades(taught):
     assert model.teacher_weight() == 1.5
     model._current_progress_remaining = 0.4
     assert model.teacher_weight() == 0.0
-    truth = torch.as_tensor(env.reset()["privileged"])
+    env.reset()
     observation = {key: torch.as_tensor(x) for key, x in env.world.reset(seed=9).items()}
-    before = (model.policy.act(observation) - teacher(truth)).abs().mean()
+    before = (model.policy.act(observation) - teacher(observation)).abs().mean()
     model.teacher_until = 10.0  # stays all the way
     model.learn(4000)
     observation = {key: torch.as_tensor(x) for key, x in env.world.reset(seed=9).items()}
-    after = (model.policy.act(observation) - teacher(observation["privileged"])).abs().mean()
+    after = (model.policy.act(observation) - teacher(observation)).abs().mean()
     assert after < 0.6 * before
     env.close()
 
@@ -178,6 +178,12 @@ def test_auto_is_the_expert_where_there_is_one(nothing_stays, tmp_path):
     with pytest.raises(ValueError, match="no scripted expert.*--teacher learned"):
         run_train(STUDENT.replace(task="PlainReach", teacher="expert", out=tmp_path / "run"))
     assert not any((tmp_path / "run").glob("*.json"))
+
+
+def test_a_teacher_that_does_not_exist_leaves_no_run_behind(tmp_path):
+    with pytest.raises(ValueError, match="auto, expert, learned, none or a policy.*exprt"):
+        run_train(STUDENT.replace(teacher="exprt", out=tmp_path / "run"))
+    assert run_train(STUDENT.replace(teacher="expert", steps=160, out=tmp_path / "run")) == 0
 
 
 @pytest.mark.parametrize(
