@@ -94,7 +94,7 @@ def bench_env(config: EnvBench) -> dict[str, Any]:
                 }
             run("worlds", job)
             progress.advance(measuring)
-    console.width = max(console.width, 150)  # a narrow table would hide its figures
+    console.width = max(console.width, 180)  # a narrow table would hide its figures
     for table in bench_tables(result):
         console.print(table)
         console.print()
