@@ -1,5 +1,7 @@
 """Four sensors, what they read, and what arrives of it under a plan, for tests of faults."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -15,8 +17,9 @@ SENSORS = (
 STEPS = 12
 
 
+@functools.cache
 def readings(step, n, first=0):
-    """What n healthy sensors read at a step; each environment its own."""
+    """What n healthy sensors read at a step; each environment its own. Drawn once: nobody may write into them."""
     out = {sensor.key: [] for sensor in SENSORS}
     for world in range(first, first + n):
         rng = np.random.default_rng([step, world])

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -5,15 +7,14 @@ from importlib import metadata
 
 import pytest
 
-from robofuse import __version__, machine
+from robofuse import __version__, cli, machine
 
 
 @pytest.fixture(scope="module")
 def report():
-    command = [sys.executable, "-m", "robofuse.cli", "doctor", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert cli.main(["doctor", "--json"]) == 0
+    return json.loads(told.getvalue())
 
 
 def test_doctor_finds_a_renderer_that_works(report):

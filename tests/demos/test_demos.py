@@ -327,7 +327,7 @@ def test_every_bit_counts(copy, kind):
     generator = np.random.default_rng(0)
     for path in sorted(path for path in (copy / kind).rglob("*.*") if path.is_file()):
         whole = path.read_bytes()
-        for position in generator.integers(0, len(whole), 10):
+        for position in generator.integers(0, len(whole), 5):
             damaged = bytearray(whole)
             damaged[position] ^= 1 << int(generator.integers(8))
             path.write_bytes(bytes(damaged))

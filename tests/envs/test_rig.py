@@ -116,7 +116,7 @@ def test_camera_noise_has_its_stated_size(renderer):
     exact, _ = _clear_view(renderer, noise=False)
     clean = exact._rig.expose(0, exact.episode, exact.elapsed)()
     errors, colours = [], []
-    for step in range(60):
+    for step in range(30):
         noisy = world._rig.expose(0, world.episode, torch.full((2,), step))()
         errors.append(noisy["depth_above"].float() - clean["depth_above"].float())
         colours.append(noisy["rgb_above"].float() - clean["rgb_above"].float())

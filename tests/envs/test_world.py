@@ -20,7 +20,7 @@ def _actions(steps, episodes):
     return [row[episodes] for row in table]
 
 
-def _play(num_envs, first, steps=12, **options):
+def _play(num_envs, first, steps=6, **options):
     world = World("Grasp", num_envs, seed=11, **options)
     observations = [world.reset(episode=first)]
     for action in _actions(steps, torch.arange(first, first + num_envs)):

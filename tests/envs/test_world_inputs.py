@@ -14,7 +14,7 @@ from robofuse.faults import Plan, blackout
 @pytest.mark.parametrize("value", [5, 5.0, [5], object()])
 def test_wrong_types_name_the_argument(name, value):
     with pytest.raises(InputError, match=name.rstrip("s")):
-        World(**{"task": "Reach", "num_envs": 1, "num_threads": 1, "image_size": 16, name: value})
+        World(**{"task": "Reach", "num_envs": 1, "num_threads": 1, "sensors": BLIND, name: value})
 
 
 def test_faults_may_be_nothing():

@@ -42,6 +42,9 @@ LAWS = {
     "rates": Rates({"force": 0.5}),
     "markov": Markov(0.2, 0.3),
 }
+# each law and each duration once; the other pairs are slow tests
+QUICK = [("independent", "step"), ("per sensor", "outage"), ("subsets", "episode"), ("groups", "step"),
+         ("rates", "outage"), ("markov", "step")]  # fmt: skip
 
 
 def make_env(law=None, every="episode", **options):
@@ -52,7 +55,12 @@ def make_env(law=None, every="episode", **options):
 
 @pytest.mark.parametrize(
     ("law", "every"),
-    [(law, every) for law in LAWS for every in ("episode", "outage", "step") if law != "markov" or every == "step"],
+    [
+        pytest.param(law, every, marks=[] if (law, every) in QUICK else pytest.mark.slow)
+        for law in LAWS
+        for every in ("episode", "outage", "step")
+        if law != "markov" or every == "step"
+    ],
 )
 def test_first_ratio_is_one(law, every):
     env = make_env(LAWS[law], every, sensors=("truth", "proprio", "force"))

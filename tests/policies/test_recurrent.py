@@ -1,6 +1,7 @@
 """Policies that remember: a recurrent unit or stacks, in training, at work, in files, in the simulator, on robots."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from robofuse.policies import FusionActorCriticPolicy, FusionPPO, Policy, load
 from robofuse.policies.modules import Recurrent
 from robofuse.policies.saving import pack, save
 from robofuse.policies.teacher import load_teacher
-from robofuse.train import Train, run_train
+from robofuse.train import Train, load_options, run_train
 from robofuse.wrappers import VecSensorDropout, VecSensorStack
 
 TINY = Train("Reach").replace(
@@ -123,6 +124,11 @@ def policy(request, tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def made(policy):
+    return exported(policy)
+
+
 def looks(num, hidden=(), seed=0):
     rng = np.random.default_rng(seed)
     found = {
@@ -166,11 +172,11 @@ def test_without_stateful_it_says_how(policy):
         policy.act(looks(1))
 
 
-def test_on_a_robot_it_remembers_too(policy):
-    made = exported(policy)
+def test_on_a_robot_it_remembers_too(policy, made):
     assert made.difference <= TOLERANCE and made.deployed.remembers
     assert made.deployed.keys == ("image", "state")
     env_ids = policy.stateful(1)
+    made.deployed.reset()
     for step in range(8):
         hidden = ("image",) if step in (1, 2, 4, 5, 6) else ("state",) if step == 3 else ()
         observation = looks(1, hidden, step)
@@ -183,16 +189,25 @@ def test_on_a_robot_it_remembers_too(policy):
     np.testing.assert_allclose(first, policy.stateful(1).act(looks(1, (), 0))[0].numpy(), atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("memory", ["stack", "recurrent"])
-def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
-    config = TINY.replace(memory=memory, out=tmp_path / "whole")
-    assert run_train(config) == 0
-    part = config.replace(out=tmp_path / "part", steps=800)
-    assert run_train(part) == 0
-    a, b = (load(tmp_path / name / "final.safetensors") for name in ("whole", "part"))
-    pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
-    assert all(torch.equal(x, y) for x, y in pairs)
-    file = str(tmp_path / "whole" / "final.safetensors")
+@pytest.fixture(scope="module", params=["stack", "recurrent"])
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / request.param
+    assert run_train(TINY.replace(memory=request.param, out=folder)) == 0
+    return folder
+
+
+def test_resumed_it_ends_with_the_same_weights(trained, tmp_path):
+    part = shutil.copytree(trained, tmp_path / "part")
+    for step in (640, 800):  # back to the checkpoint of step 320, in the middle of episodes
+        (part / f"checkpoint-{step:010}.safetensors").unlink()
+    (part / "final.safetensors").unlink()
+    assert run_train(load_options(part)) == 0
+    a, b = (load(folder / "final.safetensors").network.state_dict() for folder in (trained, part))
+    assert all(torch.equal(x, b[name]) for name, x in a.items())
+
+
+def test_evaluate_and_replay(trained, tmp_path, capsys):
+    file = str(trained / "final.safetensors")
     demos = ["record", file, "--episodes", "1", "--keep", "all", "--out", str(tmp_path / "demos")]
     assert cli.main(demos) == 0
     arguments = ["evaluate", file, "--episodes", "2", "--num-envs", "4", "--out", str(tmp_path / "found")]
@@ -200,8 +215,8 @@ def test_train_resume_evaluate_and_replay(memory, tmp_path, capsys):
     assert "all" in capsys.readouterr().out
 
 
-def test_a_buffer_that_is_written_again_does_not_change_what_is_remembered(policy):
-    one, other = (exported(policy).deployed for _ in range(2))
+def test_a_buffer_that_is_written_again_does_not_change_what_is_remembered(made):
+    one, other = (Deployed(made.data) for _ in range(2))
     buffer = {key: x[0] for key, x in looks(1, (), 0).items()}
     for step in range(3):
         fresh = {key: x[0].copy() for key, x in looks(1, (), step).items()}
@@ -210,8 +225,8 @@ def test_a_buffer_that_is_written_again_does_not_change_what_is_remembered(polic
         assert np.array_equal(one(buffer), other(fresh))
 
 
-def test_time_goes_on_for_what_it_remembers_while_it_is_blind(policy):
-    deployed = Deployed(exported(policy).data, timeouts={"image": 0.5, "state": 0.5})
+def test_time_goes_on_for_what_it_remembers_while_it_is_blind(policy, made):
+    deployed = Deployed(made.data, timeouts={"image": 0.5, "state": 0.5})
     env_ids, seen = policy.stateful(1), looks(1, (), 0)
     for key in ("image", "state"):
         deployed.feed(key, seen[key][0], 0.0)
@@ -226,8 +241,8 @@ def test_time_goes_on_for_what_it_remembers_while_it_is_blind(policy):
 
 
 @pytest.mark.parametrize("said", ["[]", '{"frames": 7}', '{"size": 3}', '{"frames": -1}', '{"frames": 1e400}', "{}"])
-def test_a_memory_that_is_not_the_graphs_is_refused(policy, said):
-    model = onnx.load_from_string(exported(policy).data)
+def test_a_memory_that_is_not_the_graphs_is_refused(made, said):
+    model = onnx.load_from_string(made.data)
     found = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, found | {"robofuse.memory": said, "robofuse.sha256": "0" * 64})
     with pytest.raises(ValueError, match="does not describe a policy"):
@@ -285,10 +300,8 @@ def test_exported_it_remembers_in_the_simulator_too(policy, tmp_path):
         played.act(looks(3))
 
 
-@pytest.mark.parametrize("memory", ["stack", "recurrent"])
-def test_results_do_not_depend_on_how_many_play_side_by_side(memory, tmp_path):
-    assert run_train(TINY.replace(memory=memory, out=tmp_path, steps=320)) == 0
-    policy, results = load(tmp_path / "final.safetensors"), []
+def test_results_do_not_depend_on_how_many_play_side_by_side(trained):
+    policy, results = load(trained / "final.safetensors"), []
     for num in (1, 5):
         world = World(num_envs=num, auto_reset=False, seed=3, **policy.world)
         jobs = schedule(singles(policy.keys)[:2], range(3))

@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from replaying import Witness, pictures_of, small_world
+from replaying import SCENE, Witness, pictures_of, small_world
 
+from robofuse.envs import World
 from robofuse.faults import Plan, blackout
 from robofuse.play import Setup, open_setup
 from robofuse.policies import FusionActorCriticPolicy
@@ -109,7 +110,8 @@ def policy_file(world, tmp_path):
     return str(save(network, tmp_path / "mine.safetensors", options))
 
 
-def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file):
+def test_a_trained_policy_plays_in_a_world_of_its_own(policy_file, monkeypatch):
+    monkeypatch.setattr(World, "picture", lambda *_: SCENE)  # they take longest, and are not looked at here
     with pytest.raises(ValueError, match="gl.*warp.*--allow-mismatch"):
         open_setup(policy_file, 1, 1, {}, renderer="warp")
     world, actor, name, note, _ = open_setup(policy_file, 1, 1, {}, renderer="warp", allow_mismatch=True)

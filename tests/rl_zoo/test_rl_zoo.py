@@ -61,6 +61,7 @@ def zoo(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_entry_builds_a_model(zoo, tmp_path):
     found = json.loads(zoo("-c", BUILD, tmp_path).splitlines()[-1])
     for algo, inside in (("ppo", 0.0), ("sac", 0.3), ("tqc", 0.3)):

@@ -19,6 +19,7 @@ from robofuse.policies import FusionPPO, load
 from robofuse.policies.saving import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train, load_options, run_train
+from robofuse.train import run as training
 from robofuse.train.build import (
     VALIDATION_SEED,
     world_options,
@@ -68,18 +69,25 @@ def same_run(one, other):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A training that nobody interrupted."""
+    """A training that nobody interrupted; beside it, what lay on the disk after step 1120."""
     folder = tmp_path_factory.mktemp("train") / "whole"
-    assert run_train(SMALL.replace(out=folder)) == 0
+    log = training.log_update
+
+    def then_copy(model, state, *rest):
+        log(model, state, *rest)
+        if state.step == 1120:
+            shutil.copytree(folder, folder.parent / "killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "log_update", then_copy)
+        assert run_train(SMALL.replace(out=folder)) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def killed(whole):
-    """The same one, killed three updates after its second checkpoint."""
+    """What SIGKILL would leave of it one update after its second checkpoint; a slow test kills one."""
     folder = whole.parent / "killed"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(whole), str(folder)], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
     assert int(read_rows(folder / "progress.csv")[-1]["step"]) == 1120
     return folder
 
