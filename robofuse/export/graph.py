@@ -168,7 +168,7 @@ class _Image(_Encoder):
         frames = [planes[:, 3 * k : 3 * k + 3] for k in range(encoder.middle.numel() - planes.shape[1])]
         saturations = [colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True) for colours in frames]
         planes = torch.cat([planes, *saturations], dim=1)
-        planes = planes * (1.0 / encoder.scale) - encoder.middle.view(-1, 1, 1)
+        planes = planes * (1.0 / encoder.scale) - encoder.middle
         return encoder.head(encoder.convolutions(planes))
 
 

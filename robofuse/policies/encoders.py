@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from robofuse.errors import InputError
 from robofuse.sensors import Sensor
+from robofuse.tensors import merge_channels, split_channels
 
 SLOPE = 50.0  # per unit of depth and pixel
 
@@ -28,6 +30,7 @@ class ImageEncoder(nn.Module):
     """
 
     middle: Tensor
+    unit: Tensor
 
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
         """Layers for the size of this sensor's images, at least 20×20 pixels."""
@@ -55,34 +58,36 @@ class ImageEncoder(nn.Module):
         )
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, planes, height, width)).shape[1]
-        middle = torch.full((planes,), 0.5)
+        middle, unit = torch.full((planes,), 0.0 if self.depth else 0.5), torch.full((planes,), 1.0 / self.scale)
+        if self.depth:
+            unit *= torch.tensor([1.0, SLOPE, SLOPE]).repeat(channels)
         middle[planes - saturations :] = 0.0
-        self.register_buffer("middle", middle, persistent=False)
+        self.register_buffer("middle", middle[:, None, None], persistent=False)
+        self.register_buffer("unit", unit[:, None, None], persistent=False)
         self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, H, W, C) in the sensor's dtype to (n, token_dim)."""
-        if self.depth:
-            frames = millimetres(x).div_(self.scale).permute(0, 3, 1, 2)
-            planes = slopes(frames.reshape(-1, *self.size)).reshape(len(x), -1, *self.size)
-        else:
-            planes = saturated(x).mul_(1.0 / self.scale).sub_(self.middle).permute(0, 3, 1, 2)
-        return self.head(self.convolutions(planes))
+        planes = slopes(millimetres(x), self.scale / SLOPE) if self.depth else saturated(x)
+        first, others = cast(nn.Conv2d, self.convolutions[0]), self.convolutions[1:]
+        # (planes × unit − middle) is put into the weights: over all pixels it takes as long as the convolution
+        weight = first.weight * self.unit
+        bias = cast(Tensor, first.bias) - (first.weight * self.middle).sum((1, 2, 3))
+        return self.head(others(nn.functional.conv2d(planes.permute(0, 3, 1, 2), weight, bias, (4, 4))))
 
 
 def saturated(image: Tensor) -> Tensor:
     """Image (n, H, W, C) as float32; after rgb, rgba or k frames of rgb come their saturations, (n, H, W, C + k)."""
-    channels = image.shape[-1]
-    extra = _colours(channels)
-    if not extra:
-        return image.to(torch.float32, copy=True)
-    planes = torch.empty(*image.shape[:-1], channels + extra, device=image.device)
-    planes[..., :channels] = image
-    for frame in range(extra):
-        red, green, blue = image[..., 3 * frame : 3 * frame + 3].unbind(-1)
-        saturation = red.maximum(green).maximum(blue) - red.minimum(green).minimum(blue)
-        planes[..., channels + frame] = saturation
-    return planes
+    if image.dtype != torch.uint8:
+        image = image.float()
+    frames = _colours(image.shape[-1])
+    if not frames:
+        return image.float()
+    planes = split_channels(image)
+    for frame in range(frames):
+        red, green, blue = planes[3 * frame : 3 * frame + 3]
+        planes.append(red.maximum(green).maximum(blue) - red.minimum(green).minimum(blue))
+    return merge_channels(planes).float()
 
 
 def _colours(channels: int) -> int:
@@ -91,24 +96,29 @@ def _colours(channels: int) -> int:
 
 
 def millimetres(x: Tensor) -> Tensor:
-    """Depth as float32, always a copy; torch converts int16 three times faster than uint16."""
+    """Depth as float32; torch converts int16 three times faster than uint16."""
     if x.dtype != torch.uint16:
-        return x.to(torch.float32, copy=True)
+        return x.float()
     x = x.view(torch.int16).float()
-    return x.add_((x < 0) * 65536.0) if x.is_cuda or bool((x < 0).any()) else x  # a GPU would have to be waited for
+    return x if _at_least(x, 0.0) else x.add_((x < 0) * 65536.0)
 
 
-def slopes(depth: Tensor) -> Tensor:
-    """Depth (n, H, W) to depth and its slopes along x and y, (n, 3, H, W), slopes clipped to ±1 after × 50."""
-    planes = torch.zeros(*depth.shape, 3, device=depth.device)
-    dx, dy = depth[:, :, 1:] - depth[:, :, :-1], depth[:, 1:] - depth[:, :-1]
-    valid = depth > 0
-    if depth.is_cuda or not bool(valid.all()):
-        dx, dy = dx * (valid[:, :, 1:] & valid[:, :, :-1]), dy * (valid[:, 1:] & valid[:, :-1])
-    planes[..., 0] = depth
-    planes[:, :, 1:, 1] = dx.mul_(SLOPE).clamp_(-1.0, 1.0)
-    planes[:, 1:, :, 2] = dy.mul_(SLOPE).clamp_(-1.0, 1.0)
-    return planes.permute(0, 3, 1, 2)
+def slopes(depth: Tensor, limit: float) -> Tensor:
+    """Depth (n, H, W, C) with the slopes of each along x and y, clipped to ±`limit`, after it: (n, H, W, 3C)."""
+    planes: list[Tensor] = []
+    for frame in split_channels(depth):
+        dx, dy = frame[:, :, 1:] - frame[:, :, :-1], frame[:, 1:] - frame[:, :-1]
+        if not _at_least(frame, 1e-9):
+            valid = frame > 0
+            dx, dy = dx * (valid[:, :, 1:] & valid[:, :, :-1]), dy * (valid[:, 1:] & valid[:, :-1])
+        dx, dy = dx.clamp_(-limit, limit), dy.clamp_(-limit, limit)
+        planes += [frame, nn.functional.pad(dx, (1, 0)), nn.functional.pad(dy, (0, 0, 1, 0))]
+    return merge_channels(planes)
+
+
+def _at_least(x: Tensor, least: float) -> bool:
+    """Whether no number is smaller; False on a GPU, which would have to be waited for."""
+    return not x.is_cuda and bool(x.numel() == 0 or x.amin() >= least)
 
 
 class VectorEncoder(nn.Module):

@@ -10,7 +10,8 @@ from torch import nn
 
 from robofuse.plugins import import_plugin
 from robofuse.policies import FusionActorCriticPolicy, FusionExtractor, FusionPPO
-from robofuse.policies.encoders import millimetres, saturated, slopes
+from robofuse.policies.encoders import ImageEncoder, millimetres, saturated, slopes
+from robofuse.sensors import Sensor
 
 SPACE = Dict(
     camera=Box(0, 255, (24, 26, 3), np.uint8),
@@ -156,11 +157,39 @@ def test_the_example_learns_under_both(make, nothing_stays):
     assert hits > 95
 
 
+@pytest.mark.parametrize(("kind", "dtype", "scale"), [("rgb", torch.uint8, 255.0), ("depth", torch.uint16, 2000.0)])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_an_image_is_scaled_and_centred_before_the_first_convolution(kind, dtype, scale, frames):
+    """Which is done in its weights; stacked frames come one after the other, each with planes of its own."""
+    channels = frames * (3 if kind == "rgb" else 1)
+    sensor = Sensor(
+        "camera", kind, (24, 28, channels), str(dtype).removeprefix("torch."), scale=scale, unit="", rate=20.0
+    )
+    encoder = ImageEncoder(sensor, 16)
+    x = torch.randint(0, int(1.2 * scale), (3, 24, 28, channels)).clamp(0, 255 if kind == "rgb" else 60_000)
+    x[:, 5:9] *= kind == "rgb"  # no return
+    if kind == "rgb":
+        colours = [x[..., k : k + 3] for k in range(0, channels, 3)]
+        grey = [(c.amax(-1, keepdim=True) - c.amin(-1, keepdim=True)) / scale for c in colours]
+        planes = torch.cat([x / scale - 0.5, *grey], -1)
+    else:
+        planes = []
+        for depth in (x / scale).unbind(-1):
+            seen = depth > 0
+            dx, dy = depth.diff(dim=2), depth.diff(dim=1)
+            dx, dy = dx * (seen[:, :, 1:] & seen[:, :, :-1]), dy * (seen[:, 1:] & seen[:, :-1])
+            dx, dy = ((50.0 * d).clamp(-1.0, 1.0) for d in (dx, dy))
+            planes += [depth, nn.functional.pad(dx, (1, 0)), nn.functional.pad(dy, (0, 0, 1, 0))]
+        planes = torch.stack(planes, -1)
+    expected = encoder.head(encoder.convolutions(planes.permute(0, 3, 1, 2)))
+    torch.testing.assert_close(encoder(x.to(dtype)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_depth_and_saturation_planes():
     depth = torch.tensor([[0, 1], [40000, 65535]], dtype=torch.int32).to(torch.uint16)
     assert millimetres(depth).tolist() == [[0.0, 1.0], [40000.0, 65535.0]]
-    planes = slopes(torch.tensor([[[0.5, 0.51, 0.0], [0.5, 0.52, 0.6]]]))
-    torch.testing.assert_close(planes[0, 1, 0], torch.tensor([0.0, 0.5, 0.0]))  # no slope where there is no return
-    torch.testing.assert_close(planes[0, 2, 1], torch.tensor([0.0, 0.5, 0.0]))
+    planes = slopes(torch.tensor([[[0.5, 0.51, 0.0], [0.5, 0.52, 0.6]]])[..., None], 0.05)[0]
+    torch.testing.assert_close(planes[0], torch.tensor([[0.5, 0, 0], [0.51, 0.01, 0], [0, 0, 0]]))  # 0: no return
+    torch.testing.assert_close(planes[1], torch.tensor([[0.5, 0, 0], [0.52, 0.02, 0.01], [0.6, 0.05, 0]]))  # clipped
     grey_and_red = torch.tensor([[[[9, 9, 9], [200, 10, 30]]]], dtype=torch.uint8)
     assert saturated(grey_and_red)[0, 0].tolist() == [[9, 9, 9, 0], [200, 10, 30, 190]]
