@@ -40,11 +40,16 @@ def _key(seed: int, stream: int, salt: int) -> int:
     return x ^ (x >> 31)
 
 
+# arrays, as NumPy takes twice as long to find the type of a Python integer as to multiply by it
+_CONSTANTS = [np.array(x, np.uint64) for x in (30, _MIX_1, 27, _MIX_2, 31)]
+
+
 def _mix(x: np.ndarray) -> np.ndarray:
     """The same of 64-bit words, uint64 (n, …)."""
-    x = (x ^ (x >> 30)) * _MIX_1
-    x = (x ^ (x >> 27)) * _MIX_2
-    return x ^ (x >> 31)
+    first, mix_1, second, mix_2, last = _CONSTANTS
+    x = (x ^ (x >> first)) * mix_1
+    x = (x ^ (x >> second)) * mix_2
+    return x ^ (x >> last)
 
 
 def check_seed(seed: int, what: str = "seed") -> int:

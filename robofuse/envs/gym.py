@@ -41,7 +41,7 @@ def world_info(step: Step, index: int) -> dict[str, Any]:
     """The `info` of one world: `is_success`, weighted `reward_terms`, `episode_number`, and `sim_error` if diverged."""
     info: dict[str, Any] = {
         "is_success": bool(step.success[index]),
-        "reward_terms": {name: float(values[index]) for name, values in step.terms.items()},
+        "reward_terms": {name: float(values[index]) for name, values in arrays(step.terms).items()},
         "episode_number": int(step.episode[index]),
     }
     if index in step.errors:

@@ -8,6 +8,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import cv2
 import numpy as np
@@ -82,8 +83,8 @@ class NoiseSource:
 
         They depend on the sensor's name, so other sensors do not change them.
         """
-        words = torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
-        return dict(zip(keys, offsets(seed, Stream.NOISE, episode, step, words).numpy().T, strict=True))
+        words = offsets(seed, Stream.NOISE, episode, step, _words(tuple(keys)))
+        return dict(zip(keys, words.numpy().T, strict=True))
 
     def rgb(self, images: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
         """Write images uint8 (n, H, W, 3) with noise, saturating, into `out`; `offset` int64 (n,)."""
@@ -140,6 +141,12 @@ class NoiseSource:
         if key not in self._views:  # making the view takes longer than copying from it
             self._views[key] = np.lib.stride_tricks.sliding_window_view(bank, length)
         return self._views[key][offset % (_BANK - length)]
+
+
+@cache
+def _words(keys: tuple[str, ...]) -> Tensor:
+    """Which random words are the sensors', int64 (m,)."""
+    return torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
 
 
 def _length(images: np.ndarray) -> int:

@@ -290,13 +290,12 @@ class World:
         self.task.update()
 
         success, terms = outcome(self.task, action)
-        terms = {name: (weight * terms[name]).float() for name, weight in self.task.weights.items()}
+        weighted = torch.stack([weight * terms[name] for name, weight in self.task.weights.items()]).float()
         truncated = self.elapsed >= self.max_steps
         if errors:
             failed = list(errors)
             success[failed], truncated[failed] = False, True
-            for term in terms.values():
-                term[failed] = 0.0
+            weighted[:, failed] = 0.0
         truncated &= ~success
         before, self._observation = self._observation, observe()
         episode = self.episode
@@ -312,14 +311,15 @@ class World:
                 self._start(ended)
                 for key, value in self._read(ended)().items():
                     put(self._observation[key], ended, value)
+        rows = weighted.unbind()
         return Step(
             dict(self._observation),
             # term by term: the order of torch's own sum depends on the number of worlds
-            functools.reduce(torch.add, terms.values()),
+            functools.reduce(torch.add, rows),
             success.clone(),
             truncated,
             success,
-            terms,
+            dict(zip(self.task.weights, rows, strict=True)),
             ended,
             final,
             episode,

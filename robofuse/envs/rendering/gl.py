@@ -180,7 +180,7 @@ class GlPainter:
             store, values = getattr(self._model if name == "geom_size" else self._data, name), live[rows]
             if name == "geom_size":
                 values = values * self._growth
-            if (values == values[0]).all():
+            if len(rows) == 1 or (values == values[0]).all():
                 store[:] = values[0]
             else:
                 differing.append((store, values))

@@ -94,6 +94,7 @@ class Grasp(Task):
         self._body, self._geom = m.body("block").id, m.geom("block").id
         self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
         self._touch = span([int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")])
+        self._both_alone = torch.tensor([True, True, False], device=backend.device)  # of `_touching`
         self._held = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:
@@ -120,13 +121,13 @@ class Grasp(Task):
         self._held[env_ids] = 0
 
     def update(self) -> None:
-        left, right, table = self._touching().unbind(1)
-        self._held = lasting(self._held, left & right & ~table & (self._lifted() >= _LIFT))
+        grasped = (self._touching() == self._both_alone).all(dim=1)
+        self._held = lasting(self._held, grasped & (self._lifted() >= _LIFT))
 
     def terms(self, action: Tensor) -> dict[str, Tensor]:
         both = self._touching()[:, :2].all(dim=1).double()
         return {
-            "reach": 1.0 - torch.tanh(5.0 * self._offset().norm(dim=1)),
+            "reach": 1.0 - torch.tanh(5.0 * torch.linalg.vector_norm(self._offset(), dim=1)),
             "grasp": both,
             "lift": both * (self._lifted() / _LIFT).clamp(0.0, 1.0),
             "hold": (self._held / _HOLD).clamp(max=1.0),

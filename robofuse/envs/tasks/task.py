@@ -115,7 +115,7 @@ def between(u: Tensor, low: float, high: float) -> Tensor:
 
 def lasting(counter: Tensor, condition: Tensor) -> Tensor:
     """How many control steps in a row a condition has held, given the count (N,) up to the step before."""
-    return torch.where(condition, counter + 1, torch.zeros_like(counter))
+    return (counter + 1) * condition
 
 
 def check_task(task: Task | type[Task]) -> None:
