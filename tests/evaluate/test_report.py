@@ -272,10 +272,14 @@ def test_faults_of_the_training_and_new_ones(tmp_path):
     gain = float(rows["broken", "new"]["mean"]) - float(rows["plain", "new"]["mean"])
     assert f"[{points(gain)}:" in page and "2 faults" in page and "no faults" in page
     # which faults the word meant at that time, or what a file of plans said, is not known today
-    make(tmp_path / "old", "old", card={"options": {"failures": {"faults": ["standard"]}}})
-    assert "cannot be told" in words(page_of(tmp_path / "old", tmp_path / "broken"))
-    assert "Faults of the training" not in page_of(tmp_path / "plain")
-    assert "Faults of the training" not in page_of(tmp_path / "old")
+    few = {name: row for name, row in conditions().items() if name == "all" or name.startswith("rgb:noise")}
+    make(tmp_path / "old", "old", of=few, card={"options": {"failures": {"faults": ["standard"]}}})
+    make(tmp_path / "new", "new", of=few, card={"seen_faults": ["rgb:noise"]})
+    assert "Faults of the training" in (page := page_of(tmp_path / "old", tmp_path / "new"))
+    assert "cannot be told" in words(page)
+    make(tmp_path / "none", "none", of=few, card={"seen_faults": []})
+    for name in ("none", "old"):
+        assert "Faults of the training" not in page_of(tmp_path / name)
 
 
 @pytest.mark.parametrize("what, value", [("seed", 5), ("task", "Grasp"), ("robot", "arm")])

@@ -62,7 +62,7 @@ def test_first_ratio_stays_one(name):
     assert model.logger.name_to_value["train/remask"] > 0.0
 
 
-@pytest.mark.parametrize("name", ["PPO", "PPO discrete", "PPO, two extractors"])
+@pytest.mark.parametrize("name", ["PPO", pytest.param("PPO discrete", marks=pytest.mark.slow), "PPO, two extractors"])
 def test_actions_come_together_and_those_under_all_sensors_stay(name):
     model, callback = make(name), RemaskCallback(masks=3, passes=40)
     callback.init_callback(model)
