@@ -86,7 +86,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             log_std_init=log_std_init,
             features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
-            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+            optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
             **kwargs,
         )
         self._squash_output = isinstance(action_space, gym.spaces.Box)
