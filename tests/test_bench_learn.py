@@ -130,7 +130,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
     rows = list(csv.DictReader((tmp_path / "all/learn.csv").read_text().splitlines()))
     assert len(rows) == 8 and rows[1]["seconds"] == "250.0" and rows[1]["worst"] == "1.0"
     assert bench_learn(config)["times"] == result["times"] and len(done) == 4
-    with pytest.raises(InputError, match="holds results with --episodes 64, now 32"):
+    with pytest.raises(InputError, match="--episodes 64, now 32"):
         bench_learn(LearnBench(contenders=("zeros",), episodes=32, out=tmp_path / "all"))
 
 

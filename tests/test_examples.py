@@ -146,17 +146,17 @@ def test_mistakes_in_a_file_of_ones_own_keep_their_traceback(tmp_path):
 
 def test_names_that_are_taken_or_unknown():
     plugins.import_plugin(str(EXAMPLES / "own_robot.py"))
-    with pytest.raises(ValueError, match="'gantry' belongs to another robot already; robots: arm, gripper, gantry"):
+    with pytest.raises(ValueError, match="'gantry' belongs to another.* arm, gripper, gantry"):
         from dataclasses import replace
 
         from robofuse.envs import register_robot
 
         register_robot(replace(ROBOTS["gantry"], step=0.01))
     register_robot(replace(ROBOTS["gantry"]))  # the same once more, as in a notebook
-    with pytest.raises(ValueError, match="unknown robot 'crane'; robots: arm, .*register_robot, and --import FILE.py"):
+    with pytest.raises(ValueError, match="'crane'; robots: arm, .*register_robot.*--import"):
         World("Reach", 1, robot="crane")
-    with pytest.raises(ValueError, match="unknown task 'Pusch'; tasks: Reach, Grasp.*register_task, and --import"):
+    with pytest.raises(ValueError, match="'Pusch'; tasks: Reach, Grasp.*register_task.*--import"):
         World("Pusch", 1)
     sensors = [Sensor("arm", "vector", (3,), "float32", "rad", 1.0, 20.0)]
-    with pytest.raises(ValueError, match="unknown encoder 'thumbnail'; encoders: rgb, depth, vector, window; register"):
+    with pytest.raises(ValueError, match="'thumbnail'; encoders: rgb, depth, vector, window; register"):
         FusionExtractor(observation_space(sensors), sensors, encoders={"arm": "thumbnail"})

@@ -142,12 +142,12 @@ def test_a_window_needs_a_display(monkeypatch):
 
 def test_bad_calls_say_what_is_wrong():
     env = gym.make("robofuse/Reach-v0", sensors=("proprio",)).unwrapped
-    with pytest.raises(ValueError, match="seed must be a non-negative integer, got 'x' of type str"):
+    with pytest.raises(ValueError, match="seed .*'x'.* str"):
         env.reset(seed="x")
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"the action must have shape \(5,\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"action .*\(5,\).*\(4,\)"):
         env.step(np.zeros(4))
-    with pytest.raises(ValueError, match="action of world 0 has nan at index 0"):
+    with pytest.raises(ValueError, match="world 0.* nan .*index 0"):
         env.step(np.array([np.nan, 0, 0, 0, 0]))
     for _ in range(60):
         env.step(np.zeros(5))
@@ -156,21 +156,21 @@ def test_bad_calls_say_what_is_wrong():
     env.close()
     with pytest.raises(RuntimeError, match="this World is closed"):
         env.reset()
-    with pytest.raises(ValueError, match="unknown render_mode 'ansi'; modes: rgb_array, human"):
+    with pytest.raises(ValueError, match="render_mode 'ansi'.*rgb_array, human"):
         SB3VecEnv("Reach", 1, render_mode="ansi", sensors=("proprio",))
     sb3 = SB3VecEnv("Reach", 1, sensors=("proprio",))
     with pytest.raises(NotImplementedError, match="share one World"):
         sb3.set_attr("seed", 1)
     with pytest.raises(AttributeError):
         sb3.get_attr("no_such_thing")
-    with pytest.raises(NotImplementedError, match="cannot call 'reset' per world; methods: picture"):
+    with pytest.raises(NotImplementedError, match="'reset' per world.*picture"):
         sb3.env_method("reset")
-    with pytest.raises(ValueError, match="for a window, make a single environment"):
+    with pytest.raises(ValueError, match="single environment"):
         SB3VecEnv("Reach", 1, render_mode="human", sensors=("proprio",))
     with pytest.raises(TypeError, match="auto_reset"):
         SB3VecEnv("Reach", 1, auto_reset=False, sensors=("proprio",))
     fresh = gym.make("robofuse/Reach-v0", sensors=("proprio",))
-    with pytest.raises(ValueError, match="unknown reset option 'episod'; options: episode"):
+    with pytest.raises(ValueError, match="option 'episod'.* episode"):
         fresh.reset(options={"episod": 3})
     with pytest.raises(ValueError, match="episode must be an integer from 0"):
         fresh.reset(options={"episode": -1})

@@ -46,7 +46,7 @@ def test_a_process_that_dies_is_an_error_not_a_hang(drawing):
     world, processes = drawing
     world.reset(seed=0)
     os.kill(processes[0], signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=f"the process that draws, {processes[0]}, ended with status -9"):
+    with pytest.raises(RuntimeError, match=f"{processes[0]}.* status -9"):
         world.step(rest(world))
 
 
@@ -55,7 +55,7 @@ def test_a_process_that_is_stopped_is_an_error_not_a_hang(drawing, monkeypatch):
     world.reset(seed=0)
     monkeypatch.setattr(threads, "ANSWER_TIMEOUT", 0.5)
     os.kill(processes[1], signal.SIGSTOP)
-    with pytest.raises(RuntimeError, match=f"the process that draws, {processes[1]}, has not answered for 1 s"):
+    with pytest.raises(RuntimeError, match=f"{processes[1]}.* answered for 1 s"):
         world.step(rest(world))
 
 

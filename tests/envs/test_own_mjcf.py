@@ -61,14 +61,12 @@ def test_degrees_are_understood():
         OWN.replace('<compiler angle="radian"/>', "").replace('"-2 2"', '"-115 115"').replace('"-3 3"', '"-172 172"')
     )
     World("Reach", 1, robot=replace(CRANE, mjcf=turned), sensors=BLIND, num_threads=1).close()
-    with pytest.raises(ValueError, match=r"home of 'pan' is 2.1, outside its range \[-2.0"):
+    with pytest.raises(ValueError, match=r"'pan' is 2.1.*\[-2.0"):
         World("Reach", 1, robot=replace(CRANE, mjcf=turned, home=(2.1, 0.4, 0.02, 0.0)), sensors=BLIND)
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(
-        ValueError, match="robot 'crane': there is no MJCF file .*nowhere.xml; give a path, or the MJCF"
-    ):
+    with pytest.raises(ValueError, match="'crane'.* no MJCF file .*nowhere.xml"):
         replace(CRANE, mjcf=tmp_path / "nowhere.xml").spec()
 
 

@@ -105,15 +105,15 @@ def test_truth_of_another_length_is_named():
 def test_a_task_may_do_without_an_expert():
     world = World(task_with(expert=Task.expert), 1, sensors=("proprio",))
     world.reset(seed=0)
-    with pytest.raises(RuntimeError, match="'Mine' has no scripted expert; one would be its method `expert`"):
+    with pytest.raises(RuntimeError, match="'Mine' has no scripted expert"):
         world.expert()
     world.close()
 
 
 def test_our_names_are_never_taken():
-    with pytest.raises(ValueError, match="'Reach' belongs to another task already; tasks: Reach, Grasp"):
+    with pytest.raises(ValueError, match="'Reach' belongs to another.* Reach, Grasp"):
         register_task(task_with(name="Reach"))
-    with pytest.raises(ValueError, match="a task needs a name of letters, digits, _ and -, got 'my task'"):
+    with pytest.raises(ValueError, match="name.*got 'my task'"):
         register_task(task_with(name="my task"))
     with pytest.raises(ValueError, match="'arm' belongs to another robot"):
         register_robot(replace(CRANE, name="arm"))
@@ -124,5 +124,5 @@ def test_our_names_are_never_taken():
 
 
 def test_a_task_is_a_task():
-    with pytest.raises(ValueError, match="a task is a name .* or a robofuse.envs.Task, got 3"):
+    with pytest.raises(ValueError, match="robofuse.envs.Task, got 3"):
         World(3, 1)

@@ -213,9 +213,9 @@ def test_the_renderers_agree():
 
 def test_what_is_wrong_is_named():
     model, poses = scene(2)
-    with pytest.raises(ValueError, match="unknown renderer 'filament'; renderers: warp, gl"):
+    with pytest.raises(ValueError, match="'filament'; renderers: warp, gl"):
         make_renderer("filament", model, VIEWS, poses, 1)
-    with pytest.raises(ValueError, match="no camera 'below'; cameras: above, side"):
+    with pytest.raises(ValueError, match="'below'; cameras: above, side"):
         make_renderer("warp", model, [View("below", 8, 8)], poses, 1)
     with pytest.raises(ValueError, match="geom_size must have shape"):
         make_renderer("warp", model, VIEWS, poses._replace(geom_size=poses.geom_size[:1]), 1)
@@ -248,6 +248,7 @@ def test_glfw_without_a_screen_is_an_error_and_not_a_hang(monkeypatch):
         gl.choose_opengl.__wrapped__()
 
 
+@pytest.mark.slow
 def test_the_interpreter_ends_quietly_when_nobody_closed():
     for name in RENDERERS:
         open_renderer(name, *scene(1)).close()  # skips where it cannot work

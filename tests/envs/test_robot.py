@@ -247,9 +247,7 @@ def test_a_missing_name_is_named(change, message):
 
 def test_a_joint_without_a_servo_is_named():
     broken = OWN.replace('<position joint="out"/>', '<motor joint="out"/>')
-    with pytest.raises(
-        ValueError, match="joint 'out' must have one <position> servo, it has 0; joints with a servo: pan, down"
-    ):
+    with pytest.raises(ValueError, match="'out'.*<position> servo.* 0; .*: pan, down"):
         World("Reach", 1, robot=RobotModel("crane", broken, CRANE.joints, CRANE.home), sensors=BLIND)
 
 
@@ -266,12 +264,12 @@ def test_other_actuators_are_left_alone():
     _hold(world, 20)
     assert (world.robot.position - start).norm() < 2e-3
     only_velocity = OWN.replace('<position joint="out"/>', '<velocity joint="out"/>')
-    with pytest.raises(ValueError, match="joint 'out' must have one <position> servo"):
+    with pytest.raises(ValueError, match="'out'.*<position> servo"):
         World("Reach", 1, robot=RobotModel("crane", only_velocity, CRANE.joints, CRANE.home), sensors=BLIND)
 
 
 def test_home_lies_within_the_joint_ranges():
-    with pytest.raises(ValueError, match=r"home of 'out' is 0.9, outside its range \[0.1, 0.7\]"):
+    with pytest.raises(ValueError, match=r"'out' is 0.9.*\[0.1, 0.7\]"):
         World("Reach", 1, robot=RobotModel("crane", OWN, CRANE.joints, (0.0, 0.9, 0.02, 0.0)), sensors=BLIND)
 
 

@@ -223,7 +223,7 @@ def test_an_action_that_is_no_number_is_refused_and_nothing_moves(bad):
     before = world.backend.field("qpos").clone()
     action = rest(world)
     action[1, 2] = bad
-    with pytest.raises(ValueError, match=r"action of world 1 has (nan|inf|-inf) at index 2"):
+    with pytest.raises(ValueError, match=rf"world 1.* {bad} .*index 2"):
         world.step(action)
     assert torch.equal(world.backend.field("qpos"), before) and world.elapsed.eq(0).all()
 
@@ -232,7 +232,7 @@ def test_an_action_that_is_no_number_is_refused_and_nothing_moves(bad):
 def test_an_action_that_is_not_numbers_is_refused(action):
     world = World("Reach", 1, sensors=BLIND)
     world.reset()
-    with pytest.raises(ValueError, match=r"actions must be numbers of shape \(1, 5\)"):
+    with pytest.raises(ValueError, match=r"numbers of shape \(1, 5\)"):
         world.step(action)
 
 
@@ -390,7 +390,7 @@ def test_noise_of_ones_own():
 
 def test_a_seed_of_the_wrong_type_is_refused():
     world = World("Reach", 1, sensors=BLIND)
-    with pytest.raises(ValueError, match="seed must be a non-negative integer, got 'one' of type str"):
+    with pytest.raises(ValueError, match="seed .*'one'.* str"):
         world.reset(seed="one")
 
 

@@ -36,7 +36,7 @@ def world():
 @pytest.mark.parametrize("index", ["a", 2, -1, 1.0, None, True])
 def test_a_picture_is_of_a_world_by_number(world, index):
     world.reset(seed=0)
-    with pytest.raises(InputError, match="index must be an integer from 0 to 1"):
+    with pytest.raises(InputError, match="index .*from 0 to 1"):
         world.picture(index)
 
 

@@ -61,7 +61,10 @@ def check_worth(model, way):
 
 @pytest.mark.parametrize(
     ("name", "steps", "shorter"),
-    [("PPO", 2048, {"batch_size": 256, "learning_rate": 5e-3}), ("DQN", 1200, {"gradient_steps": 5})],
+    [
+        ("PPO", 2048, {"batch_size": 256, "learning_rate": 5e-3}),
+        pytest.param("DQN", 1200, {"gradient_steps": 5}, marks=pytest.mark.slow),
+    ],
 )
 def test_learns_quickly_and_does_without_a_sensor(name, steps, shorter):
     model = agent(WAYS[name], **shorter)

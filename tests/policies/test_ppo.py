@@ -154,7 +154,7 @@ def test_nan_is_refused_before_it_reaches_the_weights():
     assert all(torch.equal(p, before[name]) for name, p in model.policy.named_parameters())
     model.rollout_buffer.stored["available"][0, 0] = torch.tensor([1, 0])  # hidden NaN is nobody's fault
     model.rollout_buffer.target[0, 0] = torch.nan
-    with pytest.raises(RuntimeError, match="the rewards or values of the rollout hold NaN"):
+    with pytest.raises(RuntimeError, match="rewards or values.*NaN"):
         model.train()
     model.rollout_buffer.target[0, 0] = 0.0
     model.train()
@@ -172,7 +172,7 @@ def test_actions_that_are_not_finite_move_nothing():
     model._last_obs["proprio"][0] = np.nan
     moved = []
     env.step = lambda actions: moved.append(actions)
-    with pytest.raises(RuntimeError, match="'proprio' holds NaN or Inf where it is live"):
+    with pytest.raises(RuntimeError, match="'proprio'.*NaN or Inf"):
         model.learn(48, reset_num_timesteps=False)
     assert not moved
     env.close()

@@ -86,7 +86,7 @@ def test_floats_beyond_their_range(space):
     x, state = torch.zeros(4, 24, 26, 3), torch.zeros(4, 3)
     extractor({"camera": x, "state": state})  # a black image tells nothing
     x[1:] = 200.0
-    with pytest.raises(ValueError, match="'camera' holds 200, but as floats it lies in .0, 1.; keep bytes as uint8"):
+    with pytest.raises(ValueError, match="'camera' holds 200.*uint8"):
         extractor({"camera": x, "state": state})
 
 
@@ -97,7 +97,7 @@ def test_floats_where_bytes_were_promised_reach_the_user_of_an_sb3_agent():
         policy_kwargs={"features_extractor_class": FusionExtractor},
     )  # fmt: skip
     seen = {"state": np.zeros(3, np.float32), "camera": np.random.default_rng(0).random((24, 26, 3), np.float32)}
-    with pytest.raises(ValueError, match="'camera' holds fractions of at most 1 .*give"):
+    with pytest.raises(ValueError, match="'camera' holds fractions"):
         model.predict(seen)
     model.predict({**seen, "camera": np.eye(24, 26, dtype=np.uint8)[..., None].repeat(3, 2)})  # dark, but of bytes
     model.predict({**seen, "camera": (255 * seen["camera"]).round().astype(np.uint8)})
@@ -146,14 +146,14 @@ def test_missing_keys(masked_as):
     space = Dict(a=STATE, b=STATE, available=MultiBinary(2))
     extractor = FusionExtractor(space, masked_as=masked_as)
     row = {"a": torch.ones(2, 3)}
-    with pytest.raises(ValueError, match="'b' is missing from the observation, which has a, available; add it, or say"):
+    with pytest.raises(ValueError, match="'b' is missing.* a, available;"):
         extractor({**row, "available": torch.tensor([[1, 0], [1, 1]])})
     with pytest.raises(ValueError, match="'b' is missing"):
         extractor(row)
     assert extractor({**row, "available": torch.tensor([[1, 0], [1, 0]])}).isfinite().all()
     full = {**row, "b": torch.zeros(2, 3)}
     assert torch.equal(extractor(full), extractor({**full, "available": torch.ones(2, 2)}))  # without it, all deliver
-    with pytest.raises(ValueError, match=r"`available` must have shape \(N, 2\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"`available`.*\(N, 2\).*\(2, 3\)"):
         extractor({**full, "available": torch.ones(2, 3)})
 
 
@@ -162,9 +162,9 @@ def test_missing_keys_reach_the_user_of_an_sb3_agent():
         "MultiInputPolicy", Fixed(Dict(a=STATE, b=STATE)), n_steps=8, batch_size=8, device="cpu",
         policy_kwargs={"features_extractor_class": FusionExtractor},
     )  # fmt: skip
-    with pytest.raises(ValueError, match="'b' is missing from the observation, which has a; add it"):
+    with pytest.raises(ValueError, match="'b' is missing.* a;"):
         model.predict({"a": np.zeros(3, np.float32)})
-    with pytest.raises(ValueError, match=r"'b' has shape \(1, 4\) but its space says \(N, 3\)"):
+    with pytest.raises(ValueError, match=r"'b'.*\(1, 4\).*\(N, 3\)"):
         model.policy.extract_features({"a": torch.zeros(1, 3), "b": torch.zeros(1, 4)})
 
 
@@ -191,16 +191,16 @@ def test_readings_of_another_type_or_shape(space, x, message):
 
 def test_sensors_of_another_type_than_the_space():
     sensor = Sensor("camera", "rgb", (24, 26, 3), "uint8", "", 255.0, 0.0)
-    with pytest.raises(ValueError, match="'camera' is float32 in the observation but the sensor was uint8; give sens"):
+    with pytest.raises(ValueError, match="'camera' is float32.*uint8"):
         FusionExtractor(image(24, 26, 3, dtype=np.float32), [sensor])
 
 
 def test_stacked_availability_is_refused_in_words():
     env = Fixed(Dict(a=STATE, b=STATE, available=MultiBinary(2)))
     stacked = gym.wrappers.FrameStackObservation(env, 4)
-    with pytest.raises(ValueError, match="stack frames first and hide sensors after that"):
+    with pytest.raises(ValueError, match="stack frames first"):
         FusionExtractor(stacked.observation_space)
-    with pytest.raises(ValueError, match="belongs inside of what masks or breaks sensors"):
+    with pytest.raises(ValueError, match="belongs inside"):
         SensorDropout(stacked, 0.5)
 
 
@@ -238,7 +238,7 @@ def test_only_learners_from_replay_buffers_may_hide_inside():
 
 def test_hiding_inside_needs_two_sensors():
     for space, options in ((Dict(a=STATE, desired_goal=STATE), {}), (Dict(a=STATE, b=STATE), {"maskable": ["a"]})):
-        with pytest.raises(ValueError, match="never hide anything, as one sensor always stays.*may hide a; divide"):
+        with pytest.raises(ValueError, match="never hide anything.*may hide a;"):
             FusionExtractor(space, dropout=0.3, **options)
     FusionExtractor(Dict(a=STATE, achieved_goal=STATE), dropout=0.3)
 

@@ -96,11 +96,9 @@ def test_what_an_encoder_does_wrong_is_told(do, says):
 
 
 def test_encoders_for_nothing_and_of_nothing():
-    with pytest.raises(
-        ValueError, match=r"encoders has 'lidar', which is neither a sensor \(arm, hand, rgb\) nor a kind"
-    ):
+    with pytest.raises(ValueError, match=r"encoders.*'lidar'.*arm, hand, rgb"):
         extractor(encoders={"lidar": "vector"})
-    with pytest.raises(ValueError, match="must make a torch.nn.Module, it made a function"):
+    with pytest.raises(ValueError, match="torch.nn.Module.*a function"):
         extractor(encoders={"arm": lambda sensor, d: flat})
 
 
@@ -123,7 +121,7 @@ def test_what_differs_in_train_mode_is_refused(last, where):
     """PPO acts in eval mode and learns in train mode; its first ratio was off by 1e-2."""
     before = {name: x.clone() for name, x in last.state_dict().items()}
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match="in train mode than in eval mode, as Dropout and BatchNorm do"):
+    with pytest.raises(ValueError, match="train mode.*Dropout"):
         if where == "fusion":
             extractor(fusion=lambda m, d: InTrainMode(last))
         else:
@@ -162,7 +160,7 @@ def test_a_fusion_says_how_long_its_result_is(features):
         pass
 
     Mute.features = features
-    with pytest.raises(ValueError, match=f"must have `features`, .* a whole number; got {features}"):
+    with pytest.raises(ValueError, match=f"`features`.* got {features}"):
         extractor(fusion=lambda m, d: Mute(lambda t, a: t.sum(1)))
 
 
@@ -230,10 +228,10 @@ def policy(**options):
 
 def test_a_policy_with_parts_of_ones_own_is_saved_by_their_names(tmp_path, names):
     own = policy(encoders={"vector": Own, "hand": Own}, fusion=Mean)
-    with pytest.raises(ValueError, match=r"holds no code, so it can only name the encoder Own, .*register_encoder\("):
+    with pytest.raises(ValueError, match=r"encoder Own.*register_encoder\("):
         save(own, tmp_path / "own.safetensors")
     register_encoder("own")(Own)
-    with pytest.raises(ValueError, match=r"holds no code, so it can only name the fusion Mean, .*register_fusion\("):
+    with pytest.raises(ValueError, match=r"fusion Mean.*register_fusion\("):
         save(own, tmp_path / "own.safetensors")
     register_fusion("mean")(Mean)
     path = save(own, tmp_path / "own.safetensors", strip_critic=True)
@@ -247,7 +245,7 @@ def test_a_policy_with_parts_of_ones_own_is_saved_by_their_names(tmp_path, names
     assert f"{path} holds no code" in told and "unknown encoder 'own'; encoders: rgb, depth, vector, window" in told
     assert '@robofuse.policies.register_encoder("own")' in told and "--import FILE.py" in told
     register_encoder("own")(ENCODERS["vector"])  # somebody else's idea of the name
-    with pytest.raises(ValueError, match="does not describe a policy that this robofuse can build"):
+    with pytest.raises(ValueError, match="does not describe a policy"):
         load(path)
 
 
@@ -267,5 +265,5 @@ def test_the_training_checks_names_before_it_begins(tmp_path):
         run_train(base.replace(fusion="mien"))
     with pytest.raises(ValueError, match="unknown encoder 'tiny'; encoders: rgb"):
         run_train(base.replace(encoders=("rgb=tiny",)))
-    with pytest.raises(ValueError, match="--encoders takes entries such as rgb=NAME, got 'rgb'"):
+    with pytest.raises(ValueError, match="--encoders.*rgb=NAME.*'rgb'"):
         run_train(base.replace(encoders=("rgb",)))

@@ -138,12 +138,12 @@ def test_hidden_sensors_may_be_missing(path):
     del observation["depth"]
     assert torch.equal(policy.act(observation), expected)
     observation["available"][2, 0] = 1
-    with pytest.raises(ValueError, match="reads the sensor 'depth'; the observation has rgb, proprio"):
+    with pytest.raises(ValueError, match="'depth'.* rgb, proprio"):
         policy.act(observation)
 
 
 def test_wrong_shapes_are_named(path):
-    with pytest.raises(ValueError, match=r"'rgb' of shape \(N, 24, 24, 3\), got \(5, 32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"'rgb'.*\(N, 24, 24, 3\).*\(5, 32, 32, 3\)"):
         load(path).act({**observe(), "rgb": torch.zeros(5, 32, 32, 3, dtype=torch.uint8)})
 
 
@@ -205,7 +205,7 @@ def test_foreign_and_newer_files_are_refused(network, path, tmp_path):
 
 
 def test_unknown_names_list_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match="no policy 'graps'; policies that come with robofuse"):
+    with pytest.raises(ValueError, match="'graps'; policies"):
         load("graps")
     with pytest.raises(ValueError, match="neither best.safetensors nor latest"):
         load(tmp_path)
@@ -282,7 +282,7 @@ def test_another_camera_is_refused(network):
     policy = Policy(network, "one", {**WORLD, "cameras": [{**told, "mount": "world"}]})
     same = Camera("scene", (0.5, 0.0, 0.4), (0.0, 0.0, 0.1), size=(24, 24))
     policy.check(SENSORS, cameras=[same])
-    with pytest.raises(ValueError, match="was trained with the camera .*'fovy': 40.0.*here it is .*'fovy': 41.0"):
+    with pytest.raises(ValueError, match="camera .*'fovy': 40.0.*'fovy': 41.0"):
         policy.check(SENSORS, cameras=[replace(same, fovy=41.0)])
 
 
@@ -322,5 +322,5 @@ def test_networks_of_others_are_refused_in_words(tmp_path):
     space = observation_space((PROPRIO,))
     theirs = MultiInputActorCriticPolicy(space, gym.spaces.Box(-1, 1, (2,)), lambda _: 1e-3)
     for take in (lambda: Policy(theirs, "theirs"), lambda: save(theirs, tmp_path / "theirs.safetensors")):
-        with pytest.raises(ValueError, match="FusionActorCriticPolicy, got a MultiInputActorCriticPolicy.*FusionPPO"):
+        with pytest.raises(ValueError, match="got a MultiInputActorCriticPolicy.*FusionPPO"):
             take()

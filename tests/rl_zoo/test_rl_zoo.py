@@ -91,6 +91,7 @@ def enjoy(zoo, algo, folder, *more, id="robofuse/Reach-v0"):
     return float(re.search(r"Mean reward: (\S+)", told)[1])
 
 
+@pytest.mark.slow
 def test_the_zoos_command_line_trains(zoo, tmp_path):
     smaller = ["-params", "n_envs:2", "n_steps:16", "batch_size:16", "n_epochs:1"]
     told = train(zoo, "ppo", "logs", "-n", 64, "--eval-freq", 32, "--eval-episodes", 1, *smaller, id="Line-v0")

@@ -182,9 +182,9 @@ def test_other_cameras_are_refused_and_other_renderers_told(config, tmp_path):
     assert "have pictures of gl, the training of warp" in start(fitting.replace(demos=str(other)))[1].note
     about["world"]["cameras"][0]["position"] = [0.0, 0.0, 9.0]
     (other / "meta/robofuse.json").write_text(json.dumps(about))
-    with pytest.raises(ValueError, match="see through .*9.0.*; this training sees through"):
+    with pytest.raises(ValueError, match="see through .*9.0"):
         start(fitting.replace(demos=str(other)))
-    with pytest.raises(ValueError, match="draw at 20 pixels; this training's at 40"):
+    with pytest.raises(ValueError, match="at 20 pixels.* 40"):
         start(fitting.replace(render_size=40))
 
 
@@ -202,8 +202,8 @@ def test_a_persons_recording_needs_no_truth(config, demos, tmp_path):
         for episode in shown.episodes:
             seen = {"proprio": episode.observation["proprio"], "available": episode.observation["available"][:, 1:]}
             recorder.append(replace(episode, observation=seen))
-    with pytest.raises(ValueError, match="have no sensor 'force'; they have proprio"):
+    with pytest.raises(ValueError, match="no sensor 'force'.* proprio"):
         start(config.replace(demos=str(tmp_path / "e")))
-    with pytest.raises(ValueError, match="have no sensor 'truth'; they have proprio"):
+    with pytest.raises(ValueError, match="no sensor 'truth'.* proprio"):
         start(config.replace(demos=str(tmp_path / "e"), sensors=("truth",), dropout="none"))
     assert torch.equal(policy.value_net.weight, fresh.value_net.weight)  # the critic had nothing to learn from

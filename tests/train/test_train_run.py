@@ -169,7 +169,7 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
     (folder / ".lock").unlink(missing_ok=True)  # of the one that was killed
     names = sorted(path.name for path in folder.iterdir())
     monkeypatch.setattr("robofuse.files.FORMAT", 0)
-    with pytest.raises(ValueError, match="0000960.safetensors has format 1, this robofuse reads up to 0"):
+    with pytest.raises(ValueError, match="0000960.safetensors has format 1.* 0"):
         run_train(load_options(folder))
     monkeypatch.undo()
 
@@ -177,7 +177,7 @@ def test_a_newer_checkpoint_is_not_stepped_back_from(killed, tmp_path, monkeypat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("robofuse.files.safe_open", fail)
-    with pytest.raises(ValueError, match="0000960.safetensors cannot be read: Permission denied"):
+    with pytest.raises(ValueError, match="0000960.safetensors .*Permission denied"):
         run_train(load_options(folder))
     assert sorted(path.name for path in folder.iterdir()) == names
 
@@ -186,19 +186,19 @@ def test_a_checkpoint_of_other_options_is_refused(killed, tmp_path, monkeypatch)
     folder = shutil.copytree(killed, tmp_path / "other")
     plain = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(plain | {"seed": 6}))
-    with pytest.raises(ValueError, match="training with other options: --seed was 5, now 6"):
+    with pytest.raises(ValueError, match="--seed was 5, now 6"):
         run_train(load_options(folder))
     (folder / "config.json").write_text(json.dumps(plain))
     moved = replace(CAMERAS["scene"], fovy=32.0)
     monkeypatch.setitem(CAMERAS, "scene", moved)
-    with pytest.raises(ValueError, match="saw through a camera .*31.0.* now .*32.0"):
+    with pytest.raises(ValueError, match="camera .*31.0.*32.0"):
         run_train(load_options(folder))
 
 
 def test_files_of_a_training_without_its_options_are_left_alone(killed, tmp_path):
     folder = shutil.copytree(killed, tmp_path / "lost")
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match="lost has checkpoint-.* but no config.json, .* give another --out"):
+    with pytest.raises(ValueError, match="lost has checkpoint-.* no config.json.*--out"):
         run_train(SMALL.replace(out=folder))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "notes.txt").touch()
@@ -348,7 +348,7 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
     with lock(folder, "training"):
         (folder / ".best.123.draft.safetensors").touch()
         (folder / "kept").touch()
-        with pytest.raises(ValueError, match="another training is at work in .*run; stop it"), lock(folder, "training"):
+        with pytest.raises(ValueError, match="another training .*run;"), lock(folder, "training"):
             pass
     with lock(folder, "training"):
         assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [
