@@ -42,6 +42,7 @@ def _key(seed: int, stream: int, salt: int) -> int:
 
 # arrays, as NumPy takes twice as long to find the type of a Python integer as to multiply by it
 _CONSTANTS = [np.array(x, np.uint64) for x in (30, _MIX_1, 27, _MIX_2, 31)]
+_SPREAD = np.array(_GAMMA, np.uint64)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def _words(
     numbers = np.arange(1, count + 1) if isinstance(count, int) else count.cpu().numpy()
     steps = step.cpu().numpy() if isinstance(step, Tensor) else np.array([step])
     coordinates = (episode.cpu().numpy(), steps, numbers)
-    by_episode, by_step, by_number = (x.astype(np.uint64) * _GAMMA for x in coordinates)
+    by_episode, by_step, by_number = (x.astype(np.uint64) * _SPREAD for x in coordinates)
     word = _mix(_mix(by_episode + _key(seed, int(stream), salt)) + by_step)
     return _mix(word[:, None] + by_number)
 

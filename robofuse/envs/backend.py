@@ -32,8 +32,8 @@ class Backend(Protocol):
         model: the compiled model all worlds share but for `parameter` fields.
         num_envs: N.
         device: where the tensors live.
-        readings: (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always in
-            MuJoCo they describe the state that the substep began with.
+        readings: live (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always
+            in MuJoCo they describe the state that the substep began with.
     """
 
     model: mujoco.MjModel

@@ -116,16 +116,15 @@ class Robot:
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
         self._axes = self.backend.array("site_xmat")[:, self._grip].reshape(-1, 3, 3)
-        turn = torch.from_numpy(_product(self._axes, self._from_home))
-        yaw = torch.atan2(turn[:, 1, 0], turn[:, 0, 0]).numpy()
+        turn = _product(self._axes, self._from_home)
+        yaw = torch.atan2(torch.from_numpy(turn[:, 1, 0]), torch.from_numpy(turn[:, 0, 0])).numpy()
         position = self.backend.array("site_xpos")[:, self._grip]
         self._pose = np.concatenate([position, yaw[:, None]], axis=1)
         anchors, axes = (self.backend.array(name)[:, self._joints] for name in ("xanchor", "xaxis"))
         self._jacobian = jacobian(position, anchors, axes, self._slides)
         self._gap = self.backend.array("qpos")[:, self._finger_qpos].sum(axis=1)
-        pose, device = torch.from_numpy(self._pose), self.backend.device
-        self.position, self.yaw = pose[:, :3].to(device), pose[:, 3].to(device)
-        self.gap = torch.from_numpy(self._gap).to(device)
+        pose, self.gap = (torch.from_numpy(x).to(self.backend.device) for x in (self._pose, self._gap))
+        self.position, self.yaw = pose[:, :3], pose[:, 3]
 
     def apply(self, action: Tensor) -> None:
         """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""

@@ -78,6 +78,21 @@ def test_reward_is_the_sum_of_its_documented_terms(task):
         assert torch.equal(step.terms["success"] > 0, step.success)
 
 
+def test_what_grasp_looks_at_is_live():
+    world = World("Grasp", 2, privileged=True, sensors=("proprio",))
+    lift, half = (world.privileged_names.index(name) for name in ("lift", "half_z"))
+    body, geom = (getattr(world.backend.model, kind)("block").id for kind in ("body", "geom"))
+    sizes = []
+    for start in (world.reset, lambda: world.restart([0, 1], [3, 8]), lambda: world.reset(seed=5)):
+        for look in (start, lambda: world.step(rest(world)).observation):
+            seen = look()["privileged"]
+            size, height = world.backend.parameter("geom_size")[:, geom, 2], world.backend.field("xpos")[:, body, 2]
+            assert torch.equal(seen[:, half], size.float())
+            assert torch.equal(seen[:, lift], (height - size).float())
+        sizes += size.tolist()
+    assert len(set(sizes)) == 6  # every episode has a block of its own
+
+
 @pytest.mark.parametrize("task", ALL)
 def test_privileged_state_is_what_its_names_say(task):
     world = World(task, 3, privileged=True, sensors=("proprio",))

@@ -93,6 +93,9 @@ class Grasp(Task):
         m = backend.model
         self._body, self._geom = m.body("block").id, m.geom("block").id
         self._qpos, self._dof = int(m.joint("block").qposadr[0]), int(m.joint("block").dofadr[0])
+        # live views: where the block is, how high its middle is when it lies, and what the sensors read last
+        self._block, self._rest = backend.field("xpos")[:, self._body], backend.parameter("geom_size")[:, self._geom, 2]
+        self._sensed = backend.readings[:, -1]
         self._touch = span([int(m.sensor(f"touch_{part}").adr[0]) for part in ("left", "right", "table")])
         self._both_alone = torch.tensor([True, True, False], device=backend.device)  # of `_touching`
         self._held = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
@@ -157,7 +160,7 @@ class Grasp(Task):
         yaw = 4.0 * torch.atan2(axes[:, 1, 0], axes[:, 0, 0])[:, None]
         turn = yaw - 4.0 * self.robot.yaw[:, None]
         columns = [
-            (field("xpos")[:, self._body] - self.robot.workspace)[:, :2],
+            (self._block - self.robot.workspace)[:, :2],
             torch.cos(yaw),
             torch.sin(yaw),
             self._offset(),
@@ -199,15 +202,14 @@ class Grasp(Task):
         return torch.cat([move, turning[:, None], grip[:, None]], dim=1)
 
     def _offset(self) -> Tensor:
-        return self.backend.field("xpos")[:, self._body] - self.robot.position
+        return self._block - self.robot.position
 
     def _lifted(self) -> Tensor:
-        rest = self.backend.parameter("geom_size")[:, self._geom, 2]
-        return self.backend.field("xpos")[:, self._body, 2] - rest
+        return self._block[:, 2] - self._rest
 
     def _touching(self) -> Tensor:
         """Bool (N, 3): the left and the right fingertip touch the block, and the table does."""
-        return self.backend.readings[:, -1, self._touch] > 0
+        return self._sensed[:, self._touch] > 0
 
 
 def _colour(u: Tensor) -> Tensor:
