@@ -61,7 +61,7 @@ def test_numbers_of_bytes_are_scaled():
         (image(4, 24, 24, 3), "'camera'.*VecFrameStack"),
         (image(24, 24, 3, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
         (image(24, 24, 1, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
-        (image(12, 12, 3), "'camera'.*20×20.*12×12"),
+        (image(12, 12, 3), "'camera'.*16×16.*12×12"),
     ],
 )
 def test_images_of_an_unknown_kind(space, message):

@@ -33,7 +33,7 @@ class ImageEncoder(nn.Module):
     unit: Tensor
 
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
-        """Layers for the size of this sensor's images, at least 20×20 pixels."""
+        """Layers for the size of this sensor's images, at least 16×16 pixels."""
         super().__init__()
         if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float) or not sensor.scale > 0:
             raise InputError(
@@ -43,8 +43,8 @@ class ImageEncoder(nn.Module):
         self.depth, self.scale = sensor.kind == "depth", float(sensor.scale)
         height, width, channels = sensor.shape
         self.size = height, width
-        if min(height, width) < 20:
-            raise InputError(f"{sensor.key!r}: images must have at least 20×20 pixels, got {height}×{width}")
+        if min(height, width) < 16:
+            raise InputError(f"{sensor.key!r}: images must have at least 16×16 pixels, got {height}×{width}")
         saturations = 0 if self.depth else _colours(channels)
         planes = 3 * channels if self.depth else channels + saturations
         self.convolutions = nn.Sequential(
