@@ -14,9 +14,10 @@ __all__ = ["__version__"]
 __version__: str
 """As installed."""
 
-# Threads of OpenMP (torch's) that wait for each other spin by default: beside another program on two cores an update
-# took 7.3 s in place of 1.3. It is read when torch is first imported; what is set already stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A thread of torch that waits for another spins for milliseconds, unless told to sleep soon: beside another program on
+# two cores an update took 7.3 s in place of 1.3. It is read when torch is first imported; what is set already stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 try:
     __version__ = version("robofuse")
