@@ -256,6 +256,7 @@ def test_a_policy_beside_itself_does_not_differ(tmp_path):
     assert all(change.difference.value == 0 and not change.sure for change in found.changes)
 
 
+@pytest.mark.slow
 def test_faults_of_the_training_and_new_ones(tmp_path):
     for name, met, skill in (("plain", [], 0.7), ("broken", ["rgb:noise", "rgb:freeze"], 0.9)):
         make(tmp_path / name, name, skill=skill, card={"seen_faults": met})

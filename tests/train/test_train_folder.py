@@ -70,6 +70,7 @@ def test_a_folder_that_cannot_be_one_is_one_line(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path):
     """Trainings in a process that may not write files of more than so many bytes."""
     command = [sys.executable, "-c", FULL, json.dumps(ALONE.to_dict()), "0", "2000", "20000"]
