@@ -217,12 +217,15 @@ class Records:
         validate_every: Steps between validations, on scenes that are never trained on; 0 for none. Changes nothing in
             what is learned.
         validation_episodes: Episodes of each condition: all sensors, each one removed, each one alone.
+        validate_alone: Also validate with each sensor alone. That decides nothing, and takes as long as all else, as
+            most of these episodes fail.
         checkpoint_every: Steps between checkpoints. All worlds start a new episode there, and past rows are forgotten,
             so it is part of what makes a run repeatable.
     """
 
     validate_every: int = 80_000
     validation_episodes: int = 32
+    validate_alone: bool = True
     checkpoint_every: int = 120_000
 
 

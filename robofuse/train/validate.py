@@ -23,14 +23,18 @@ class Validator:
     """Plays the same episodes again and again.
 
     Attributes:
-        conditions: all sensors, each one removed, each one alone.
+        conditions: all sensors, each one removed, and, if it is asked for, each one alone.
         episodes: of each condition.
         seconds: the last validation took.
     """
 
     def __init__(self, config: Train, keys: Sequence[str]) -> None:
         """The worlds are made at the first validation."""
-        self.conditions, self.episodes, self.seconds = singles(keys), config.records.validation_episodes, 0.0
+        self.conditions, self.episodes, self.seconds = (
+            conditions_of(config, keys),
+            config.records.validation_episodes,
+            0.0,
+        )
         self._config = config
         self._world: World | None = None
 
@@ -75,6 +79,12 @@ def success_rates(
         if stop():
             raise Interrupted
     return {name: count / episodes for name, count in won.items()}
+
+
+def conditions_of(config: Train, keys: Sequence[str]) -> list[Condition]:
+    """What a validation of a training looks at."""
+    found = singles(keys)
+    return found if config.records.validate_alone else [one for one in found if len(one.plan) < 2]
 
 
 def removed(conditions: Sequence[Condition]) -> list[str]:

@@ -19,12 +19,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from robofuse.envs import World
-from robofuse.evaluate.conditions import singles
 from robofuse.policies import FusionPPO
 from robofuse.sensors import PRIVILEGED
 from robofuse.train import Train
 from robofuse.train.build import make_env, make_model, make_validation_world
-from robofuse.train.validate import Interrupted, success_rates
+from robofuse.train.validate import Interrupted, conditions_of, success_rates
 from scripts.bench.curves import Point
 
 BLIND = ("proprio", "force")
@@ -251,7 +250,7 @@ class Validations(BaseCallback):
         """
         super().__init__()
         self.curve, self._options, self._env, self._world, self._stop = list[Point](), options, env, world, stop
-        self._conditions = singles([sensor.key for sensor in world.sensors])
+        self._conditions = conditions_of(options, [sensor.key for sensor in world.sensors])
         self._began, self._spent = time.perf_counter(), 0.0
         self._bar = Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("SB3's PPO", total=options.steps)
@@ -304,7 +303,7 @@ def learn_sb3(options: Train, stop: Callable[[], bool]) -> list[Point] | None:
     """
     learning, count = options.learning, options.records.validation_episodes
     with closing(make_env(options)) as worlds:
-        conditions = len(singles([sensor.key for sensor in worlds.world.sensors]))
+        conditions = len(conditions_of(options, [sensor.key for sensor in worlds.world.sensors]))
         with closing(make_validation_world(options, count * conditions)) as world:
             env = ByteDepth(worlds)
             model = PPO(

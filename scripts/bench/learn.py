@@ -62,7 +62,7 @@ class LearnBench:
     steps: int | None = None
     seeds: int = 5
     episodes: int = 64
-    validate_every: int = 10_000
+    validate_every: int = 15_000
     num_envs: int | None = None
     threads: int | None = None
     out: Path = Path("runs/bench-learn")
@@ -116,7 +116,11 @@ def _options(config: LearnBench, contender: str) -> "Train":
     same = ("task", "robot", "steps", "num_envs", "threads")
     given = {name: getattr(config, name) for name in same if getattr(config, name) is not None}
     options = preset(config.preset).replace(
-        **_CHANGES[contender], **given, validate_every=config.validate_every, validation_episodes=config.episodes
+        **_CHANGES[contender],
+        **given,
+        validate_every=config.validate_every,
+        validation_episodes=config.episodes,
+        validate_alone=False,
     )
     if contender == "sb3":  # NatureCNN takes no smaller pictures
         options = options.replace(image_size=max(options.scenes.image_size, SMALLEST))
