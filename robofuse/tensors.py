@@ -12,6 +12,11 @@ from robofuse.errors import InputError
 Rows = Tensor | slice  # some worlds by number, int64 (n,), or all of them
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether looking at the numbers costs no waiting: a GPU is behind, and would have to catch up first."""
+    return x.device.type == "cpu"
+
+
 def put(target: Tensor, rows: Tensor | int, values: Tensor) -> None:
     """`target[rows] = values` along the first axis; torch cannot index into uint16, but into the same bits as int16."""
     if target.dtype == torch.uint16:
@@ -48,7 +53,7 @@ def merge_channels(planes: Sequence[Tensor]) -> Tensor:
 
 
 def _for_opencv(x: Tensor) -> bool:
-    known = x.dtype in (torch.uint8, torch.float32) and x.device.type == "cpu"
+    known = x.dtype in (torch.uint8, torch.float32) and on_cpu(x)
     return known and not x.requires_grad and not torch.compiler.is_compiling()
 
 

@@ -17,6 +17,7 @@ from robofuse.memory.stack import single_sensors, stacked_sensors
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.modules import MEMORY, Recurrent, RunningNorm, TruthHeads
 from robofuse.sensors import PRIVILEGED
+from robofuse.tensors import on_cpu
 
 # Gauss–Hermite nodes and weights for the mean of a function of a standard normal variable
 _NODES, _WEIGHTS = (torch.tensor(x, dtype=torch.float32) for x in np.polynomial.hermite_e.hermegauss(15))
@@ -45,6 +46,11 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     """
 
     features_extractor: FusionExtractor
+    _nodes: Tensor
+    _weights: Tensor
+    _low: Tensor
+    _high: Tensor
+    _visible_index: Tensor
 
     def __init__(
         self,
@@ -102,6 +108,15 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         features, space = self.features_dim + self.memory, self.observation_space
         assert isinstance(space, gym.spaces.Dict) and isinstance(self.net_arch, list)
+        # constants as buffers go to the device once, with the weights, and not at every use
+        constants = {"_nodes": _NODES, "_weights": _WEIGHTS}
+        if isinstance(self.action_space, gym.spaces.Box):
+            constants |= {
+                "_low": torch.as_tensor(self.action_space.low),
+                "_high": torch.as_tensor(self.action_space.high),
+            }
+        for name, value in constants.items():
+            self.register_buffer(name, value.clone(), persistent=False)
         truth = space.spaces.get(PRIVILEGED)
         self.truth_dim = int(np.prod(truth.shape)) if truth is not None and truth.shape is not None else 0
         if self.memory and MEMORY in space.spaces:
@@ -121,6 +136,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             self.truth_norm = RunningNorm(self.truth_dim)
             extractor = self.features_extractor
             self.visible = list(range(self.truth_dim)) if self._visible is None else self._visible
+            self.register_buffer("_visible_index", torch.tensor(self.visible, dtype=torch.long), persistent=False)
             token_dim = extractor.mask_tokens.shape[1]
             self.truth_heads = TruthHeads(len(extractor.sensors), token_dim, features, len(self.visible))
         if self.ortho_init:
@@ -225,15 +241,14 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         """What the environment is given for u."""
         if not isinstance(self.action_space, gym.spaces.Box):
             return actions
-        low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
+        low, high = (x.to(actions.device) for x in (self._low, self._high))  # SB3 gives arrays, of the CPU
         scaled = low + 0.5 * (torch.tanh(actions).reshape(-1, *low.shape) + 1.0) * (high - low)
         return torch.maximum(torch.minimum(scaled, high), low)  # rounding may have gone one bit beyond
 
     def squashed(self, actions: Tensor) -> Tensor:
         """Actions within a Box's bounds to [−1, 1], where tanh(u) lives."""
         assert isinstance(self.action_space, gym.spaces.Box)
-        low, high = (torch.as_tensor(x, device=actions.device) for x in (self.action_space.low, self.action_space.high))
-        return (2.0 * (actions - low) / (high - low) - 1.0).flatten(1)
+        return (2.0 * (actions - self._low) / (self._high - self._low) - 1.0).flatten(1)
 
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
         """`execute` for arrays; SB3 calls it on a stored u when it collects and when it predicts."""
@@ -255,6 +270,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if truth is not None and self.truth_dim:
             self.truth_norm.update(truth)
 
+    def visible_truth(self, privileged: Tensor) -> Tensor:
+        """What the auxiliary losses predict: the part of `privileged`, (B, …), that sensors can tell, normalised."""
+        return self.truth_norm(privileged.float().flatten(1)).index_select(1, self._visible_index)
+
     def normalised_values(self, fused: Fused, obs: Mapping[str, Tensor]) -> Tensor:
         """Values (B, 1) in units of `return_norm`, which the value loss compares."""
         x = fused.features.detach() if self.truth_dim else fused.features
@@ -269,7 +288,13 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     def distribution(self, fused: Fused) -> Distribution:
         """Distribution of u, from features that `fuse` gave."""
-        return self._get_action_dist_from_latent(self.actor(fused.features))
+        latent = self.actor(fused.features)
+        if isinstance(self.action_dist, DiagGaussianDistribution) and not on_cpu(latent):
+            mean = cast(nn.Module, self.action_net)(latent)  # as SB3's, without checks that wait for the device
+            std = torch.ones_like(mean) * self.log_std.exp()
+            self.action_dist.distribution = torch.distributions.Normal(mean, std, validate_args=False)
+            return self.action_dist
+        return self._get_action_dist_from_latent(latent)
 
     def mean_action(self, fused: Fused) -> Tensor:
         """Tanh of the mean of u, (B, A) in [−1, 1]: the action in a Box without noise, before it is scaled."""
@@ -281,10 +306,10 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         if entropy is None or not self.squash_output:
             return entropy if entropy is not None else torch.zeros(())
         normal = cast(torch.distributions.Normal, distribution.distribution)
-        u = normal.mean[..., None] + normal.stddev[..., None] * _NODES.to(normal.mean.device)
+        u = normal.mean[..., None] + normal.stddev[..., None] * self._nodes
         # log(1 − tanh² u) without overflow
         squeeze = 2.0 * (math.log(2.0) - u - nn.functional.softplus(-2.0 * u))
-        return entropy + (squeeze * _WEIGHTS.to(u.device)).sum(-1).sum(-1)
+        return entropy + (squeeze * self._weights).sum(-1).sum(-1)
 
     def _mlp(self, size: int, widths: Sequence[int]) -> nn.Sequential:
         layers: list[nn.Module] = []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robofuse.errors import InputError
 from robofuse.sensors import Sensor
-from robofuse.tensors import merge_channels, split_channels
+from robofuse.tensors import merge_channels, on_cpu, split_channels
 
 SLOPE = 50.0  # per unit of depth and pixel
 
@@ -118,7 +118,7 @@ def slopes(depth: Tensor, limit: float) -> Tensor:
 
 def _at_least(x: Tensor, least: float) -> bool:
     """Whether no number is smaller; False on a GPU, which would have to be waited for."""
-    return not x.is_cuda and bool(x.numel() == 0 or x.amin() >= least)
+    return on_cpu(x) and bool(x.numel() == 0 or x.amin() >= least)
 
 
 class VectorEncoder(nn.Module):

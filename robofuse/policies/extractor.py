@@ -24,7 +24,7 @@ from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
 from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, infer_sensors, order
-from robofuse.tensors import take
+from robofuse.tensors import on_cpu, take
 
 MaskedAs = Literal["token", "zeros"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
@@ -99,6 +99,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
+                On a GPU that is always so, as one would have to wait for it to know which rows are live.
             masked_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
                 and the fusion take that for a reading, and nothing tells that it is hidden.
 
@@ -187,14 +188,14 @@ class FusionExtractor(BaseFeaturesExtractor):
         return mask_sensors(readings, available, keys)
 
     def _token(self, m: int, key: str, observations: Mapping[str, Tensor], live: Tensor) -> Tensor:
-        rows = live.nonzero()[:, 0]
         mask = self.mask_tokens[m].expand(len(live), -1)
-        if len(rows) == 0:
+        rows = live.nonzero()[:, 0] if on_cpu(live) else None
+        if rows is not None and len(rows) == 0:
             return mask
         x = self.readings.read(observations, key)
-        if len(rows) == len(live):
+        if rows is not None and len(rows) == len(live):
             return self._encode(key, x)
-        if not self.live_rows_only:
+        if rows is None or not self.live_rows_only:
             hidden = ~live.view(-1, *[1] * (x.ndim - 1))
             x = (x.view(torch.int16).masked_fill(hidden, 0).view(x.dtype) if x.dtype == torch.uint16
                  else x.masked_fill(hidden, 0))  # fmt: skip
@@ -221,9 +222,10 @@ class FusionExtractor(BaseFeaturesExtractor):
             told = observations[AVAILABLE]
             if told.shape != (len(live), self._width):
                 raise InputError(f"`available` must have shape (N, {self._width}), got {tuple(told.shape)}")
-            if not _being_exported():
+            if on_cpu(told) and not _being_exported():
                 zeros_and_ones(told, "`available`")
-            live[:, self._told] = told[:, self._columns] > 0
+            for m, column in zip(self._told, self._columns, strict=True):
+                live[:, m] = told[:, column] > 0
         if self.dropout and self.training:
             live[:, self._droppable] = submasks(live[:, self._droppable], 1.0 - self.dropout)
         return live

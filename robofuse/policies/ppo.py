@@ -28,6 +28,7 @@ from robofuse.policies.modules import MEMORY
 from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer
 from robofuse.policies.teacher import Advice, Teacher
 from robofuse.sensors import PRIVILEGED, infer_sensors
+from robofuse.tensors import on_cpu
 
 
 class FusionPPO(PPO):
@@ -303,7 +304,7 @@ class FusionPPO(PPO):
         return values[:count]
 
     def train(self) -> None:
-        """One update: `n_epochs` passes over the rollout.
+        """One update: `n_epochs` passes over the rollout, then `replay_passes` over past rows.
 
         Raises:
             StateError: a loss or gradient that is not finite, before it reaches the weights.
@@ -311,31 +312,46 @@ class FusionPPO(PPO):
         began = time.perf_counter()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        buffer = self.rollout_buffer
-        truth = buffer.stored.get(PRIVILEGED)
-        for name, x in (("the rewards or values", buffer.target), (f"{PRIVILEGED!r}", truth)):
-            if x is not None and not bool(x.isfinite().all()):
+        truth = self.rollout_buffer.stored.get(PRIVILEGED)
+        for name, x in (("the rewards or values", self.rollout_buffer.target), (f"{PRIVILEGED!r}", truth)):
+            if x is not None and on_cpu(x) and not bool(x.isfinite().all()):
                 raise StateError(f"{name} of the rollout hold NaN or Inf; look at the environment (weights unchanged)")
-        self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
         clip = self.clip_range(self._current_progress_remaining)
-        means = _Means()
-        first_ratio, stopped, epoch = None, False, 0
+        means, epochs = self.update(clip)
+        self._n_updates += self.n_epochs
+        self._log_update(means, clip, epochs)
+        self.seconds["learn"] += time.perf_counter() - began
+
+    def update(self, clip: float) -> tuple["Means", int]:
+        """The passes of `train`; a GPU is not waited for, unless there is a `target_kl`.
+
+        Args:
+            clip: PPO's clip range.
+
+        Returns:
+            What the steps report, and the number of passes over the rollout.
+
+        Raises:
+            StateError: as `train`, but on a GPU only `train` notices.
+        """
+        buffer, means, epoch = self.rollout_buffer, Means(), 0
+        truth = buffer.stored.get(PRIVILEGED)
+        self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
         for epoch in range(self.n_epochs):  # noqa: B007
             for batch in buffer.minibatches(self.batch_size):
                 loss, ratio, parts = self.loss(batch, clip)
-                first_ratio = ratio if first_ratio is None else first_ratio
+                if means.first_ratio is None:
+                    means.first_ratio = ratio
                 if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
-                    stopped = True
                     break
                 means.add(self._descend(loss, parts, batch.observations))
-            if stopped:
-                break
+            else:
+                continue
+            break
         self._learn_from_replay(means)  # last: PPO's first ratio is 1 only for the policy that acted
-        self._n_updates += self.n_epochs
-        self._log_update(means, clip, first_ratio, epoch + 1)
-        self.seconds["learn"] += time.perf_counter() - began
+        return means, epoch + 1
 
-    def _learn_from_replay(self, means: "_Means") -> None:
+    def _learn_from_replay(self, means: "Means") -> None:
         """The teacher's and the auxiliary losses on rows of past rollouts, while the teacher has weight."""
         if self.replay is None or not self.teacher_weight():
             return
@@ -346,18 +362,27 @@ class FusionPPO(PPO):
             means.add(self._descend(loss, parts, obs))
 
     def _descend(self, loss: Tensor, parts: dict[str, Tensor], obs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of the optimizer; returns `parts` with the norm of the gradient."""
-        self.policy.optimizer.zero_grad()
+        """One step of the optimizer; returns `parts` with the norm of the gradient.
+
+        A GPU is not waited for: there a step whose loss or gradient is not finite changes no weight, and the error
+        comes when the update is over.
+        """
+        optimizer = self.policy.optimizer
+        optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            raise StateError(self._not_finite(obs, parts))
-        self.policy.optimizer.step()
-        return parts | {"grad_norm": norm}
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        if on_cpu(loss) or not optimizer.defaults.get("fused"):
+            if not bool(finite):
+                raise StateError(self._not_finite(obs, parts))
+        else:
+            setattr(optimizer, "found_inf", (~finite).float())  # noqa: B010 - read by the fused kernel
+        optimizer.step()
+        return parts | {"grad_norm": norm, "not_finite": (~finite).float()}
 
     def _fused(self, obs: dict[str, Tensor], starts: Tensor | None = None) -> Fused:
         fused = self.policy.fuse(obs, starts)
-        if not bool(fused.features.isfinite().all()):
+        if on_cpu(fused.features) and not bool(fused.features.isfinite().all()):
             raise StateError(self._not_finite(obs, {"features": fused.features.sum()}))
         return fused
 
@@ -415,8 +440,7 @@ class FusionPPO(PPO):
         policy = self.policy
         loss, parts = self._distillation(fused, obs, starts)
         if self.aux_coef and policy.truth_dim:
-            truth = policy.truth_norm(obs[PRIVILEGED].float().flatten(1))[:, policy.visible]
-            errors = policy.truth_heads(fused, truth)
+            errors = policy.truth_heads(fused, policy.visible_truth(obs[PRIVILEGED]))
             loss = loss + self.aux_coef * errors.sum()
             names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
             parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
@@ -477,20 +501,23 @@ class FusionPPO(PPO):
             "a smaller clip range, or target_kl"
         )
 
-    def _log_update(self, means: "_Means", clip: float, first_ratio: Tensor | None, epochs: int) -> None:
-        for name, value in means.values():
-            self.logger.record(f"train/{name}", value)
-        if first_ratio is not None:  # 0 but for rounding: the update sees the sensors that the action saw
-            self.logger.record("train/first_ratio_error", float((first_ratio - 1.0).abs().max()))
+    def _log_update(self, means: "Means", clip: float, epochs: int) -> None:
         values, returns = self.rollout_buffer.value, self.rollout_buffer.target
-        spread = returns.var()
-        if spread > 0:
-            self.logger.record("train/explained_variance", float(1.0 - (returns - values).var() / spread))
+        found = means.tensors() | {"explained_variance": 1.0 - (returns - values).var() / returns.var()}
+        if means.first_ratio is not None:  # 0 but for rounding: the update sees the sensors that the action saw
+            found["first_ratio_error"] = (means.first_ratio - 1.0).abs().max()
+        if hasattr(self.policy, "log_std"):
+            found["std"] = self.policy.log_std.detach().exp().mean()
+        numbers = dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))  # the one wait of an update
+        if numbers.pop("not_finite", 0.0):
+            rows = {key: store.flatten(0, 1) for key, store in self.rollout_buffer.stored.items()}
+            raise StateError(self._not_finite(rows, {name: found[name] for name in means.tensors()}))
+        for name, number in numbers.items():
+            if name != "explained_variance" or math.isfinite(number):  # it is undefined where all returns are equal
+                self.logger.record(f"train/{name}", number)
         self.logger.record("train/epochs", epochs)
         self.logger.record("train/clip_range", clip)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "teacher", "replay", "_memory"]
@@ -519,18 +546,26 @@ class FusionPPO(PPO):
             return super().load(path, *args, **kwargs)
 
 
-class _Means:
-    """Means of what the steps of an update report; the device is waited for only in the end."""
+class Means:
+    """Means of what the steps of an update report, as tensors of the device.
+
+    Attributes:
+        first_ratio: PPO's ratios (B,) in the first step, None before it.
+    """
 
     def __init__(self) -> None:
+        """Nothing is reported yet."""
+        self.first_ratio: Tensor | None = None
         self._parts: dict[str, list[Tensor]] = {}
 
     def add(self, parts: dict[str, Tensor]) -> None:
+        """Adds the numbers of a step, by name."""
         for name, value in parts.items():
             self._parts.setdefault(name, []).append(value)
 
-    def values(self) -> list[tuple[str, float]]:
-        return [(name, float(torch.stack(values).mean())) for name, values in self._parts.items()]
+    def tensors(self) -> dict[str, Tensor]:
+        """The means, by name."""
+        return {name: torch.stack(values).mean() for name, values in self._parts.items()}
 
 
 def _squared_difference(actions: Tensor, target: Tensor) -> Tensor:

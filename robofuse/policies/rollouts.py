@@ -166,7 +166,7 @@ class Replay:
         """Minibatches of observations, key → (batch_size, …), about `rows` in all, drawn uniformly with replacement."""
         device = next(iter(self._stored.values())).device
         for _ in range(rows // batch_size):
-            chosen = torch.randint(self.size, (batch_size,)).to(device)
+            chosen = torch.randint(self.size, (batch_size,), device=device)
             yield {key: take(x, chosen) for key, x in self._stored.items()}
 
 

@@ -124,7 +124,7 @@ class BehaviourCloning:
             value = (policy.normalised_values(fused, batch) - target).square().mean()
             total = total + self._config.learning.vf_coef * value
         if self._config.learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
-            truth = policy.truth_norm(batch[PRIVILEGED].flatten(1))[:, policy.visible]
+            truth = policy.visible_truth(batch[PRIVILEGED])
             total = total + self._config.learning.aux_coef * policy.truth_heads(fused, truth).sum()
         return total, difference
 
