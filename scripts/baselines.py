@@ -31,6 +31,7 @@ VARIANTS = {
     "zero-filling": {"masked_as": "zeros"},  # the same dropout, but masked sensors read zero and nothing tells
     "no replay": {"replay_rows": 0},
     "as many passes, no replay": {"replay_rows": 0, "epochs": 8},
+    "imitation alone": {"policy_coef": 0.0, "ent_coef": 0.0},  # no PPO
     "own action only": {"remask_coef": 0.0, "remask_self": 3.0, "teacher_final": 0.0},
     "teacher's action only": {"remask_self": 0.0},
     "1 mask": {"remask": 1},
@@ -53,7 +54,7 @@ class Baselines:
         specialists: Sets of sensors, joined by +; for each, a policy is trained that never had another one.
         episodes: Scenes of the evaluation.
         only: Those to train: ours, no re-masking, no dropout, zero-filling, no replay, "as many passes, no replay",
-            own action only, teacher's action only, 1 mask, 4 masks, keep 0.4, keep 0.8.
+            imitation alone, own action only, teacher's action only, 1 mask, 4 masks, keep 0.4, keep 0.8.
     """
 
     folder: tyro.conf.Positional[Path]

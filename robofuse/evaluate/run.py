@@ -43,7 +43,6 @@ TRAINING_SEEDS = 1000  # seeds below are for training
 MONITOR = "monitor.safetensors"
 BESIDE = ".monitor"  # the end of a monitor's name, beside the file of its policy
 _MONITOR_SEED = 3_000_000  # of the scenes that monitors are calibrated on, apart from trainings and evaluations
-_MONITOR_EPISODES = 768
 _SAVE_EVERY = 10.0  # seconds
 _FEWEST = 4  # worlds; matrix products of fewer rows round differently, and so may end a long episode differently
 
@@ -361,11 +360,11 @@ def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "monit
     world = make_world(trained, config.num_envs, _MONITOR_SEED)
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("calibrating the health monitor", total=_MONITOR_EPISODES)
+            task = progress.add_task("calibrating the health monitor", total=None)
             told = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
-            monitor = calibrate(trained.policy, world, _MONITOR_EPISODES, seed=_MONITOR_SEED, progress=told)
+            monitor = calibrate(trained.policy, world, seed=_MONITOR_SEED, progress=told)
     finally:
         world.close()
     monitor.save(config.folder / MONITOR)
-    console.print(f"calibrated a health monitor on {_MONITOR_EPISODES} episodes: {config.folder / MONITOR}")
+    console.print(f"calibrated a health monitor on {monitor.card['episodes']} episodes: {config.folder / MONITOR}")
     return monitor

@@ -51,7 +51,7 @@ class Recording:
 def calibrate(
     policy: Actor,
     world: World,
-    episodes: int = 240,
+    episodes: int = 768,
     false_alarms: float = 1e-3,
     seed: int = SEED,
     progress: Callable[[int, int], object] | None = None,
@@ -64,7 +64,8 @@ def calibrate(
     Args:
         policy: that the monitor will look after.
         world: such as it will be in, without faults; made with `auto_reset=False`, and reset by this call.
-        episodes: to play.
+        episodes: to play. In fewer, rare healthy readings do not occur: with 240 of them sensors of the shipped policy
+            were switched off wrongly 15 times in 7,847 steps, with 480 never.
         false_alarms: healthy sensors switched off per control step, at most.
         seed: of the scenes.
         progress: called with (episodes done, episodes to do).

@@ -60,6 +60,7 @@ class FusionPPO(PPO):
         gae_lambda: float = 0.95,
         clip_range: Any = 0.2,  # noqa: ANN401
         ent_coef: float | Schedule = 0.003,
+        policy_coef: float = 1.0,
         aux_coef: float = 2.0,
         teacher: Advice | None = None,
         teacher_coef: float = 3.0,
@@ -86,6 +87,8 @@ class FusionPPO(PPO):
             gae_lambda: λ of generalised advantage estimation.
             clip_range: number, or function of the remaining progress.
             ent_coef: weight of the entropy of the executed action; number, or function of the remaining progress.
+            policy_coef: weight of PPO's clipped objective; at 0, with `ent_coef` 0, what is left is imitation of the
+                teacher (DAgger).
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
@@ -120,10 +123,13 @@ class FusionPPO(PPO):
             )
         if kwargs.get("clip_range_vf") is not None:
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
+        self.policy_coef = policy_coef
         self.aux_coef = aux_coef
         self.teacher, self.teacher_coef = teacher, teacher_coef
         self.teacher_until, self.teacher_final = teacher_until, teacher_final
         for name, value, most in (
+            ("policy_coef", policy_coef, math.inf),
+            ("aux_coef", aux_coef, math.inf),
             ("teacher_final", teacher_final, 1.0),
             ("remask_coef", remask_coef, math.inf),
             ("remask_self", remask_self, math.inf),
@@ -415,7 +421,7 @@ class FusionPPO(PPO):
         target = ((batch.returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
         value = (policy.normalised_values(fused, obs) - target).square().mean()
         lessons, parts = self.lessons(fused, obs, batch.starts)
-        loss = surrogate - self.entropy_weight() * entropy + self.vf_coef * value + lessons
+        loss = self.policy_coef * surrogate - self.entropy_weight() * entropy + self.vf_coef * value + lessons
         parts |= {"policy_loss": surrogate, "value_loss": value, "entropy": entropy}
         with torch.no_grad():
             parts["approx_kl"] = (ratio - 1.0 - log_ratio).mean()

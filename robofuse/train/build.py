@@ -148,6 +148,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         gae_lambda=learning.gae_lambda,
         clip_range=ramp(learning.clip, learning.clip * learning.clip_final),
         ent_coef=ramp(learning.ent_coef, learning.ent_coef * learning.ent_final),
+        policy_coef=learning.policy_coef,
         aux_coef=learning.aux_coef,
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,

@@ -145,6 +145,7 @@ class Learning:
         gae_lambda: λ of generalised advantage estimation.
         ent_coef: Weight of the entropy at the start.
         ent_final: Share of it that is left at the end, falling linearly.
+        policy_coef: Weight of PPO's clipped objective; 0, with --ent-coef 0, leaves imitation of the teacher alone.
         aux_coef: Weight of the loss with which tokens learn to predict the simulator's truth.
         teacher: What knows the simulator's truth, and whose actions ours is to copy: expert, the task's scripted
             solution; learned, a policy that is trained first, into the folder `teacher` of the run; auto, the expert if
@@ -178,6 +179,7 @@ class Learning:
     gae_lambda: float = _PPO["gae_lambda"]
     ent_coef: float = _PPO["ent_coef"]
     ent_final: float = 1.0
+    policy_coef: float = _PPO["policy_coef"]
     aux_coef: float = _PPO["aux_coef"]
     teacher: str = "auto"
     teacher_steps: int = 600_000
@@ -353,7 +355,7 @@ _SHARE, _WEIGHT = (0.0, 1.0, "["), (0.0, 1e9, "[")
 _RANGES = {
     **dict.fromkeys(("lr", "lr_final", "clip_final", "ent_final", "gamma", "gae_lambda"), _SHARE),
     **dict.fromkeys(("p", "full", "warmup", "until", "fault_share"), _SHARE),
-    **dict.fromkeys(("ent_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
+    **dict.fromkeys(("ent_coef", "policy_coef", "aux_coef", "vf_coef", "teacher_coef", "max_grad_norm"), _WEIGHT),
     **dict.fromkeys(("remask_coef", "remask_self", "replay_passes"), _WEIGHT),
     "remask_keep": (0.0, 1.0, "("),
     "teacher_final": _SHARE,
@@ -446,8 +448,8 @@ def load_options(folder: Path) -> Train:
 
 
 # What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
-_LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final aux_coef vf_coef max_grad_norm target_kl"
-TUNABLE = tuple(_LEARNING.split())
+_LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final policy_coef aux_coef vf_coef"
+TUNABLE = (*_LEARNING.split(), "max_grad_norm", "target_kl")
 FREE = ("device", "threads", "validate_every")
 NOT_LEARNED = ("out", "resume", "preset")
 

@@ -229,6 +229,8 @@ def test_a_teacher_that_answers_something_else_is_named(answer):
     [
         {"remask_keep": 0.0},
         {"remask_keep": 1.5},
+        {"policy_coef": -1.0},
+        {"aux_coef": float("nan")},
         {"remask_coef": -1.0},
         {"remask_self": float("nan")},
         {"replay_rows": -1},

@@ -237,6 +237,23 @@ def test_the_entropy_bonus_may_follow_the_progress():
     env.close()
 
 
+def test_without_the_weight_of_ppo_advantages_teach_nothing():
+    env = make_env()
+    model = FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", seed=0, ent_coef=0.0)
+    model.learn(48)
+    batch = next(model.rollout_buffer.minibatches(48))
+    other = batch._replace(advantages=batch.advantages.square())
+    for weight, same in ((0.0, True), (1.0, False)):
+        model.policy_coef = weight
+        gradients = []
+        for one in (batch, other):
+            model.policy.zero_grad()
+            model.loss(one, 0.2)[0].backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in model.policy.parameters() if p.grad is not None]))
+        assert torch.equal(*gradients) == same
+    env.close()
+
+
 def test_save_and_load(tmp_path):
     env = make_env()
     model = FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", seed=0).learn(48)
