@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import mujoco
 import numpy as np
@@ -32,6 +32,7 @@ class Backend(Protocol):
         model: the compiled model all worlds share but for `parameter` fields.
         num_envs: N.
         device: where the tensors live.
+        dtype: of states, and of what tasks write: float64 or float32.
         readings: live (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always
             in MuJoCo they describe the state that the substep began with.
     """
@@ -39,14 +40,15 @@ class Backend(Protocol):
     model: mujoco.MjModel
     num_envs: int
     device: torch.device
+    dtype: torch.dtype
     readings: Tensor
 
     def field(self, name: str) -> Tensor:
         """Live (N, …) view of an `MjData` field; write only to state (`qpos`, `qvel`, `ctrl`, …)."""
         ...
 
-    def array(self, name: str) -> np.ndarray:
-        """What `field` gives, in NumPy, to read only: small operations cost a fifth of what they do in torch."""
+    def array(self, name: str) -> Any:  # noqa: ANN401
+        """What `field` gives, to read only, as what computes fastest here: NumPy on a CPU, torch elsewhere."""
         ...
 
     def parameter(self, name: str) -> Tensor:
@@ -87,7 +89,7 @@ class CpuBackend:
         """
         self.model = model
         self.num_envs = num_envs
-        self.device = torch.device("cpu")
+        self.device, self.dtype = torch.device("cpu"), torch.float64
         threads = usable_cores() if num_threads is None else num_threads
         self._batch = batch.Batch(model, num_envs, min(threads, num_envs))
         self._readings = np.zeros((num_envs, substeps, model.nsensordata))

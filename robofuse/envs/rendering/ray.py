@@ -1,9 +1,6 @@
 """The `warp` renderer: mujoco_warp's ray tracer on Warp's CPU device."""
 
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,59 +8,19 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.rendering.base import Pictures, Poses, Take, View
-from robofuse.errors import StateError
+from robofuse.envs.warp import compiling, import_warp
+from robofuse.envs.warp import on_device as guard
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32
-_NOTICE_AFTER_S = 2.0
-_DEVICE = "cpu"
-# Warp's code generation is not meant for two threads at a time, and the second finds the first one's work cached.
-_building = threading.Lock()
-_scope_lock = threading.Lock()
-_scope: list[Any] = []
-
-
-@contextmanager
-def guard() -> Iterator[None]:
-    """Makes our device Warp's default while anybody draws.
-
-    The default is one variable for the whole process, so threads that each set and restore it would undo each other's
-    work: the first to enter sets it, the last to leave restores it.
-    """
-    import warp
-
-    with _scope_lock:
-        if not _scope:
-            entered = warp.ScopedDevice(_DEVICE)
-            entered.__enter__()
-        else:
-            entered = _scope[-1]
-        _scope.append(entered)
-    try:
-        yield
-    finally:
-        with _scope_lock:
-            entered = _scope.pop()
-            if not _scope:
-                entered.__exit__(None, None, None)
+__all__ = ["SLOTS", "RayPainter", "guard", "painter_factory"]
 
 
 def painter_factory(
     model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, num_threads: int
 ) -> Callable[[], "RayPainter"]:
     """What makes a painter in the thread it is called in. See `make_renderer` for the arguments and errors."""
-    try:
-        import warp
-
-        # else it reports every module it loads, and itself
-        warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)
-        import mujoco_warp  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-        warp.init()
-    except ImportError as error:
-        raise StateError(
-            f'renderer="warp" needs mujoco_warp: pip install mujoco-warp (import failed: {error})'
-        ) from error
+    import_warp('renderer="warp"')
     share = -(-len(poses.geom_xpos) // num_threads)
     return partial(RayPainter, model, views, poses, min(SLOTS, share))
 
@@ -84,41 +41,33 @@ class RayPainter:
             poses: live arrays to read from.
             slots: worlds drawn at a time.
         """
-        import mujoco_warp
-        import warp
-
+        _, mujoco_warp = import_warp('renderer="warp"')
         self._poses = poses
         self._slots = slots
         self._draw = mujoco_warp.render
         self._refit = mujoco_warp.refit_bvh
-        notice = threading.Timer(_NOTICE_AFTER_S, _say_compiling, [warp.config.kernel_cache_dir])
-        notice.daemon = True
-        with _building:
-            notice.start()
-            try:
-                self._model: Any = mujoco_warp.put_model(model, {"geom_size": slots, "geom_rgba": slots})
-                # never stepped, so room for one contact does
-                self._data: Any = mujoco_warp.make_data(model, nworld=slots, nconmax=1, njmax=1)
-                self._context: Any = mujoco_warp.create_render_context(
-                    model,
-                    nworld=slots,
-                    cam_active=[view.camera for view in views],
-                    cam_res=[(view.width, view.height) for view in views],
-                    render_rgb=[True] * len(views),
-                    render_depth=[True] * len(views),
-                    render_seg=[False] * len(views),
-                    use_textures=False,
-                    use_shadows=False,
-                    enabled_geom_groups=[0, 1, 2],
-                    enable_specular=False,
-                    enable_emission=False,
-                    enable_per_light_ambient=bool(np.any(model.light_ambient)),
-                )
-                self._inputs, self._outputs = self._views(views)
-                self._fill(np.zeros(slots, np.int64))
-                self._run(slots)
-            finally:
-                notice.cancel()
+        with compiling("the ray tracer"):
+            self._model: Any = mujoco_warp.put_model(model, {"geom_size": slots, "geom_rgba": slots})
+            # never stepped, so room for one contact does
+            self._data: Any = mujoco_warp.make_data(model, nworld=slots, nconmax=1, njmax=1)
+            self._context: Any = mujoco_warp.create_render_context(
+                model,
+                nworld=slots,
+                cam_active=[view.camera for view in views],
+                cam_res=[(view.width, view.height) for view in views],
+                render_rgb=[True] * len(views),
+                render_depth=[True] * len(views),
+                render_seg=[False] * len(views),
+                use_textures=False,
+                use_shadows=False,
+                enabled_geom_groups=[0, 1, 2],
+                enable_specular=False,
+                enable_emission=False,
+                enable_per_light_ambient=bool(np.any(model.light_ambient)),
+            )
+            self._inputs, self._outputs = self._views(views)
+            self._fill(np.zeros(slots, np.int64))
+            self._run(slots)
 
     def paint(self, env_ids: np.ndarray, take: Take) -> None:
         """See `Painter.paint`."""
@@ -165,7 +114,3 @@ class RayPainter:
         self._data.nworld = count
         self._refit(self._model, self._data, self._context)
         self._draw(self._model, self._data, self._context)
-
-
-def _say_compiling(cache: str) -> None:
-    print(f"robofuse: compiling the ray tracer; kept in {cache} for the next time", file=sys.stderr, flush=True)
