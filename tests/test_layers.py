@@ -18,6 +18,7 @@ LAYERS = [
         "files",
         "interrupts",
         "plugins",
+        "ranks",
         "registration",
         "rng",
         "sensors",

@@ -27,6 +27,7 @@ from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
 from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer
 from robofuse.policies.teacher import Advice, Teacher
+from robofuse.ranks import Ranks
 from robofuse.sensors import PRIVILEGED, infer_sensors
 from robofuse.tensors import on_cpu
 
@@ -40,6 +41,7 @@ class FusionPPO(PPO):
 
     Attributes:
         policy: a `FusionActorCriticPolicy`.
+        ranks: the processes that train together, each with environments of its own; by default this one is alone.
         seconds: time spent since `learn` began: act, simulate (the environment's step), learn.
     """
 
@@ -123,6 +125,7 @@ class FusionPPO(PPO):
             )
         if kwargs.get("clip_range_vf") is not None:
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
+        self.ranks = Ranks()
         self.policy_coef = policy_coef
         self.aux_coef = aux_coef
         self.teacher, self.teacher_coef = teacher, teacher_coef
@@ -228,7 +231,7 @@ class FusionPPO(PPO):
             acted = time.perf_counter()
             new_obs, rewards, dones, infos = env.step(executed)
             stepped = time.perf_counter()
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += env.num_envs * self.ranks.count
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
@@ -342,13 +345,15 @@ class FusionPPO(PPO):
         """
         buffer, means, epoch = self.rollout_buffer, Means(), 0
         truth = buffer.stored.get(PRIVILEGED)
-        self.policy.update_norms(buffer.target, None if truth is None else truth.flatten(0, 1).flatten(1))
+        gather = self.ranks.gather
+        truth = None if truth is None else gather(truth.flatten(0, 1).flatten(1))
+        self.policy.update_norms(gather(buffer.target.flatten()), truth)
         for epoch in range(self.n_epochs):  # noqa: B007
             for batch in buffer.minibatches(self.batch_size):
                 loss, ratio, parts = self.loss(batch, clip)
                 if means.first_ratio is None:
                     means.first_ratio = ratio
-                if self.target_kl is not None and parts["approx_kl"] > 1.5 * self.target_kl:
+                if self.target_kl is not None and self.ranks.mean(parts["approx_kl"]) > 1.5 * self.target_kl:
                     break
                 means.add(self._descend(loss, parts, batch.observations))
             else:
@@ -376,6 +381,7 @@ class FusionPPO(PPO):
         optimizer = self.policy.optimizer
         optimizer.zero_grad()
         loss.backward()
+        self.ranks.average_gradients(self.policy.parameters())
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         if on_cpu(loss) or not optimizer.defaults.get("fused"):
@@ -526,7 +532,7 @@ class FusionPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "replay", "_memory"]
+        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory"]
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401

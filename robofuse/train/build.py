@@ -33,6 +33,7 @@ from robofuse.memory import stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.saving import check_device
 from robofuse.policies.teacher import Advice, load_teacher
+from robofuse.ranks import on_this_machine, own_gpu
 from robofuse.sensors import Sensor
 from robofuse.train.checkpoint import BEST, FINAL
 from robofuse.train.config import Masking, Train, preset
@@ -63,6 +64,8 @@ def resolve(config: Train) -> tuple[Train, str]:
                 renderer = "gl"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and on_this_machine() > 1:
+        device = f"cuda:{own_gpu()}"
     check_device(device)
     teacher, replay_rows = config.learning.teacher, config.learning.replay_rows
     if teacher == "auto":
@@ -75,7 +78,7 @@ def resolve(config: Train) -> tuple[Train, str]:
     if config.network.memory == "recurrent":
         replay_rows = 0  # it learns from whole rollouts only
     remask = 0 if config.network.masked_as == "zeros" else config.learning.remask  # which has no mask tokens
-    threads = config.threads or usable_cores()
+    threads = config.threads or max(1, usable_cores() // on_this_machine())
     learned = {"teacher": teacher, "replay_rows": replay_rows, "remask": remask}
     return config.replace(renderer=renderer, device=device, threads=threads, **learned), note
 

@@ -6,9 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from robofuse.plugins import import_options
 from robofuse.policies import FusionPPO
 from robofuse.policies.registry import find_encoder, find_fusion
 from robofuse.policies.saving import save
+from robofuse.ranks import Ranks, join
 from robofuse.train.build import (
     TEACHER,
     encoder_names,
@@ -77,6 +79,8 @@ RUN = "run.json"  # a record of the starts of a run, for people
 def run_train(config: Train) -> int:
     """Trains a policy, after its teacher if it is to have one of its own.
 
+    Started by `torchrun`, all processes train one policy, each in `num_envs` worlds; the first one writes the files.
+
     Args:
         config: what to do; `load_options(folder)` to resume.
 
@@ -89,25 +93,33 @@ def run_train(config: Train) -> int:
         InputError: options, a folder or files with which it cannot train; says what would be right.
         StateError: it cannot go on, such as with a loss that became NaN.
     """
-    console = Console(highlight=False, markup=False)
     config.check()
     make_dropout(config.masking)
     find_fusion(config.network.fusion)
     for encoder in encoder_names(config).values():
         find_encoder(encoder)
+    with join(config.device) as ranks:
+        return _run_ranks(config, ranks)
+
+
+def _run_ranks(config: Train, ranks: Ranks) -> int:
+    console = Console(highlight=False, markup=False, quiet=not ranks.first)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = config.resume or config.out or Path("runs", f"{config.task}-{config.robot}-{stamp}")
-    _check_folder(config, folder)
+    folder = ranks.tell(folder)
+    if ranks.first:
+        _check_folder(config, folder)
     if config.resume is not None and (folder / FINAL).exists():
         console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
         _print_next_commands(console, folder)
         return 0
-    with lock(folder, "training"), Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-        notes = _check_folder(config, folder)  # again: another training may have been at work until now
+    with _lock(folder, ranks), Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        # again: another training may have been at work until now
+        notes = _check_folder(config, folder) if ranks.first else []
         config, note = resolve(config.replace(out=folder, resume=None))
         with _torch_settings(config.threads or 1):
             try:
-                status = _train(config, folder, [*notes, *([note] if note else [])], console, interrupt)
+                status = _train(config, folder, [*notes, *([note] if note else [])], console, interrupt, ranks)
             except KeyboardInterrupt:  # the second one
                 last = f"stopped at once; what the last checkpoint holds: {_resume_command(folder)}"
                 console.print(last, soft_wrap=True)
@@ -130,10 +142,37 @@ def _check_folder(config: Train, folder: Path) -> list[str]:
     return []
 
 
+def _lock(folder: Path, ranks: Ranks) -> AbstractContextManager[object]:
+    return lock(folder, "training") if ranks.first else nullcontext()
+
+
 def _train(
-    config: Train, folder: Path, notes: list[str], console: Console, interrupt: Interrupt, run: Path | None = None
+    config: Train,
+    folder: Path,
+    notes: list[str],
+    console: Console,
+    interrupt: Interrupt,
+    ranks: Ranks,
+    run: Path | None = None,
 ) -> int:
     """Trains into a folder, which is locked; `run` is the one to resume, if it is another. Returns the exit status."""
+    if ranks.first:
+        return _train_into(folder, config, folder, notes, console, interrupt, ranks, run)
+    with TemporaryDirectory() as own:  # what the other ranks write, nobody needs
+        return _train_into(Path(own), config, folder, notes, console, interrupt, ranks, run)
+
+
+def _train_into(
+    own: Path,
+    config: Train,
+    folder: Path,
+    notes: list[str],
+    console: Console,
+    interrupt: Interrupt,
+    ranks: Ranks,
+    run: Path | None,
+) -> int:
+    """The same, with the folder that this rank writes to."""
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine()
@@ -141,30 +180,32 @@ def _train(
         "versions": {"robofuse": __version__, **package_versions()},
     }
     to_go_on = f"to go on:\n  {_resume_command(run or folder)}"
-    with closing(Training(config, folder, machine)) as training:
+    with closing(Training(config, folder, machine, ranks, own)) as training:
         config, first_a_teacher = training.config, needs_teacher(training.config, folder)
         if not first_a_teacher:
             training.ask_teacher()  # one that is refused leaves no run behind
-        write_atomic(folder / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
+        write_atomic(own / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
         if first_a_teacher:
             console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
-            with lock(folder / TEACHER, "training"), _kept_random_state():
-                status = _train(teacher_config(config, folder), folder / TEACHER, [], console, interrupt, run=folder)
+            into = folder / TEACHER
+            with _lock(into, ranks), _kept_random_state():
+                status = _train(teacher_config(config, folder), into, [], console, interrupt, ranks, run=folder)
             if status:
                 return status
             if interrupt.asked:
                 console.print(f"stopped; {to_go_on}", soft_wrap=True)
                 return interrupt.status
+            ranks.wait()  # until its files are there
             training.ask_teacher()
-        record = _start_record(folder, config, machine, training.state.step)
+        record = _start_record(own, config, machine, training.state.step)
         for note in [*notes, *training.notes]:
             console.print(f"note: {note}", style="yellow", soft_wrap=True)
-        console.print(_headline(config, training, folder), soft_wrap=True)
+        console.print(_headline(config, training, folder, ranks), soft_wrap=True)
         with Display(console, config.steps, training.state.step, training.validator.conditions) as display:
             finished = training.run(display.show, lambda: interrupt.asked)
         state = training.state
         record["starts"][-1] |= {"ended_at_step": state.step, "finished": finished}
-        write_atomic(folder / RUN, json.dumps(record, indent=1) + "\n")
+        write_atomic(own / RUN, json.dumps(record, indent=1) + "\n")
         if not finished:
             kept = ", a checkpoint is written" if state.step else ""
             done = f"stopped after {state.step:,} of {config.steps:,} steps"
@@ -192,45 +233,54 @@ class Training:
         model: the learner.
     """
 
-    def __init__(self, config: Train, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(
+        self, config: Train, folder: Path, record: dict[str, Any], ranks: Ranks | None = None, own: Path | None = None
+    ) -> None:
         """Makes worlds and learner.
 
         Args:
             config: options without `auto`, see `resolve`.
-            folder: of the run.
+            folder: of the run, read.
             record: versions and hardware, for policy files.
+            ranks: the processes that train together.
+            own: folder that this one writes to; by default the run's.
 
         Raises:
             InputError: options that do not fit together, or files in the folder that cannot be gone on with.
         """
-        self.folder, self._record, self._world = folder, record, world_options(config)
+        self._run, self._record, self._world = folder, record, world_options(config)
+        self.ranks, self.folder = ranks or Ranks(), folder if own is None else own
         self.notes, self.state, self._teacher = list[str](), TrainState(), None
         self.env = make_env(config)
         try:
             self.config = config = spell_out_faults(config, self.env.world.sensors)
-            found = find_checkpoint(folder)
+            found = self.ranks.first_then_others(lambda: find_checkpoint(folder))
             if found:
                 check_origin(found[1], config, self._world)
             self.model: FusionPPO = make_model(config, self.env)
+            self.model.ranks = self.ranks
             self._shown = (found[1].get("card") or {}).get("demonstrations") if found else None
             self._demos = None
-            if not found and config.imitation.demos != "none":
+            if not found and config.imitation.demos != "none" and self.ranks.first:
                 self._demos = BehaviourCloning(config, self.env.world)
                 self.notes += [self._demos.note] if self._demos.note else []
             self.validator = Validator(config, [sensor.key for sensor in self.env.world.sensors])
             until = int(found[1]["training"]["step"]) if found else 0
-            folder.mkdir(parents=True, exist_ok=True)
-            self._progress = ProgressLog(folder, until)
-            self.model.set_logger(Logger(str(folder), [self._progress]))
-            self._validations = CsvTable(folder / VALIDATION, until)
-            self._best, self._kept = recover_best(folder, until), until  # steps of the best policy and of a checkpoint
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._progress = ProgressLog(self.folder, until)
+            self.model.set_logger(Logger(str(self.folder), [self._progress]))
+            self._validations = CsvTable(self.folder / VALIDATION, until)
+            # steps of the best policy and of a checkpoint
+            self._best, self._kept = recover_best(self.folder, until), until
             if found:
                 self.env.set_progress(min(until / config.steps, 1.0))
-                self.env.set_options({"episode": int(found[1]["training"]["episode"])})
+            episode = int(found[1]["training"]["episode"]) if found else 0
+            self.env.set_options({"episode": self.ranks.first_episode + episode})
             _, self._callback = self.model._setup_learn(config.steps, _NoCallback())  # resets the worlds
             if found:
                 self.notes += [f"{problem}; an older checkpoint serves" for problem in found[2]]
                 self.state = restore(self.model, found[0], found[1])
+            self._own_random_numbers()
         except BaseException:
             self.env.close()
             raise
@@ -240,7 +290,7 @@ class Training:
     def ask_teacher(self) -> None:
         """Gives the learner its teacher, if the options name one; to be called before `run`."""
         with _kept_random_state():
-            teacher, self._teacher = find_teacher(self.config, self.folder, self.env.world) or (None, None)
+            teacher, self._teacher = find_teacher(self.config, self._run, self.env.world) or (None, None)
         self.model.set_teacher(teacher)
 
     def run(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> bool:
@@ -264,19 +314,21 @@ class Training:
             if self._shown is None:
                 return False  # it begins again
             self._demos = None  # and its pictures
+        self.ranks.same(self.model.policy)
+        validate_every = records.validate_every if self.ranks.first else 0
         while self.state.step < steps:
             before = self.state.step
             self._update()
             show(self._status())
-            ends, asked = self.state.step >= steps, stop()
-            if records.validate_every and self._validation_due() and not (ends or asked):
+            ends = self.state.step >= steps
+            if validate_every and self._validation_due() and not (ends or stop()):
                 self._validate(show, stop)
-            asked = stop()
+            asked = self.ranks.any(stop())
             if ends or asked or _crossed(before, self.state.step, records.checkpoint_every):
                 self._checkpoint()
             if asked and not ends:
                 return False
-        if records.validate_every and self._validated() < self.state.step:
+        if validate_every and self._validated() < self.state.step:
             self._validate(show, stop)
             if self._validated() < self.state.step:
                 return False  # interrupted; the checkpoint is there
@@ -350,8 +402,8 @@ class Training:
 
     def _checkpoint(self) -> None:
         """Worlds start anew, so that nothing of the simulation needs to be kept."""
-        worlds = self.env.num_envs
-        episode = (int(self.env.world.episode.max()) // worlds + 1) * worlds
+        worlds, first = self.env.num_envs, self.ranks.first_episode
+        episode = self.ranks.largest(((int(self.env.world.episode.max()) - first) // worlds + 1) * worlds)
         self.state = self.state._replace(episode=episode)
         write_checkpoint(self.folder, self.model, self.state, {"world": self._world, "card": self._card()})
         drop_previous_best(self.folder)
@@ -359,9 +411,16 @@ class Training:
         self._save(LATEST)
         if self.model.replay is not None:
             self.model.replay.clear()  # nor is it kept, so a resumed training goes on as this one does
-        self.env.set_options({"episode": episode})
+        self._own_random_numbers()
+        self.env.set_options({"episode": first + episode})
         self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
         self.model._last_episode_starts = np.ones(worlds, dtype=bool)
+
+    def _own_random_numbers(self) -> None:
+        """Ranks draw different ones; of the first they go on, and are in its checkpoints."""
+        if not self.ranks.first:
+            parts = [self.config.seed, self.ranks.rank, self.state.step]
+            torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
     def _save(self, name: str, validation: dict[str, float] | None = None) -> None:
         save(self.model.policy, self.folder / name, self._world, self._card(validation))
@@ -444,7 +503,7 @@ def _resume_command(folder: Path) -> str:
     return f"robofuse train --resume {shlex.quote(str(folder))}{import_options()}"
 
 
-def _headline(config: Train, training: Training, folder: Path) -> str:
+def _headline(config: Train, training: Training, folder: Path, ranks: Ranks) -> str:
     scenes, sensors = config.scenes, training.env.world.sensors
     drawn = f", drawn at {scenes.render_size}²," if scenes.render_size not in (None, scenes.image_size) else ""
     size = f" at {scenes.image_size}² pixels{drawn} from {scenes.renderer}" if len(sensors) else ""
@@ -452,7 +511,8 @@ def _headline(config: Train, training: Training, folder: Path) -> str:
     weights = sum(x.numel() for x in training.model.policy.parameters())
     since = f" from step {training.state.step:,} on" if training.state.step else ""
     return (
-        f"{config.task} with the {config.robot}{since}: {config.steps:,} steps in {scenes.num_envs} worlds, "
+        f"{config.task} with the {config.robot}{since}: {config.steps:,} steps in {scenes.num_envs} worlds"
+        f"{f' in each of {ranks.count} processes' if ranks.count > 1 else ''}, "
         f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
         f"dropout {config.masking.dropout}; {weights:,} weights on {config.device}, "
         f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"

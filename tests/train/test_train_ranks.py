@@ -1,0 +1,69 @@
+"""Several processes that train one policy, started by torchrun, on a CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from robofuse.train.checkpoint import FINAL
+
+SCRIPT = Path(__file__).with_name("ranked.py")
+OPTIONS = ["Reach", "--preset", "alone", "--robot", "gripper", "--sensors", "proprio", "force", "--num-envs", "8"]
+OPTIONS += ["--steps", "800", "--n-steps", "10", "--batch-size", "40", "--validation-episodes", "2", "--device", "cpu"]
+
+
+def train(out, mode, *options, ranks=2):
+    """What each rank ended with, by rank."""
+    out.mkdir(exist_ok=True)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [*launcher, str(SCRIPT), str(out), mode, *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert not done.returncode, done.stdout + done.stderr
+    return [load_file(out / f"{rank}-of-{ranks}.safetensors") for rank in range(ranks)], done.stdout
+
+
+def weights(found):
+    return {name: x for name, x in found.items() if name.startswith("policy/")}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in weights(a))
+
+
+def test_ranks_learn_one_policy_from_scenes_of_their_own(tmp_path):
+    run = tmp_path / "run"
+    (first, second), said = train(tmp_path, "own", *OPTIONS, "--validate-every", "400", "--out", str(run))
+    assert same(first, second)
+    assert (first["episode"] < 1 << 40).all() and (second["episode"] >= 1 << 40).all()
+    assert "800 steps in 8 worlds in each of 2 processes" in said and said.count("validation at") == 2
+    assert (run / FINAL).exists() and len(list(run.glob("events.*"))) == 1
+    assert torch.equal(load_file(run / FINAL)["log_std"], first["policy/log_std"])
+
+
+@pytest.mark.slow
+def test_ranks_with_the_same_scenes_are_one_process(tmp_path):
+    options = [*OPTIONS, "--validate-every", "0"]
+    (both, other), _ = train(tmp_path, "same", *options, "--out", str(tmp_path / "two"))
+    half = [str(int(x) // 2) if option == "--steps" else x for option, x in zip(["", *options], options, strict=False)]
+    (alone,), _ = train(tmp_path, "same", *half, "--out", str(tmp_path / "one"), ranks=1)
+    assert same(both, other)
+    for name, x in weights(alone).items():
+        if not name.endswith("count"):  # of rows that norms have seen
+            assert torch.allclose(both[name], x, atol=1e-5), name
+
+
+@pytest.mark.slow
+def test_ranks_go_on_to_the_same_weights(tmp_path):
+    run = tmp_path / "run"
+    options = [*OPTIONS, "--validate-every", "0", "--checkpoint-every", "400", "--out", str(run)]
+    (whole, _), _ = train(tmp_path, "own", *options)
+    for late in (run / FINAL, run / "latest.safetensors", run / "checkpoint-0000000800.safetensors"):
+        late.unlink()  # as if all had been killed before the end
+    (again, other), _ = train(tmp_path, "own", "--resume", str(run))
+    assert same(again, other) and same(whole, again)
