@@ -81,6 +81,8 @@ class Parsed(Exception):
 def check(words, monkeypatch):
     """Whether a command that is not run exists, and takes these options."""
     program, *words = words
+    if program == "torchrun":  # torchrun … -m robofuse COMMAND …
+        program, *words = words[words.index("-m") + 1 :]
     if program == "robofuse":
         arguments = plugins.import_requested(words)
         parse = cli.parse
