@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
+from robofuse.tensors import on_cpu
 
 
 class Stream(enum.IntEnum):
@@ -81,33 +82,64 @@ def bits(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: 
     Returns:
         int64 (n, count), uniform over all 64-bit words.
     """
-    return torch.from_numpy(_words(seed, stream, episode, step, count, salt).view(np.int64)).to(episode.device)
+    words = _words(seed, stream, episode, step, count, salt)
+    return words if isinstance(words, Tensor) else torch.from_numpy(words.view(np.int64))
 
 
 def offsets(
     seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int | Tensor, salt: int = 0
 ) -> Tensor:
     """Random integers from 0 to 2**62 − 1, int64 (n, count), such as places in a table; arguments as in `bits`."""
-    words = _words(seed, stream, episode, step, count, salt) >> 2
-    return torch.from_numpy(words.view(np.int64)).to(episode.device)
+    words = _words(seed, stream, episode, step, count, salt)
+    return _shift(words, 2) if isinstance(words, Tensor) else torch.from_numpy((words >> 2).view(np.int64))
 
 
 def uniform(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:
     """Uniform float64 numbers in (0, 1), shape (n, count); arguments as in `bits`."""
     words = _words(seed, stream, episode, step, count, salt)
-    return torch.from_numpy(((words >> 11).astype(np.float64) + 0.5) * 2.0**-53).to(episode.device)
+    if isinstance(words, Tensor):
+        return (_shift(words, 11).double() + 0.5) * 2.0**-53
+    return torch.from_numpy(((words >> 11).astype(np.float64) + 0.5) * 2.0**-53)
 
 
 def _words(
     seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int | Tensor, salt: int
-) -> np.ndarray:
-    """The words of `bits` as uint64; in NumPy, whose calls cost a fifth of torch's, and these are many and small."""
-    numbers = np.arange(1, count + 1) if isinstance(count, int) else count.cpu().numpy()
-    steps = step.cpu().numpy() if isinstance(step, Tensor) else np.array([step])
-    coordinates = (episode.cpu().numpy(), steps, numbers)
-    by_episode, by_step, by_number = (x.astype(np.uint64) * _SPREAD for x in coordinates)
+) -> np.ndarray | Tensor:
+    """The words of `bits`: on a CPU uint64 by NumPy, whose calls cost a fifth of torch's, else int64 of the device."""
+    if not on_cpu(episode):
+        return _torch_words(seed, stream, episode, step, count, salt)
+    numbers = np.arange(1, count + 1) if isinstance(count, int) else count.numpy()
+    steps = step.numpy() if isinstance(step, Tensor) else np.array([step])
+    by_episode, by_step, by_number = (x.astype(np.uint64) * _SPREAD for x in (episode.numpy(), steps, numbers))
     word = _mix(_mix(by_episode + _key(seed, int(stream), salt)) + by_step)
     return _mix(word[:, None] + by_number)
+
+
+def _torch_words(
+    seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int | Tensor, salt: int
+) -> Tensor:
+    """The same bits as int64, which torch has instead, and which wraps in the same way."""
+    device, key = episode.device, _signed(_key(seed, int(stream), salt))
+    numbers = torch.arange(1, count + 1, device=device) if isinstance(count, int) else count.to(device)
+    steps = step if isinstance(step, Tensor) else torch.full((1,), step, device=device)
+    by_episode, by_step, by_number = (x * _signed(_GAMMA) for x in (episode, steps, numbers))
+    word = _torch_mix(_torch_mix(by_episode + key) + by_step)
+    return _torch_mix(word[:, None] + by_number)
+
+
+def _torch_mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _signed(_MIX_1)
+    x = (x ^ _shift(x, 27)) * _signed(_MIX_2)
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """`x >> by` of words without a sign, which int64 has."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
 
 
 def normal(seed: int, stream: Stream, episode: Tensor, step: Tensor | int, count: int, salt: int = 0) -> Tensor:

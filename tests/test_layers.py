@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Lowest first. A module may import from its own layer and from those below it.
 LAYERS = [
     {
+        "arrays",
         "checks",
         "deploy",
         "errors",

@@ -8,10 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.arrays import (
+    Array,
+    as_tensor,
+    atan2,
+    clip,
+    concatenate,
+    cos_sin,
+    cross,
+    float32,
+    like,
+    product,
+    rows_of,
+    solve,
+    where,
+)
 from robofuse.envs.backend import Backend
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.errors import InputError
-from robofuse.tensors import span
+from robofuse.tensors import on_cpu, span
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
@@ -46,6 +61,7 @@ class Robot:
         def ids(names: tuple[str, ...], lookup: str) -> list[int]:
             return [getattr(m, lookup)(ROBOT_PREFIX + name).id for name in names]
 
+        kind = backend.array("qpos")  # constants are arrays like this one
         joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
         arrays = (m.actuator_trntype, m.actuator_gainprm, m.actuator_biasprm)
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu) if is_servo(*(array[a] for array in arrays))}
@@ -57,32 +73,39 @@ class Robot:
         self._num_encoders = 2 * len(qpos)
         self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
-        self._slide = slide[: len(joints)]
-        self._slides = self._slide if self._slide.any() else None
+        self._slide, self._slides = slide[: len(joints)], None
+        if self._slide.any():
+            self._slides = self._slide if isinstance(kind, np.ndarray) else torch.tensor(self._slide).to(kind.device)
         limited, (low, high) = m.jnt_limited[joints].astype(bool), m.jnt_range[joints].T
-        self._low, self._high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
+        self._low, self._high = (
+            like(x, kind) for x in (np.where(limited, low, -np.inf), np.where(limited, high, np.inf))
+        )
         self._open = m.jnt_range[fingers][:, 1].copy()
         self.max_gap = float(self._open.sum())
-        self._finger_share = self._open / self.max_gap
-        self._home = np.array(model.home)
-        self._noise = np.array([_ENCODER_NOISE["slide" if s else "hinge"] for s in slide], np.float32).T.ravel()
+        self._finger_share = like(self._open / self.max_gap, kind)
+        self._home = like(model.home, kind)
+        sizes = np.array([_ENCODER_NOISE["slide" if s else "hinge"] for s in slide], np.float32).T.ravel()
+        self._noise = sizes if isinstance(kind, np.ndarray) else like(sizes, kind)
 
         middle, home_axes = model.workspace(), model.home_pose()[1]
-        self.workspace, self._middle = torch.from_numpy(middle).to(backend.device), middle
-        self._from_home = np.tile(home_axes.T, (n, 1, 1))
+        self.workspace = torch.from_numpy(middle).to(backend.device, backend.dtype)
+        self._middle, self._from_home = like(middle, kind), like(np.tile(home_axes.T, (n, 1, 1)), kind)
         # home turned about the vertical by an angle: cos · the first + sin · the second + the third
         (x, y, z), none = home_axes, np.zeros(3)
-        self._turned_home = np.array([x, y, none]), np.array([-y, x, none]), np.array([none, none, z])
+        turned = np.array([x, y, none]), np.array([-y, x, none]), np.array([none, none, z])
+        self._turned_home = tuple(like(part, kind) for part in turned)
         (reach_x, reach_y), (lowest, highest) = (np.array(x, np.float32) for x in (model.reach, model.height))
-        self._scale = np.array([*[model.step] * 3, model.yaw_step])
-        self._leash = np.array([*[_LEASH] * 3, _YAW_LEASH])
-        self._box_low = np.array([*(middle + [-reach_x, -reach_y, lowest]), -np.inf])
-        self._box_high = np.array([*(middle + [reach_x, reach_y, highest]), np.inf])
+        self._scale = like([*[model.step] * 3, model.yaw_step], kind)
+        self._leash = like([*[_LEASH] * 3, _YAW_LEASH], kind)
+        self._box_low = like([*(middle + [-reach_x, -reach_y, lowest]), -np.inf], kind)
+        self._box_high = like([*(middle + [reach_x, reach_y, highest]), np.inf], kind)
         self._hand = int(m.site_bodyid[self._wrist])
-        self._weight = float(m.body_subtreemass[self._hand]) * m.opt.gravity
+        weight = float(m.body_subtreemass[self._hand]) * m.opt.gravity
+        self._weight = like(np.tile(weight, (n, 1)), kind)
         self._force = span([int(x) for name in FORCE_SENSORS for x in range(*_extent(m.sensor(name)))])
 
-        self._target, self._target_gap = np.zeros((n, 4)), np.full(n, self.max_gap)  # position and yaw; gap
+        # position and yaw; gap
+        self._target, self._target_gap = like(np.zeros((n, 4)), kind), like(np.full(n, self.max_gap), kind)
 
     @property
     def proprio_names(self) -> tuple[str, ...]:
@@ -101,7 +124,7 @@ class Robot:
 
     def reset(self, env_ids: Tensor) -> None:
         """Put worlds `env_ids` at home with open fingers; `settle` must follow the backend's `commit`."""
-        start = torch.from_numpy(np.concatenate([self._home, self._open])).to(env_ids.device)
+        start = torch.cat([as_tensor(self._home), as_tensor(like(self._open, self._home))])
         for name, columns in (("qpos", self._qpos), ("ctrl", self._servos)):
             values = self.backend.field(name)[env_ids]
             values[:, columns] = start
@@ -110,92 +133,90 @@ class Robot:
     def settle(self, env_ids: Tensor) -> None:
         """Take the present pose of worlds `env_ids` as the commanded one."""
         self.update()
-        rows = env_ids.cpu().numpy()
+        rows = env_ids.numpy() if isinstance(self._pose, np.ndarray) else env_ids
         self._target[rows], self._target_gap[rows] = self._pose[rows], self._gap[rows]
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
         self._axes = self.backend.array("site_xmat")[:, self._grip].reshape(-1, 3, 3)
-        turn = _product(self._axes, self._from_home)
-        yaw = torch.atan2(torch.from_numpy(turn[:, 1, 0]), torch.from_numpy(turn[:, 0, 0])).numpy()
+        turn = product(self._axes, self._from_home)
+        yaw = atan2(turn[:, 1, 0], turn[:, 0, 0])
         position = self.backend.array("site_xpos")[:, self._grip]
-        self._pose = np.concatenate([position, yaw[:, None]], axis=1)
+        self._pose = concatenate([position, yaw[:, None]], 1)
         anchors, axes = (self.backend.array(name)[:, self._joints] for name in ("xanchor", "xaxis"))
         self._jacobian = jacobian(position, anchors, axes, self._slides)
         self._gap = self.backend.array("qpos")[:, self._finger_qpos].sum(axis=1)
-        pose, self.gap = (torch.from_numpy(x).to(self.backend.device) for x in (self._pose, self._gap))
+        pose, self.gap = as_tensor(self._pose), as_tensor(self._gap)
         self.position, self.yaw = pose[:, :3], pose[:, 3]
 
     def apply(self, action: Tensor) -> None:
         """Set servo targets from actions (N, 5) in [−1, 1], order `ACTION`; see the class for their meaning."""
-        moves, pose = action.double().cpu().numpy(), self._pose
+        pose = self._pose
+        moves = action.double().numpy() if isinstance(pose, np.ndarray) else action.to(pose.dtype)
         target = self._target + self._scale * moves[:, :4]
-        target[:, 3] = _clip(target[:, 3], -_MAX_YAW, _MAX_YAW)
-        target = pose + _clip(target - pose, -self._leash, self._leash)
-        self._target = _clip(target, self._box_low, self._box_high)
+        target[:, 3] = clip(target[:, 3], -_MAX_YAW, _MAX_YAW)
+        target = pose + clip(target - pose, -self._leash, self._leash)
+        self._target = clip(target, self._box_low, self._box_high)
         wanted, most = 0.5 * (moves[:, 4] + 1.0) * self.max_gap, self.model.gap_step
-        gap = self._target_gap + _clip(wanted - self._target_gap, -most, most)
-        self._target_gap = _clip(np.maximum(gap, self._gap - _GAP_LEASH), 0.0, self.max_gap)
+        gap = self._target_gap + clip(wanted - self._target_gap, -most, most)
+        closest = self._gap - _GAP_LEASH
+        self._target_gap = clip(where(gap < closest, closest, gap), 0.0, self.max_gap)
 
         flat, quarter, up = self._turned_home
-        cosine, sine = _cos_sin(self._target[:, 3])
+        cosine, sine = cos_sin(self._target[:, 3])
         axes = cosine[:, None, None] * flat + sine[:, None, None] * quarter + up
-        error = np.concatenate([self._target[:, :3] - pose[:, :3], rotation_error(axes, self._axes)], axis=1)
+        error = concatenate([self._target[:, :3] - pose[:, :3], rotation_error(axes, self._axes)], 1)
         measured = self.backend.array("qpos")[:, self._joint_qpos]
         step = damped_step(self._jacobian, error, measured, self._low, self._high, self._home)
-        servos = np.concatenate([measured + step, self._target_gap[:, None] * self._finger_share], axis=1)
-        self.backend.field("ctrl")[:, self._servos] = torch.from_numpy(servos).to(self.backend.device)
+        servos = concatenate([measured + step, self._target_gap[:, None] * self._finger_share], 1)
+        self.backend.field("ctrl")[:, self._servos] = as_tensor(servos)
 
     @property
     def num_encoders(self) -> int:
         """Position and velocity encoders, of joints and fingers."""
         return self._num_encoders
 
-    def proprio(self, env_ids: Tensor | None, noise: np.ndarray) -> Tensor:
+    def proprio(self, env_ids: Tensor | None, noise: Array | None) -> Tensor:
         """Joint readings and the hand's pose from forward kinematics, float32 (n, P), entries `proprio_names`.
 
         Args:
             env_ids: int64 (n,), worlds to read; all by default.
-            noise: standard normal (n, num_encoders), or zeros. The pose and velocity of the hand follow from the
+            noise: standard normal (n, num_encoders), None for none. The pose and velocity of the hand follow from the
                 noisy joints to first order, as they would on a robot.
 
         Returns:
             rad and m, rad/s and m/s; the hand's position relative to the middle of the workspace.
         """
-        wrong, n = noise * self._noise, self._num_joints
-        encoders = np.concatenate(
-            [self.backend.array("qpos")[:, self._qpos], self.backend.array("qvel")[:, self._dof]], axis=1
-        )
-        pose, jacobian = self._pose, self._jacobian
-        if env_ids is not None:
-            rows = env_ids.cpu().numpy()
-            encoders, pose, jacobian = encoders[rows], pose[rows], jacobian[rows]
-        encoders += wrong
+        n, backend = self._num_joints, self.backend
+        encoders = concatenate([backend.array("qpos")[:, self._qpos], backend.array("qvel")[:, self._dof]], 1)
+        encoders, pose, jacobian = (rows_of(x, env_ids) for x in (encoders, self._pose, self._jacobian))
+        wrong = (like(np.zeros(encoders.shape), encoders) if noise is None else noise) * self._noise
+        encoders = encoders + wrong
         speeds = encoders[:, self._num_encoders // 2 :]
-        moved = _product(jacobian, wrong[:, :n, None])[..., 0]
-        velocity = _product(jacobian[:, :3], speeds[:, :n, None])[..., 0]
+        moved = product(jacobian, wrong[:, :n, None])[..., 0]
+        velocity = product(jacobian[:, :3], speeds[:, :n, None])[..., 0]
         position = pose[:, :3] - self._middle + moved[:, :3]
-        heading = [x[:, None] for x in _cos_sin(pose[:, 3] + moved[:, 5])]
-        entries = np.concatenate([encoders, position, *heading, velocity], axis=1).astype(np.float32)
-        return torch.from_numpy(entries).to(self.backend.device)
+        heading = [x[:, None] for x in cos_sin(pose[:, 3] + moved[:, 5])]
+        return float32(concatenate([encoders, position, *heading, velocity], 1))
 
-    def wrench(self) -> np.ndarray:
+    def wrench(self) -> Array:
         """Readings of the force sensors during the last control step, less the hand's own weight (tared).
 
         The orientation of the weight is the present one, at most one control step newer than the readings.
 
         Returns:
-            float64 (N, W, 8): force [N] and torque [N·m] that hand and load exert on the wrist, in the frame of the
-            wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not taken off.
+            (N, W, 8), an array of the backend's kind: force [N] and torque [N·m] that hand and load exert on the wrist,
+            in the frame of the wrist site, and the normal forces [N] at the two fingertips. The hand's inertia is not
+            taken off.
         """
         axes = self.backend.array("site_xmat")[:, self._wrist].reshape(-1, 3, 3)
         lever = self.backend.array("subtree_com")[:, self._hand] - self.backend.array("site_xpos")[:, self._wrist]
-        own = np.empty((len(lever), 2, 3))
-        own[:, 0], own[:, 1] = self._weight, _cross(lever, self._weight[None])
-        readings = self.backend.readings.cpu().numpy()[..., self._force]
+        own = concatenate([self._weight[:, None], cross(lever, self._weight)[:, None]], 1)
+        readings = self.backend.readings
+        readings = (readings.numpy() if isinstance(lever, np.ndarray) else readings)[..., self._force]
         # MuJoCo reports what the wrist exerts on the hand
-        hand = -(readings[..., :6] + _product(own, axes).reshape(-1, 1, 6))
-        return np.concatenate([hand, readings[..., 6:]], axis=2)
+        hand = -(readings[..., :6] + product(own, axes).reshape(-1, 1, 6))
+        return concatenate([hand, readings[..., 6:]], 2)
 
 
 def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
@@ -204,21 +225,26 @@ def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) -> Tensor:
-    """Actions (N, 5) as float64, clipped to [−1, 1]; InputError for another shape, and for NaN or Inf anywhere."""
+    """Actions (N, 5) as float64, clipped to [−1, 1]; InputError for another shape, and for NaN or Inf anywhere.
+
+    On another device than the CPU nobody looks for NaN, which would wait for it: there the physics finds it.
+    """
     try:
         action = torch.as_tensor(action, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"actions must be numbers of shape ({num_envs}, 5), got {action!r}") from None
     if action.shape != (num_envs, 5):
         raise InputError(f"actions must have shape ({num_envs}, 5), got {tuple(action.shape)}")
-    if not math.isfinite(action.sum()):  # one call where there is nothing to find; huge numbers are finite, though
+    if on_cpu(action) and not math.isfinite(
+        action.sum()
+    ):  # one call where there is nothing to find; huge numbers are finite, though
         for world, index in (~action.isfinite()).nonzero().tolist():
             value = float(action[world, index])
             raise InputError(f"action of world {world} has {value} at index {index}; nothing moved")
     return action.clamp(-1.0, 1.0)
 
 
-def jacobian(point: np.ndarray, anchors: np.ndarray, axes: np.ndarray, slides: np.ndarray | None) -> np.ndarray:
+def jacobian(point: Array, anchors: Array, axes: Array, slides: Array | None) -> Array:
     """Geometric Jacobian of a point at the end of a serial chain.
 
     Args:
@@ -230,29 +256,29 @@ def jacobian(point: np.ndarray, anchors: np.ndarray, axes: np.ndarray, slides: n
     Returns:
         (N, 6, J): rows are the linear velocity [m/s] and the angular velocity [rad/s] per unit joint speed.
     """
-    linear = _cross(axes, point[:, None] - anchors)
+    linear = cross(axes, point[:, None] - anchors)
     if slides is not None:
-        linear = np.where(slides[:, None], axes, linear)
+        linear = where(slides[:, None], axes, linear)
         axes = axes * ~slides[:, None]
-    return np.concatenate([linear, axes], axis=2).transpose(0, 2, 1)
+    return concatenate([linear, axes], 2).swapaxes(1, 2)
 
 
-def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
+def rotation_error(target: Array, current: Array) -> Array:
     """Rotation vector (N, 3) [rad, world frame] that turns `current` to `target`, both (N, 3, 3); exact to first order.
 
     The sine of the angle stands for the angle, so errors near 180 degrees vanish; callers keep theirs below 90.
     """
-    return 0.5 * _cross(current, target, axis=1).sum(axis=2)
+    return 0.5 * cross(current, target, 1).sum(2)
 
 
 def damped_step(
-    jacobian: np.ndarray,
-    error: np.ndarray,
-    position: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    posture: np.ndarray,
-) -> np.ndarray:
+    jacobian: Array,
+    error: Array,
+    position: Array,
+    low: Array,
+    high: Array,
+    posture: Array,
+) -> Array:
     """Joint displacement that reduces a pose error by damped least squares (Wampler 1986), within joint ranges.
 
     The error is solved for in full; what the task leaves free is drawn toward `posture`. Joints that would leave their
@@ -271,42 +297,21 @@ def damped_step(
     """
     pull = _POSTURE_GAIN * (posture - position)
     reached = position + _solve(jacobian, error, pull)
-    within = _clip(reached, low, high)
+    within = clip(reached, low, high)
     outside = reached != within
-    if outside.any():
-        stopped = np.where(outside, within - position, 0.0)
-        free = np.where(outside[:, None], 0.0, jacobian)
-        rest = error - _product(jacobian, stopped[..., None])[..., 0]
-        step = np.where(outside, stopped, _solve(free, rest, np.where(outside, 0.0, pull)))
-        within = _clip(position + step, low, high)
-    return within - position
+    if isinstance(outside, np.ndarray) and not outside.any():  # mostly; elsewhere looking would cost more
+        return within - position
+    stopped = where(outside, within - position, 0.0)
+    free = where(outside[:, None], 0.0, jacobian)
+    rest = error - product(jacobian, stopped[..., None])[..., 0]
+    step = where(outside, stopped, _solve(free, rest, where(outside, 0.0, pull)))
+    return clip(position + step, low, high) - position
 
 
-def _solve(jacobian: np.ndarray, error: np.ndarray, pull: np.ndarray) -> np.ndarray:
-    transposed = jacobian.transpose(0, 2, 1)
-    squared = _product(jacobian, transposed)
+def _solve(jacobian: Array, error: Array, pull: Array) -> Array:
+    transposed = jacobian.swapaxes(1, 2)
+    squared = product(jacobian, transposed)
     squared.reshape(-1, 36)[:, ::7] += _DAMPING**2
     # pull first, then the error that is left including what the pull caused: the projection without forming I − J⁺J
-    left = error[..., None] - _product(jacobian, pull[..., None])
-    solved = torch.linalg.solve(torch.from_numpy(squared), torch.from_numpy(left)).numpy()
-    return pull + _product(transposed, solved)[..., 0]
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Matrix products (N, …) by torch, which adds small ones up in order: NumPy's last bits depend on its BLAS."""
-    return torch.bmm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
-
-
-def _cos_sin(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By torch too: NumPy's last bits depend on the processor."""
-    angles = torch.from_numpy(angle)
-    return torch.cos(angles).numpy(), torch.sin(angles).numpy()
-
-
-def _cross(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Cross product by torch; NumPy's takes ten times as long."""
-    return torch.linalg.cross(torch.from_numpy(a), torch.from_numpy(b), dim=axis).numpy()
-
-
-def _clip(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
-    return np.minimum(np.maximum(x, low), high)
+    left = error[..., None] - product(jacobian, pull[..., None])
+    return pull + product(transposed, solve(squared, left))[..., 0]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.arrays import Array, clip, cos_sin, like
 from robofuse.checks import at_least_zero
 from robofuse.errors import InputError
 from robofuse.rng import Stream, normal, offsets
@@ -65,26 +66,26 @@ class NoiseSource:
     reading to reading.
     """
 
-    def __init__(self, noise: Noise) -> None:
-        """Prepares the bank, the same on every machine."""
+    def __init__(self, noise: Noise, kind: Array) -> None:
+        """Prepares the bank, the same on every machine; `kind` is an array such as those of the exact readings."""
         self.noise = noise
         self._bank = torch.randn(_BANK, generator=torch.Generator().manual_seed(0x0F05E)).numpy()
+        self._numbers = self._bank if isinstance(kind, np.ndarray) else like(self._bank, kind)
         self._bell = np.float32(1000.0 * noise.depth) * self._bank
         # brighter and darker apart: saturating sums of bytes are much faster than sums of wider numbers
         whole = np.rint(noise.rgb * self._bank)
         self._grain = [np.clip(part, 0, 255).astype(np.uint8) for part in (whole, -whole)]
         self._views: dict[tuple[int, int], np.ndarray] = {}
         white = [noise.force] * 3 + [noise.torque] * 3 + [noise.force] * 2
-        self._white = np.array(white)
-        self._bias = noise.bias * np.array([1.0] * 3 + [0.02] * 3)
+        self._white, self._bias = like(white, kind), like(noise.bias * np.array([1.0] * 3 + [0.02] * 3), kind)
 
-    def offsets(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    def offsets(self, seed: int, episode: Tensor, step: Tensor, keys: Sequence[str]) -> dict[str, Array]:
         """Hashed offsets in the bank, sensor key → int64 (n,), for one moment of episodes int64 (n,).
 
         They depend on the sensor's name, so other sensors do not change them.
         """
         words = offsets(seed, Stream.NOISE, episode, step, _words(tuple(keys)))
-        return dict(zip(keys, words.numpy().T, strict=True))
+        return dict(zip(keys, words.numpy().T if isinstance(self._white, np.ndarray) else words.T, strict=True))
 
     def rgb(self, images: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
         """Write images uint8 (n, H, W, 3) with noise, saturating, into `out`; `offset` int64 (n,)."""
@@ -107,36 +108,39 @@ class NoiseSource:
         if rounded.max() == DEPTH_LIMIT_MM:
             rounded[np.rint(scaled * flat) > DEPTH_LIMIT_MM] = 0
 
-    def encoders(self, count: int, offset: np.ndarray) -> np.ndarray:
-        """Normal numbers float64 (n, count) times `Noise.encoder`."""
-        return self.noise.encoder * self._windows(self._bank, offset, count).astype(np.float64)
+    def encoders(self, count: int, offset: Array) -> Array:
+        """Normal numbers (n, count) times `Noise.encoder`."""
+        return self.noise.encoder * like(self._windows(self._numbers, offset, count), self._white)
 
-    def swing(self, seed: int, episode: Tensor) -> np.ndarray:
-        """Two normal numbers per axis, float64 (n, 2, 6), that fix the slow bias of a whole episode."""
-        return normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 2, 6).numpy()
+    def swing(self, seed: int, episode: Tensor) -> Array:
+        """Two normal numbers per axis, (n, 2, 6), that fix the slow bias of a whole episode."""
+        drawn = normal(seed, Stream.NOISE, episode, 0, 12, salt=1).reshape(-1, 2, 6)
+        return like(drawn.numpy() if isinstance(self._white, np.ndarray) else drawn, self._white)
 
-    def wrench(self, window: np.ndarray, offset: np.ndarray, swing: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Add white noise and slow bias to fresh readings float64 (n, W, 8).
+    def wrench(self, window: Array, offset: Array, swing: Array, time: Array) -> Array:
+        """Add white noise and slow bias to fresh readings (n, W, 8).
 
         Fingertip forces get the white noise of a force, no bias, and stay non-negative.
 
         Args:
             window: exact readings.
-            offset: int64 (n,).
+            offset: int64 (n,), of the same kind of array.
             swing: (n, 2, 6) of the episodes.
             time: (n, W) of the readings in the episode [s].
         """
         if not (self.noise.force or self.noise.torque or self.noise.bias):
             return window
-        noisy = window + self._windows(self._bank, offset, window[0].size).reshape(window.shape) * self._white
-        angle = torch.from_numpy((2.0 * math.pi / self.noise.bias_period) * time[..., None])
-        cosine, sine = torch.cos(angle).numpy(), torch.sin(angle).numpy()  # NumPy's differ from machine to machine
+        white = self._windows(self._numbers, offset, window.shape[1] * window.shape[2]).reshape(window.shape)
+        noisy = window + white * self._white
+        cosine, sine = cos_sin((2.0 * math.pi / self.noise.bias_period) * time[..., None])
         noisy[..., :6] += self._bias * (swing[:, :1] * cosine + swing[:, 1:] * sine)
-        np.maximum(noisy[..., 6:], 0.0, out=noisy[..., 6:])
+        noisy[..., 6:] = clip(noisy[..., 6:], 0.0, math.inf)
         return noisy
 
-    def _windows(self, bank: np.ndarray, offset: np.ndarray, length: int) -> np.ndarray:
-        """Fresh values of a NumPy bank, one stretch per row, (n, length)."""
+    def _windows(self, bank: Array, offset: Array, length: int) -> Array:
+        """Fresh values of a bank, one stretch per row, (n, length)."""
+        if isinstance(bank, Tensor):
+            return bank[(offset % (_BANK - length))[:, None] + torch.arange(length, device=bank.device)]
         key = (id(bank), length)
         if key not in self._views:  # making the view takes longer than copying from it
             self._views[key] = np.lib.stride_tricks.sliding_window_view(bank, length)

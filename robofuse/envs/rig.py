@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.arrays import Array, concatenate, float32, like, rows_of, where
 from robofuse.checks import whole
 from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
@@ -73,11 +74,13 @@ class Rig:
                 raise InputError(f"timing[{key!r}] must be a robofuse.envs.Timing, got {when!r}")
         whole(force_window, "force_window", 1, 1000)
         self._backend, self._robot, self._control_dt = backend, robot, control_dt
-        self._source = NoiseSource(noise)
+        kind = backend.array("qpos")  # the rig's memory is of arrays like this one
+        self._source = NoiseSource(noise, kind)
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
-        self._window = np.zeros((backend.num_envs, force_window, 8))
-        self._age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, dtype=np.float32)
-        self._swing = np.zeros((backend.num_envs, 2, 6))
+        age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, dtype=np.float32)
+        self._age = age if isinstance(kind, np.ndarray) else like(age, kind)
+        self._window = like(np.zeros((backend.num_envs, force_window, 8)), kind)
+        self._swing = like(np.zeros((backend.num_envs, 2, 6)), kind)
         self.sensors = order(self._declare(modalities, timing))
         self._keys = [sensor.key for sensor in self.sensors]
         stray = [key for key in timing if key not in self._keys]
@@ -130,7 +133,7 @@ class Rig:
             drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
             readings["proprio"] = self._robot.proprio(env_ids, drawn)
         if "force" in offsets:
-            readings["force"] = torch.from_numpy(self._force(seed, episode, step, env_ids, offsets["force"]))
+            readings["force"] = self._force(seed, episode, step, env_ids, offsets["force"])
 
         def finish() -> Readings:
             wait()
@@ -142,7 +145,7 @@ class Rig:
 
         return finish
 
-    def _draw(self, env_ids: Tensor | None, offsets: dict[str, np.ndarray]) -> tuple[Readings, Callable[[], None]]:
+    def _draw(self, env_ids: Tensor | None, offsets: dict[str, Array]) -> tuple[Readings, Callable[[], None]]:
         """Begin to draw: fresh tensors that the drawing threads fill, noise included; call the function to wait."""
         if self._renderer is None:
             return {}, lambda: None
@@ -152,6 +155,7 @@ class Rig:
                 if camera.key(modality) in offsets:
                     readings[camera.key(modality)] = torch.empty(count, *(camera.size or ()), channels, dtype=dtype)
         arrays = {key: reading.numpy() for key, reading in readings.items()}
+        offsets = {key: offset if isinstance(offset, np.ndarray) else offset.numpy() for key, offset in offsets.items()}
 
         def take(start: int, stop: int, pictures: Pictures) -> None:
             for camera, (rgb, depth) in zip(self._cameras, pictures, strict=True):
@@ -192,25 +196,22 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, latency, sample_rate))
         return sensors
 
-    def _force(
-        self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None, offset: np.ndarray
-    ) -> np.ndarray:
-        rows = slice(None) if env_ids is None else env_ids.numpy()
-        fresh, elapsed = self._robot.wrench()[rows], step.numpy()
-        count, length = fresh.shape[1], self._window.shape[1]
-        starting = elapsed == 0
-        begins = starting.any()
+    def _force(self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None, offset: Array) -> Tensor:
+        fresh = rows_of(self._robot.wrench(), env_ids)
+        window, swing = rows_of(self._window, env_ids), rows_of(self._swing, env_ids)
+        on_numpy, count, length = isinstance(fresh, np.ndarray), fresh.shape[1], window.shape[1]
+        starting = step.numpy() == 0 if on_numpy else step == 0
+        begins = starting.any() if on_numpy else True  # on another device looking would cost more than drawing
         if begins:
-            swing = self._swing[rows]
-            swing[starting] = self._source.swing(seed, episode[step == 0])
-            self._swing[rows] = swing
-        time = (elapsed.astype(np.float32) * self._control_dt)[:, None] - self._age
-        fresh = self._source.wrench(fresh, offset, self._swing[rows], time)
-        window = fresh[:, -length:] if length <= count else np.concatenate([self._window[rows, count:], fresh], axis=1)
+            swing = where(starting[:, None, None], self._source.swing(seed, episode), swing)
+        elapsed = step.numpy().astype(np.float32) if on_numpy else step.float()
+        fresh = self._source.wrench(fresh, offset, swing, (elapsed * self._control_dt)[:, None] - self._age)
+        window = fresh[:, -length:] if length <= count else concatenate([window[:, count:], fresh], 1)
         if begins:  # before the first step the sensor has only ever read one value
-            window = np.where(starting[:, None, None], window[:, -1:], window)
-        self._window[rows] = window
-        return window.astype(np.float32)
+            window = where(starting[:, None, None], window[:, -1:], window)
+        rows = slice(None) if env_ids is None else env_ids.numpy() if on_numpy else env_ids
+        self._window[rows], self._swing[rows] = window, swing
+        return float32(window)
 
 
 class DelayLine:
@@ -241,9 +242,10 @@ class DelayLine:
         first = step == 0
         self._sent[1:, rows] = torch.where(_like(first, reading)[None], reading[None], self._sent[:-1, rows])
         self._sent[0, rows] = reading
-        due = rows[step % self._timing.update_interval == 0]
-        self._held[due] = self._sent[-1, due]
-        return self._held[rows]
+        due = _like(step % self._timing.update_interval == 0, reading)
+        held = torch.where(due, self._sent[-1, rows], self._held[rows])
+        self._held[rows] = held
+        return held
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:
@@ -263,11 +265,12 @@ class Mount:
 
     def field(self, name: str) -> np.ndarray:
         """A live array of the backend; of cameras, the one that `place` fills."""
-        return self._placed[name].numpy() if name in _POSE else self._backend.array(name)
+        return (self._placed[name] if name in _POSE else self._backend.field(name)).numpy()
 
     def offset_camera(self, camera: int, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
         """Move a camera, by number, until the next `place`, as `Rig.offset_camera` says; several moves add up."""
-        self._camera_offsets.append((self._ids[camera], env_ids, shift.double(), turn.double()))
+        dtype = self._placed["cam_xpos"].dtype
+        self._camera_offsets.append((self._ids[camera], env_ids, shift.to(dtype), turn.to(dtype)))
 
     def place(self, env_ids: Tensor | None) -> None:
         """Update the poses of the cameras of worlds int64 (n,), or of all, and apply the offsets once."""

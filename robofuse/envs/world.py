@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.dropout import Dropout, Law
-from robofuse.envs.backend import CpuBackend
+from robofuse.envs.backend import Backend, CpuBackend
 from robofuse.envs.cameras import Camera, drawn, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
@@ -32,6 +33,7 @@ from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
+PHYSICS = ("mujoco", "warp")
 _EPISODES = 1 << 62  # more than can be played, so that numbers of episodes never overflow
 
 
@@ -95,6 +97,7 @@ class World:
         image_size: int | tuple[int, int] = 64,
         render_size: int | tuple[int, int] | None = None,
         renderer: str = "warp",
+        physics: str = "mujoco",
         noise: bool | Noise = True,
         timing: Mapping[str, Timing] | None = None,
         force_window: int = 10,
@@ -119,6 +122,8 @@ class World:
             render_size: pixels at which cameras draw, a multiple of `image_size`; noise and faults act on what is
                 drawn, then it is area-averaged. None draws at `image_size`.
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
+            physics: `mujoco` (on CPU threads), or `warp`: mujoco_warp, in 32 bits and on one thread of the CPU far
+                slower; to see whether a GPU would compute the same.
             noise: nominal sensor noise: the default `Noise()`, none (False), or your own.
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
             force_window: readings of the force sensor (200 Hz) in one observation.
@@ -141,6 +146,8 @@ class World:
             whole(num_threads, "num_threads", 1)
         if renderer not in RENDERERS:
             raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+        if physics not in PHYSICS:
+            raise InputError(f"unknown physics {physics!r}; physics: {', '.join(PHYSICS)}")
         self.task, model = resolve_task(task), resolve_robot(robot)
         if isinstance(noise, bool):
             noise = Noise() if noise else Noise.off()
@@ -155,7 +162,7 @@ class World:
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
-        self.backend = CpuBackend(scene, self.num_envs, SUBSTEPS, num_threads)
+        self.backend = _make_backend(physics, scene, self.num_envs, num_threads)
         self.robot = Robot(model, self.backend)
         self.task.bind(self.backend, self.robot)
         self._rig = Rig(
@@ -383,7 +390,8 @@ class World:
         self._observer.start(self._seed, env_ids, self.episode[env_ids], faults)
         self.backend.reset(env_ids)
         self.robot.reset(env_ids)
-        self.task.place(env_ids, uniform(self._seed, Stream.SCENE, self.episode[env_ids], 0, self.task.draws))
+        u = uniform(self._seed, Stream.SCENE, self.episode[env_ids], 0, self.task.draws)
+        self.task.place(env_ids, u.to(self.backend.dtype))
         starting = env_ids.tolist()
         self._refused = {world: cause for world, cause in self._refused.items() if world not in starting}
         self._refused |= self.backend.commit(env_ids)
@@ -401,3 +409,11 @@ class World:
 
     def _arange(self) -> Tensor:
         return torch.arange(self.num_envs, device=self.backend.device)
+
+
+def _make_backend(physics: str, model: mujoco.MjModel, num_envs: int, num_threads: int | None) -> Backend:
+    if physics == "mujoco":
+        return CpuBackend(model, num_envs, SUBSTEPS, num_threads)
+    from robofuse.envs.warp_backend import WarpBackend  # Warp takes a second to import
+
+    return WarpBackend(model, num_envs, SUBSTEPS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from robofuse.envs import World
 from robofuse.envs.backend import CpuBackend
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
@@ -275,3 +276,85 @@ def test_what_mujoco_warp_cannot_vary_or_simulate_is_named(scene):
     )
     with pytest.raises(ValueError, match="mujoco_warp cannot simulate.*PGS"):
         WarpBackend(plugin, N, SUBSTEPS)
+
+
+def test_unknown_physics():
+    with pytest.raises(ValueError, match="unknown physics 'bullet'; physics: mujoco, warp"):
+        World("Reach", 1, physics="bullet")
+
+
+def worlds(num, robot="arm", **options):
+    """The same task by both physics."""
+    options = {"robot": robot, "num_envs": num, "auto_reset": False, "seed": 1_000_000, **options}
+    return [World("Grasp", physics=physics, **options) for physics in ("mujoco", "warp")]
+
+
+@pytest.mark.slow
+def test_a_world_is_the_same_on_both():
+    """The expert grasps, a camera is stuck, sensors are masked: what both deliver agrees, step by step, to the end."""
+    options = {"image_size": 16, "dropout": 0.3, "faults": "rgb:freeze@5", "privileged": True}
+    made = worlds(4, sensors=("rgb", "depth", "proprio", "force"), **options)
+    seen = [world.reset() for world in made]
+    for _ in range(made[0].max_steps):
+        for key, x in seen[0].items():
+            y = seen[1][key]
+            assert x.dtype == y.dtype and x.shape == y.shape
+            if key == "available":
+                assert torch.equal(x, y)
+            elif key in ("rgb", "depth"):  # a ray beside an edge may hit or miss
+                assert ((x.float() - y.float()).abs() > 3.0).float().mean() < 0.01, key
+            elif key == "proprio":
+                assert torch.allclose(x, y, atol=5e-3)
+        action = made[0].expert()
+        steps = [world.step(action) for world in made]
+        seen = [step.observation for step in steps]
+        assert torch.equal(steps[0].success, steps[1].success)
+        assert torch.allclose(steps[0].reward, steps[1].reward, atol=0.05)
+        if steps[0].success.any():
+            break
+    assert steps[0].success.any()
+    for world in made:
+        world.close()
+
+
+def successes(world):
+    """How many of the worlds' episodes the expert solves."""
+    world.reset()
+    won, going = torch.zeros(world.num_envs, dtype=torch.bool), torch.ones(world.num_envs, dtype=torch.bool)
+    for _ in range(world.max_steps):
+        step = world.step(world.expert())
+        won |= step.success & going
+        going &= ~(step.success | step.truncated)
+        if not going.any():
+            break
+    return int(won.sum())
+
+
+@pytest.mark.slow
+def test_the_expert_grasps_on_both():
+    assert [successes(world) for world in worlds(16, sensors=("proprio",))] == [16, 16]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("robot", ["arm", "gripper"])
+def test_the_expert_solves_two_hundred_scenes_on_both(robot):
+    assert all(
+        count >= 0.97 * 200 for count in (successes(world) for world in worlds(200, robot, sensors=("proprio",)))
+    )
+
+
+@pytest.mark.slow
+def test_episodes_follow_each_other_on_mujoco_warp():
+    """Automatic resets, one world at a time; and the same again, to the bit."""
+
+    def play():
+        world = World("Reach", 3, robot="gripper", sensors=("proprio", "force"), physics="warp", seed=3)
+        seen = [world.reset()]
+        for _ in range(70):
+            seen.append(world.step(world.expert()).observation)
+        return seen, world.episode.tolist()
+
+    (first, episodes), (again, _) = play(), play()
+    assert min(episodes) >= 3
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(first, again, strict=True) for key in a)

@@ -134,7 +134,7 @@ def test_camera_noise_has_its_stated_size(renderer):
 
 
 def test_noise_saturates_and_keeps_misses():
-    source = NoiseSource(Noise(rgb=40.0, depth=0.5))
+    source = NoiseSource(Noise(rgb=40.0, depth=0.5), np.zeros(0))
     place = np.arange(4) * 12345
     for value in (0, 255):
         image = np.full((4, 32, 32, 3), value, np.uint8)
@@ -146,7 +146,9 @@ def test_noise_saturates_and_keeps_misses():
     source.millimetres(np.zeros((4, 8, 8), np.float32), place, misses)
     assert (misses == 0).all()
     far = np.ones((1, 1, 4), np.uint16)
-    NoiseSource(Noise.off()).millimetres(np.array([[[70.0, 65.0, 65.535, 0.0014]]], np.float32), place[:1], far)
+    NoiseSource(Noise.off(), np.zeros(0)).millimetres(
+        np.array([[[70.0, 65.0, 65.535, 0.0014]]], np.float32), place[:1], far
+    )
     assert far.tolist() == [[[0, 65000, 65535, 1]]]
 
 
@@ -260,7 +262,7 @@ def test_impossible_noise(values):
 
 
 def test_large_images_have_noise_too():
-    source = NoiseSource(Noise())
+    source = NoiseSource(Noise(), np.zeros(0))
     images = np.full((2, 700, 600, 3), 128, np.uint8)
     source.rgb(images, np.array([5, 2**61]), images)
     assert images.std() == pytest.approx(2.0, rel=0.03)
