@@ -13,9 +13,9 @@ class Interrupt:
         status: exit status of a program that was asked to stop, else 0.
     """
 
-    def __init__(self, *signals: signal.Signals) -> None:
-        """`signals` ask to stop, by default Ctrl-C alone."""
-        self.status = 0
+    def __init__(self, *signals: signal.Signals, patient: bool = False) -> None:
+        """`signals` ask to stop, by default Ctrl-C alone; if it is `patient`, a second one asks for the same."""
+        self.status, self._patient = 0, patient
         self._signals, self._before = signals or (signal.SIGINT,), dict[signal.Signals, object]()
 
     @property
@@ -35,6 +35,6 @@ class Interrupt:
             signal.signal(which, handler)  # pyright: ignore[reportArgumentType]
 
     def _ask(self, number: int, where: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.asked and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
         self.status = 128 + number

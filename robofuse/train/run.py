@@ -113,7 +113,9 @@ def _run_ranks(config: Train, ranks: Ranks) -> int:
         console.print(f"{folder} is finished: all {config.steps:,} steps are done", soft_wrap=True)
         _print_next_commands(console, folder)
         return 0
-    with _lock(folder, ranks), Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+    # torchrun sends on the Ctrl-C that its processes have had already
+    patient = ranks.count > 1
+    with _lock(folder, ranks), Interrupt(signal.SIGINT, signal.SIGTERM, patient=patient) as interrupt:
         # again: another training may have been at work until now
         notes = _check_folder(config, folder) if ranks.first else []
         config, note = resolve(config.replace(out=folder, resume=None))

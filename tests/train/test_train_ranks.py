@@ -1,8 +1,10 @@
 """Several processes that train one policy, started by torchrun, on a CPU."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,21 @@ def test_ranks_go_on_to_the_same_weights(tmp_path):
         late.unlink()  # as if all had been killed before the end
     (again, other), _ = train(tmp_path, "own", "--resume", str(run))
     assert same(again, other) and same(whole, again)
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_all_ranks_write_a_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    options = [*OPTIONS, "--validate-every", "0", "--steps", "100000000", "--out", str(run)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(SCRIPT), str(tmp_path), "own", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 60.0
+    while not (run / "progress.csv").exists():
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    time.sleep(2.0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: launcher and ranks
+    said, _ = process.communicate(timeout=60.0)
+    assert "a checkpoint is written; to go on" in said
+    assert len(list(run.glob("checkpoint-*.safetensors"))) == 1
