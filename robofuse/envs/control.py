@@ -23,7 +23,7 @@ from robofuse.arrays import (
     solve,
     where,
 )
-from robofuse.envs.backend import Backend
+from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.errors import InputError
 from robofuse.tensors import on_cpu, span

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from robofuse.arrays import Array, concatenate, float32, like, rows_of, where
 from robofuse.checks import whole
-from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
+from robofuse.envs.physics.backend import Backend
 from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError

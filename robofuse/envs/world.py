@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from robofuse.checks import whole
 from robofuse.dropout import Dropout, Law
-from robofuse.envs.backend import Backend, CpuBackend
 from robofuse.envs.cameras import Camera, drawn, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
 from robofuse.envs.observer import FaultsLike, Observer, Truth
+from robofuse.envs.physics import make_backend
 from robofuse.envs.rendering.picture import Picture
 from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import RobotModel, resolve_robot
@@ -33,7 +32,6 @@ from robofuse.tensors import integers, one_torch_thread, put
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
-PHYSICS = ("mujoco", "warp")
 _EPISODES = 1 << 62  # more than can be played, so that numbers of episodes never overflow
 
 
@@ -146,8 +144,6 @@ class World:
             whole(num_threads, "num_threads", 1)
         if renderer not in RENDERERS:
             raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
-        if physics not in PHYSICS:
-            raise InputError(f"unknown physics {physics!r}; physics: {', '.join(PHYSICS)}")
         self.task, model = resolve_task(task), resolve_robot(robot)
         if isinstance(noise, bool):
             noise = Noise() if noise else Noise.off()
@@ -162,7 +158,7 @@ class World:
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
-        self.backend = _make_backend(physics, scene, self.num_envs, num_threads)
+        self.backend = make_backend(physics, scene, self.num_envs, SUBSTEPS, num_threads)
         self.robot = Robot(model, self.backend)
         self.task.bind(self.backend, self.robot)
         self._rig = Rig(
@@ -409,11 +405,3 @@ class World:
 
     def _arange(self) -> Tensor:
         return torch.arange(self.num_envs, device=self.backend.device)
-
-
-def _make_backend(physics: str, model: mujoco.MjModel, num_envs: int, num_threads: int | None) -> Backend:
-    if physics == "mujoco":
-        return CpuBackend(model, num_envs, SUBSTEPS, num_threads)
-    from robofuse.envs.warp_backend import WarpBackend  # Warp takes a second to import
-
-    return WarpBackend(model, num_envs, SUBSTEPS)

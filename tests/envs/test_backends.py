@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from robofuse.envs import World
-from robofuse.envs.backend import CpuBackend
+from robofuse.envs.physics.backend import CpuBackend
+from robofuse.envs.physics.warp_backend import WarpBackend
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
 from robofuse.envs.tasks import resolve_task
-from robofuse.envs.warp_backend import WarpBackend
 
 N, SUBSTEPS = 3, 10
 # how far off a backend may be from MuJoCo after a control step: of positions [m, rad], velocities, readings [N, N·m]
@@ -254,7 +254,7 @@ def test_a_snapshot_is_the_world(backend):
 
 @pytest.mark.slow
 def test_too_many_contacts_are_told_by_world(scene, monkeypatch):
-    from robofuse.envs import warp_backend
+    from robofuse.envs.physics import warp_backend
 
     monkeypatch.setattr(warp_backend, "_CONSTRAINTS", 8)
     backend = WarpBackend(scene, N, SUBSTEPS)

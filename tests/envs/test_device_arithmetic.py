@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robofuse.envs.backend import CpuBackend
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
+from robofuse.envs.physics.backend import CpuBackend
 from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import build

@@ -11,8 +11,8 @@ import cv2
 import mujoco
 import numpy as np
 
-from robofuse.envs.backend import Backend
 from robofuse.envs.cameras import OVERVIEW
+from robofuse.envs.physics.backend import Backend
 from robofuse.envs.rendering import MOVING, Poses, View, make_renderer
 from robofuse.errors import StateError
 

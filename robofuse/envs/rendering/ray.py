@@ -7,9 +7,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from robofuse.envs.physics.warp import compiling, import_warp
+from robofuse.envs.physics.warp import on_device as guard
 from robofuse.envs.rendering.base import Pictures, Poses, Take, View
-from robofuse.envs.warp import compiling, import_warp
-from robofuse.envs.warp import on_device as guard
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs.backend import Backend
 from robofuse.envs.control import Robot
+from robofuse.envs.physics.backend import Backend
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robofuse.checks import whole
-from robofuse.envs.backend import Backend
 from robofuse.envs.control import Robot
+from robofuse.envs.physics.backend import Backend
 from robofuse.errors import InputError, StateError
 
 _ATTRIBUTES = {

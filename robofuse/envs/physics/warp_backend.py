@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs.warp import compiling, import_warp, on_device
+from robofuse.envs.physics.warp import compiling, import_warp, on_device
 from robofuse.errors import InputError
 
 # room per world; Grasp with either robot needs 16 contacts and 64 constraints at most

@@ -1,0 +1,35 @@
+"""The physics of N worlds: one interface, `backend.Backend`, behind which is MuJoCo on a CPU or mujoco_warp."""
+
+import mujoco
+
+from robofuse.envs.physics.backend import Backend, CpuBackend
+from robofuse.errors import InputError
+
+__all__ = ["PHYSICS", "Backend", "CpuBackend", "make_backend"]
+
+PHYSICS = ("mujoco", "warp")
+
+
+def make_backend(
+    name: str, model: mujoco.MjModel, num_envs: int, substeps: int, num_threads: int | None = None
+) -> Backend:
+    """N simulations of a model.
+
+    Args:
+        name: one of `PHYSICS`.
+        model: compiled model.
+        num_envs: N.
+        substeps: physics steps per control step.
+        num_threads: of MuJoCo, default one per core this process may use.
+
+    Raises:
+        InputError: unknown name, or a model that mujoco_warp cannot simulate.
+        StateError: mujoco_warp is missing.
+    """
+    if name not in PHYSICS:
+        raise InputError(f"unknown physics {name!r}; physics: {', '.join(PHYSICS)}")
+    if name == "mujoco":
+        return CpuBackend(model, num_envs, substeps, num_threads)
+    from robofuse.envs.physics.warp_backend import WarpBackend  # Warp takes a second to import
+
+    return WarpBackend(model, num_envs, substeps)
