@@ -153,11 +153,53 @@ def _ask(arguments: list[str], timeout_s: float, env: Mapping[str, str] | None =
     return done.stdout, reason
 
 
-def cuda_devices() -> list[str]:
-    """Names of the CUDA devices that torch sees, or one entry that says why asking failed."""
-    program = "import torch; [print(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]"
-    output, reason = _ask(["-c", program], 120.0)
-    return [reason] if reason else output.splitlines()
+_ASK_CUDA = """
+import json, torch, warp
+warp.config.log_level = warp.LOG_ERROR
+warp.init()
+version = lambda pair: pair and f"{pair[0]}.{pair[1]}"
+print(json.dumps({
+    "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    "torch": torch.version.cuda,
+    "driver": version(warp.get_cuda_driver_version()),
+    "warp": version(warp.get_cuda_toolkit_version()),
+}))
+"""
+
+
+def examine_cuda() -> dict[str, Any]:
+    """What torch and Warp can do with GPUs here; asked in a process of its own, as a driver may abort it.
+
+    Returns:
+        `devices` (names that torch sees), CUDA versions `torch` (that it is built for), `driver` (the newest that it
+        runs) and `warp`, each None if there is none, and `advice`, empty if there is nothing to do.
+    """
+    output, reason = _ask(["-c", _ASK_CUDA], 120.0)
+    if reason:
+        return {"devices": [], "torch": None, "driver": None, "warp": None, "advice": reason}
+    found = loads(output.splitlines()[-1])
+    return found | {"advice": cuda_advice(found)}
+
+
+def cuda_advice(found: Mapping[str, Any]) -> str:
+    """What to do for a GPU to be of use, given what `examine_cuda` found; empty if it is."""
+    built, driver = found["torch"], found["driver"]
+    if driver is None:
+        missing = "no NVIDIA driver was found (nvidia-smi shows it)"
+        return missing if built else f"{missing}, and this torch is built without CUDA"
+    if built is None:
+        return f"this torch is built without CUDA; install one for CUDA up to {driver} (pytorch.org/get-started)"
+    if _version(driver)[0] < _version(built)[0]:
+        return f"the driver runs CUDA up to {driver}, torch needs {built}: update the driver, or install an older torch"
+    if not found["devices"]:
+        return "torch sees no device (CUDA_VISIBLE_DEVICES?)"
+    if _version(driver) < (12, 4):
+        return f"the driver runs CUDA up to {driver}; mujoco_warp's graphs need 12.4: update it"
+    return ""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
 
 
 def run_doctor(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> int:
@@ -173,7 +215,7 @@ def run_doctor(json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> i
         "robofuse": __version__,
         "python": platform.python_version(),
         **describe_machine(),
-        "cuda": cuda_devices(),
+        "cuda": examine_cuda(),
         "display": bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
         "packages": package_versions(),
         "unmet": unmet_requirements(),
@@ -191,7 +233,10 @@ def _print_examination(found: Mapping[str, Any]) -> None:
     for label in ("robofuse", "python", "system", "cpu", "cores"):
         machine.add_row(label, str(found[label]))
     machine.add_row("memory", f"{found['memory_gib']} GiB")
-    machine.add_row("cuda", ", ".join(found["cuda"]) or "none")
+    cuda = found["cuda"]
+    versions = ", ".join(f"{name} {cuda[name]}" for name in ("torch", "driver", "warp") if cuda[name])
+    devices = f"{', '.join(cuda['devices'])} (CUDA of {versions})" if cuda["devices"] else "none"
+    machine.add_row("cuda", f"{devices}: {cuda['advice']}" if cuda["advice"] else devices)
     machine.add_row("display", "yes" if found["display"] else "none")
     for package, version in found["packages"].items():
         machine.add_row(package, version or "missing")

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -85,7 +86,8 @@ def test_doctor_names_packages_that_are_too_old_or_missing(monkeypatch, capsys):
     ]
     assert "robofuse needs mujoco>=4.0" in unmet[0]
     monkeypatch.setattr(machine, "probes", lambda: [])
-    monkeypatch.setattr(machine, "cuda_devices", lambda: [])
+    nothing = {"devices": [], "torch": None, "driver": None, "warp": None, "advice": ""}
+    monkeypatch.setattr(machine, "examine_cuda", lambda: nothing)
     assert machine.run_doctor() == 1 and unmet[0] in capsys.readouterr().out
 
 
@@ -97,3 +99,21 @@ from robofuse.envs import World
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "mujoco.batch" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("torch", "driver", "devices", "advice"),
+    [
+        ("12.8", "12.8", ["H100"], ""),
+        ("12.8", "12.4", ["H100"], ""),
+        ("12.8", "12.2", ["H100"], "graphs need 12.4"),
+        ("13.0", "12.8", [], "the driver runs CUDA up to 12.8, torch needs 13.0"),
+        ("12.8", "13.0", [], "CUDA_VISIBLE_DEVICES"),
+        (None, "12.8", [], "built without CUDA; install one for CUDA up to 12.8"),
+        ("12.8", None, [], "no NVIDIA driver was found"),
+        (None, None, [], "no NVIDIA driver was found.*built without CUDA"),
+    ],
+)
+def test_what_to_do_for_a_gpu(torch, driver, devices, advice):
+    said = machine.cuda_advice({"torch": torch, "driver": driver, "devices": devices})
+    assert re.search(advice, said) and bool(said) == bool(advice)
