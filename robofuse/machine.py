@@ -189,16 +189,16 @@ def cuda_advice(found: Mapping[str, Any]) -> str:
         return missing if built else f"{missing}, and this torch is built without CUDA"
     if built is None:
         return f"this torch is built without CUDA; install one for CUDA up to {driver} (pytorch.org/get-started)"
-    if _version(driver)[0] < _version(built)[0]:
+    if _numbers(driver)[0] < _numbers(built)[0]:
         return f"the driver runs CUDA up to {driver}, torch needs {built}: update the driver, or install an older torch"
     if not found["devices"]:
         return "torch sees no device (CUDA_VISIBLE_DEVICES?)"
-    if _version(driver) < (12, 4):
+    if _numbers(driver) < (12, 4):
         return f"the driver runs CUDA up to {driver}; mujoco_warp's graphs need 12.4: update it"
     return ""
 
 
-def _version(text: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
