@@ -22,6 +22,7 @@ from robofuse.rng import Stream, normal, offsets
 from robofuse.sensors import DEPTH_LIMIT_MM
 
 _BANK = 1 << 20
+_STRIDE = 610_839_793  # odd and far from any fraction of the bank: keeps the lines of one image apart
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,22 @@ class NoiseSource:
         """
         words = offsets(seed, Stream.NOISE, episode, step, _words(tuple(keys)))
         return dict(zip(keys, words.numpy().T if isinstance(self._white, np.ndarray) else words.T, strict=True))
+
+    def pictures(self, images: Tensor, offset: Tensor) -> Tensor:
+        """Images uint8 (n, H, W, 3) with noise, saturating, on any device; `offset` int64 (n,)."""
+        if not self.noise.rgb:
+            return images
+        flat, rows = _tensor_rows(images, offset)
+        grain = (self.noise.rgb * self._windows(self._numbers, rows, flat.shape[1])).round()
+        return (flat + grain).clamp(0.0, 255.0).to(torch.uint8).view(images.shape)
+
+    def distances(self, metres: Tensor, offset: Tensor) -> Tensor:
+        """Depth float32 (n, H, W) [m] with noise, uint16 [mm], on any device; a miss, or beyond 65.5 m, is 0."""
+        flat, rows = _tensor_rows(metres[..., None], offset)
+        bell = 1000.0 * self.noise.depth * self._windows(self._numbers, rows, flat.shape[1])
+        rounded = ((bell * flat + 1000.0) * flat).round()
+        rounded = rounded.clamp(min=0.0).masked_fill(rounded > DEPTH_LIMIT_MM, 0.0)
+        return rounded.to(torch.int32).to(torch.uint16).view(metres.shape)
 
     def rgb(self, images: np.ndarray, offset: np.ndarray, out: np.ndarray) -> None:
         """Write images uint8 (n, H, W, 3) with noise, saturating, into `out`; `offset` int64 (n,)."""
@@ -164,6 +181,15 @@ def _rows(images: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows, lines = images.reshape(-1, _length(images)), images.shape[1]
     if len(rows) == len(images):
         return rows, offset
-    # an odd stride far from any fraction of the bank keeps the lines of one image apart
-    spread = offset[:, None] + np.arange(lines) * 610_839_793
+    spread = offset[:, None] + np.arange(lines) * _STRIDE
     return rows, spread.ravel() & (2**62 - 1)
+
+
+def _tensor_rows(images: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of tensors (n, H, W, C)."""
+    size = images.shape[1:].numel()
+    if size <= _BANK // 8:
+        return images.reshape(len(images), size), offset
+    lines = images.shape[1]
+    spread = offset[:, None] + torch.arange(lines, device=offset.device) * _STRIDE
+    return images.reshape(-1, size // lines), spread.flatten() & (2**62 - 1)

@@ -1,6 +1,7 @@
 """The sensors of N worlds: cameras, proprioception and force, read together once per control step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mujoco
@@ -13,7 +14,7 @@ from robofuse.checks import whole
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
 from robofuse.envs.noise import Noise, NoiseSource
-from robofuse.envs.physics.backend import Backend
+from robofuse.envs.physics.backend import Backend, Draws
 from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_renderer
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError
@@ -87,13 +88,17 @@ class Rig:
         if stray:
             raise InputError(f"timing for unknown sensor {stray[0]!r}; sensors: {', '.join(self._keys)}")
         self._lines = {key: DelayLine(when, backend.num_envs) for key, when in timing.items() if when != Timing()}
-        self._renderer = None
+        self._renderer, self._draws = None, None
         self._mount = Mount(backend, [camera.name for camera in self._cameras])
-        if self._cameras:
+        views = [View(camera.name, *(camera.size or (0, 0))) for camera in self._cameras]
+        if views and renderer == "warp" and isinstance(backend, Draws):
+            backend.look_through(views)
+            self._draws = backend
+        elif views:
             self._renderer = make_renderer(
                 renderer,
                 backend.model,
-                [View(camera.name, *(camera.size or (0, 0))) for camera in self._cameras],
+                views,
                 Poses(
                     *(self._mount.field(name) for name in MOVING),
                     *(backend.parameter(name).numpy() for name in FIXED),
@@ -147,6 +152,8 @@ class Rig:
 
     def _draw(self, env_ids: Tensor | None, offsets: dict[str, Array]) -> tuple[Readings, Callable[[], None]]:
         """Begin to draw: fresh tensors that the drawing threads fill, noise included; call the function to wait."""
+        if self._draws is not None:
+            return self._draw_there(self._draws, env_ids, offsets), lambda: None
         if self._renderer is None:
             return {}, lambda: None
         count, readings = len(self._window) if env_ids is None else len(env_ids), {}
@@ -167,6 +174,20 @@ class Rig:
 
         self._mount.place(env_ids)
         return readings, self._renderer.start(take, None if env_ids is None else env_ids.numpy())
+
+    def _draw_there(self, backend: Draws, env_ids: Tensor | None, offsets: dict[str, Array]) -> Readings:
+        """Draw where the physics is; fresh tensors, noise included."""
+        readings: Readings = {}
+        with self._mount.moved():
+            pictures = backend.draw()
+        for camera, (rgb, depth) in zip(self._cameras, pictures, strict=True):
+            colour, distance = camera.key("rgb"), camera.key("depth")
+            if colour in offsets:
+                readings[colour] = self._source.pictures(rows_of(rgb, env_ids), offsets[colour])
+            if distance in offsets:
+                noisy = self._source.distances(rows_of(depth, env_ids), offsets[distance])
+                readings[distance] = noisy[..., None]
+        return readings
 
     def close(self) -> None:
         """Free the renderer; may be called twice."""
@@ -277,8 +298,23 @@ class Mount:
         rows = slice(None) if env_ids is None else env_ids
         for name, field in self._live.items():
             self._placed[name][rows] = field[rows]
+        self._move(self._placed)
+
+    @contextmanager
+    def moved(self) -> Iterator[None]:
+        """The model's own cameras are moved within, by the offsets, once."""
+        if not self._camera_offsets:
+            yield
+            return
+        before = {name: field.clone() for name, field in self._live.items()}
+        self._move(self._live)
+        yield
+        for name, field in self._live.items():
+            field.copy_(before[name])
+
+    def _move(self, poses: dict[str, Tensor]) -> None:
         for camera, env_ids, shift, turn in self._camera_offsets:
-            position, axes = self._placed["cam_xpos"], self._placed["cam_xmat"]
+            position, axes = poses["cam_xpos"], poses["cam_xmat"]
             frame = axes[env_ids, camera].reshape(-1, 3, 3)
             position[env_ids, camera] += (frame @ shift[..., None])[..., 0]
             x, y, z = turn.unbind(1)

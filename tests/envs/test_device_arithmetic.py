@@ -121,3 +121,19 @@ def test_noise_is_the_same_in_both_kinds():
     swing = numpy.swing(1, episode)
     ours = torchs.wrench(torch.from_numpy(window), there, torchs.swing(1, episode), torch.from_numpy(time))
     np.testing.assert_allclose(ours.numpy(), numpy.wrench(window, place, swing, time), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (400, 420)])  # large images take their noise line by line
+@pytest.mark.parametrize("options", [{}, {"rgb": 40.0, "depth": 0.3}, {"rgb": 0.0}])
+def test_noise_on_pictures_is_the_same_in_both_kinds(size, options):
+    numpy, torchs = (NoiseSource(Noise(**options), kind) for kind in (np.zeros(0), torch.zeros(0)))
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
+    metres = np.random.default_rng(1).uniform(0.0, 3.0, (3, *size)).astype(np.float32)
+    metres[0, :5], metres[1, :5] = 0.0, 70.0  # no return, and too far
+    rows = [source.offsets(2, ALL, ALL, ["rgb", "depth"]) for source in (numpy, torchs)]
+    rgb, depth = np.empty_like(images), np.empty(metres.shape, np.uint16)
+    numpy.rgb(images, rows[0]["rgb"], rgb)
+    numpy.millimetres(metres, rows[0]["depth"], depth)
+    assert np.array_equal(torchs.pictures(torch.from_numpy(images), rows[1]["rgb"]).numpy(), rgb)
+    assert np.array_equal(torchs.distances(torch.from_numpy(metres), rows[1]["depth"]).numpy(), depth)
+    assert (depth[0, :5] == 0).all() and (depth[1, :5] == 0).any()

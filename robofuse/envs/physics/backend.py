@@ -1,9 +1,9 @@
 """The physics: N simulations of one model, behind a protocol that a GPU can implement too."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -12,6 +12,7 @@ from mujoco import batch
 from torch import Tensor
 
 from robofuse.checks import usable_cores
+from robofuse.envs.rendering.base import View
 
 # what a warning counter of MuJoCo means; from then on the numbers cannot be trusted
 _DIVERGED = {
@@ -72,6 +73,24 @@ class Backend(Protocol):
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as MuJoCo's own objects with everything computed, to look at; writes into `data` if given."""
+        ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A backend that draws its worlds itself, where their poses are."""
+
+    def look_through(self, views: Sequence[View]) -> None:
+        """Says what `draw` draws; to be called once, before the first `draw`."""
+        ...
+
+    def draw(self) -> list[tuple[Tensor, Tensor]]:
+        """Draws all worlds as their poses are now.
+
+        Returns:
+            For each view, rgb uint8 (N, H, W, 3), fresh, and depth float32 (N, H, W) in metres along the optical axis,
+            0 = no return, which the next call overwrites. Top row first.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ So far on Warp's CPU device, whose kernels are one thread: it proves that a GPU 
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from robofuse.envs.physics.warp import compiling, import_warp, on_device
+from robofuse.envs.rendering.base import View
+from robofuse.envs.rendering.ray import make_context
 from robofuse.errors import InputError
 
 # room per world; Grasp with either robot needs 16 contacts and 64 constraints at most
@@ -121,6 +124,27 @@ class WarpBackend:
             mjwarp.com_pos(model, data)
             mjwarp.camlight(model, data)
         return self._errors()
+
+    def look_through(self, views: Sequence[View]) -> None:
+        """See `Draws.look_through`."""
+        with on_device(), compiling("the ray tracer"):
+            self._context: Any = make_context(self.model, views, self.num_envs)
+        packed = self._warp.to_torch(self._context.rgb_data).view(torch.uint8).view(self.num_envs, -1, 4)
+        metres = self._warp.to_torch(self._context.depth_data)
+        self._pictures, start = [], 0
+        for view in views:
+            stop = start + view.height * view.width
+            shape = (self.num_envs, view.height, view.width)
+            # the bytes of a pixel are B, G, R, A in memory
+            self._pictures.append((packed[:, start:stop].view(*shape, 4), metres[:, start:stop].view(shape)))
+            start = stop
+
+    def draw(self) -> list[tuple[Tensor, Tensor]]:
+        """See `Draws.draw`: by mujoco_warp's ray tracer."""
+        with on_device(), compiling("the ray tracer"):
+            self._mjwarp.refit_bvh(self._model, self._data, self._context)
+            self._mjwarp.render(self._model, self._data, self._context)
+        return [(pixels[..., [2, 1, 0]], metres) for pixels, metres in self._pictures]
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """See `Backend.snapshot`."""

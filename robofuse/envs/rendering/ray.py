@@ -1,6 +1,6 @@
 """The `warp` renderer: mujoco_warp's ray tracer on Warp's CPU device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from robofuse.envs.rendering.base import Pictures, Poses, Take, View
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32
-__all__ = ["SLOTS", "RayPainter", "guard", "painter_factory"]
+__all__ = ["SLOTS", "RayPainter", "guard", "make_context", "painter_factory"]
 
 
 def painter_factory(
@@ -25,11 +25,32 @@ def painter_factory(
     return partial(RayPainter, model, views, poses, min(SLOTS, share))
 
 
+def make_context(model: mujoco.MjModel, views: Sequence[View], num_envs: int) -> Any:  # noqa: ANN401
+    """What mujoco_warp draws these views of N worlds into: `rgb_data`, packed, and `depth_data`, in metres."""
+    import mujoco_warp
+
+    return mujoco_warp.create_render_context(
+        model,
+        nworld=num_envs,
+        cam_active=[view.camera for view in views],
+        cam_res=[(view.width, view.height) for view in views],
+        render_rgb=[True] * len(views),
+        render_depth=[True] * len(views),
+        render_seg=[False] * len(views),
+        use_textures=False,
+        use_shadows=False,
+        enabled_geom_groups=[0, 1, 2],
+        enable_specular=False,
+        enable_emission=False,
+        enable_per_light_ambient=bool(np.any(model.light_ambient)),
+    )
+
+
 class RayPainter:
     """One render context and the slots its worlds are copied into.
 
-    The whole path is numpy views of Warp's CPU arrays. A CUDA device would differ in `_views` and in where `paint`
-    puts what it drew, and nowhere else.
+    The whole path is numpy views of Warp's CPU arrays. Worlds whose physics is Warp's too draw where they are, without
+    copies: `WarpBackend.draw`.
     """
 
     def __init__(self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, slots: int) -> None:
@@ -50,21 +71,7 @@ class RayPainter:
             self._model: Any = mujoco_warp.put_model(model, {"geom_size": slots, "geom_rgba": slots})
             # never stepped, so room for one contact does
             self._data: Any = mujoco_warp.make_data(model, nworld=slots, nconmax=1, njmax=1)
-            self._context: Any = mujoco_warp.create_render_context(
-                model,
-                nworld=slots,
-                cam_active=[view.camera for view in views],
-                cam_res=[(view.width, view.height) for view in views],
-                render_rgb=[True] * len(views),
-                render_depth=[True] * len(views),
-                render_seg=[False] * len(views),
-                use_textures=False,
-                use_shadows=False,
-                enabled_geom_groups=[0, 1, 2],
-                enable_specular=False,
-                enable_emission=False,
-                enable_per_light_ambient=bool(np.any(model.light_ambient)),
-            )
+            self._context: Any = make_context(model, views, slots)
             self._inputs, self._outputs = self._views(views)
             self._fill(np.zeros(slots, np.int64))
             self._run(slots)
