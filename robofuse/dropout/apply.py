@@ -9,6 +9,7 @@ from torch import Tensor
 from robofuse.checks import zeros_and_ones
 from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
+from robofuse.tensors import on_cpu
 
 
 def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
@@ -24,21 +25,24 @@ def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Seq
         `available`: 1 where both the given one and the observation's own, if it has one, are 1.
 
     Raises:
-        InputError: `available` does not fit the sensors or the observation's own, or one of them holds anything but 0
-            and 1.
+        InputError: `available` does not fit the sensors or the observation's own, or, on the CPU, one of them holds
+            anything but 0 and 1.
     """
     if available.shape[1:] != (len(keys),):
         raise InputError(f"available must have shape (N, {len(keys)}), got {tuple(available.shape)}")
-    zeros_and_ones(available, "available")
+    looking = on_cpu(available)  # elsewhere it would wait for the device
+    if looking:
+        zeros_and_ones(available, "available")
     shown = available.to(torch.int8)
     if AVAILABLE in observation:
         own = observation[AVAILABLE]
         if own.shape != shown.shape:
             raise InputError(f"the observation's available is {tuple(own.shape)}, the mask {tuple(shown.shape)}")
-        zeros_and_ones(own, "the observation's available")
+        if looking:
+            zeros_and_ones(own, "the observation's available")
         shown = shown & own.to(torch.int8)
     found = {**observation, AVAILABLE: shown.clone() if shown is available else shown}
-    hidden = (available == 0).any(0).tolist()
+    hidden = (available == 0).any(0).tolist() if looking else [True] * len(keys)
     found |= {key: found[key].detach().clone() for key, some in zip(keys, hidden, strict=True) if some}
     zero_masked(found, available, keys)
     return found
@@ -46,10 +50,11 @@ def mask_sensors(observation: Mapping[str, Tensor], available: Tensor, keys: Seq
 
 def zero_masked(observation: Mapping[str, Tensor], available: Tensor, keys: Sequence[str]) -> None:
     """Does what `mask_sensors` does to the readings, in place and unchecked."""
-    masked = available == 0
-    if not masked.any():
+    masked, looking = available == 0, on_cpu(available)
+    if looking and not masked.any():
         return
-    for key, rows, some in zip(keys, masked.unbind(1), masked.any(0).tolist(), strict=True):
+    found = masked.any(0).tolist() if looking else [True] * len(keys)
+    for key, rows, some in zip(keys, masked.unbind(1), found, strict=True):
         values = observation[key]
         if not some:
             continue

@@ -133,7 +133,7 @@ class Subsets(Law):
 
         def draw(numbers: Tensor, strength: float) -> Tensor:
             left = (numbers[:, :1] * last).long().clamp_(max=last - 1) + 1
-            return ((left >> columns) & 1 == 0) & (numbers[:, -1:] < strength)
+            return ((left >> columns.to(left.device)) & 1 == 0) & (numbers[:, -1:] < strength)
 
         rate = 1.0 - (1 << (len(keys) - 1)) / max(last, 1)
         return Bound(singles(keys), (rate,) * len(keys), draw)
@@ -179,10 +179,11 @@ class Markov(Law):
         def draw(numbers: Tensor, strength: float) -> Tensor:
             # a sensor that never fails may have no rate of recovery either: 0 of 0 is 0 here
             share = failing * strength / (failing * strength + recovering).clamp_min(1e-300)
-            return numbers[:, :-1] < share
+            return numbers[:, :-1] < share.to(numbers.device)
 
         def follow(numbers: Tensor, strength: float, masked: Tensor) -> Tensor:
-            return numbers[:, :-1] < torch.where(masked, 1.0 - recovering, failing * strength)
+            stays, fails = (1.0 - recovering).to(masked.device), (failing * strength).to(masked.device)
+            return numbers[:, :-1] < torch.where(masked, stays, fails)
 
         rates = tuple(f / (f + r) if f else 0.0 for f, r in zip(fail, recover, strict=True))
         return Bound(units, rates, draw, follow)
@@ -326,7 +327,7 @@ def check_names(names: Sequence[str], keys: Sequence[str], what: str) -> None:
 def _by_unit(units: Units, rates: Sequence[float]) -> Bound:
     """Every unit for itself."""
     table = torch.tensor(rates, dtype=torch.float64)
-    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table * strength)
+    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table.to(numbers.device) * strength)
 
 
 def _check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: ANN401

@@ -10,6 +10,7 @@ from torch import Tensor
 from robofuse.dropout.laws import ALWAYS_ALL, Bound, Dropout, Independent, Law, as_dropout, check_probability
 from robofuse.errors import InputError
 from robofuse.rng import Stream, check_seed, uniform
+from robofuse.tensors import on_cpu
 
 AHEAD = 32  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
 PATIENCE = 1000  # episodes without news of progress before a schedule that waits for it complains
@@ -31,7 +32,12 @@ class Masker:
     """
 
     def __init__(
-        self, dropout: Dropout | Law | float | None, keys: Sequence[str], num_envs: int, seed: int = 0
+        self,
+        dropout: Dropout | Law | float | None,
+        keys: Sequence[str],
+        num_envs: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Everything is available until an episode starts.
 
@@ -40,6 +46,7 @@ class Masker:
             keys: the sensors, in the order of `available`.
             num_envs: N.
             seed: of the masks.
+            device: of the masks; on another one than the CPU, drawing them looks at no number.
 
         Raises:
             InputError: the law does not fit the sensors, or would never leave any, or could never mask any.
@@ -47,20 +54,22 @@ class Masker:
         self.keys, self.seed = tuple(keys), check_seed(seed)
         self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
         self._idle = dropout is None
-        self.available = torch.ones(num_envs, len(self.keys), dtype=torch.int8)
+        self.available = torch.ones(num_envs, len(self.keys), dtype=torch.int8, device=device)
         self._progress, self._told, self._begun = 0.0, False, 0
         self._bound = _checked(self.dropout.law.bind(self.keys), self.keys)
         units = self._bound.units
-        self._unit_of = torch.tensor([next(u for u, unit in enumerate(units) if key in unit) for key in self.keys])
-        self._spare = torch.tensor([u for u, rate in enumerate(self._bound.rates) if rate < 1.0])
-        self._episode = torch.zeros(num_envs, dtype=torch.int64)
-        self._elapsed = torch.zeros(num_envs, dtype=torch.int64)
-        self._until = torch.full((num_envs,), _NEVER)  # when the next outage begins
-        self._full = torch.zeros(num_envs, dtype=torch.bool)
-        self._masked = torch.zeros(num_envs, len(units), dtype=torch.bool)  # what the law says, before one is kept
-        self._kept = torch.zeros(num_envs, dtype=torch.int64)
+        unit_of = [next(u for u, unit in enumerate(units) if key in unit) for key in self.keys]
+        self._unit_of = torch.tensor(unit_of, device=device)
+        self._spare = torch.tensor([u for u, rate in enumerate(self._bound.rates) if rate < 1.0], device=device)
+        self._episode = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._elapsed = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._until = torch.full((num_envs,), _NEVER, device=device)  # when the next outage begins
+        self._full = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        # what the law says, before one is kept
+        self._masked = torch.zeros(num_envs, len(units), dtype=torch.bool, device=device)
+        self._kept = torch.zeros(num_envs, dtype=torch.int64, device=device)
         self._tick = 0
-        self._ahead = torch.zeros(AHEAD, num_envs, _LAW + len(units) + 1, dtype=torch.float64)
+        self._ahead = torch.zeros(AHEAD, num_envs, _LAW + len(units) + 1, dtype=torch.float64, device=device)
 
     @property
     def progress(self) -> float:
@@ -75,7 +84,7 @@ class Masker:
         """Begins the episodes with numbers `episode` in environments `env_ids`, both int64 (n,), each at most once."""
         if self._idle or not len(env_ids):
             return
-        env_ids, episode = env_ids.cpu(), episode.cpu()
+        env_ids, episode = env_ids.to(self.available.device), episode.to(self.available.device)
         self._begun += len(env_ids)
         if self._begun > PATIENCE and not self._told and self.dropout.schedule.varies:
             self._told = True
@@ -99,11 +108,16 @@ class Masker:
         self._elapsed += 1
         self._tick = (self._tick + 1) % AHEAD
         if self._tick == 0:
-            self._look_ahead(torch.arange(len(self._elapsed)), 0)
+            self._look_ahead(torch.arange(len(self._elapsed), device=self.available.device), 0)
         numbers = self._ahead[self._tick]
         if self.dropout.every == "outage":
-            env_ids = (self._elapsed >= self._until).nonzero()[:, 0]
-            if len(env_ids):
+            due = self._elapsed >= self._until
+            if not on_cpu(due):  # all are drawn, and those put back that are not due: nobody looks how many
+                before, until = self.available.clone(), self._until.clone()
+                self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+                self.available.copy_(torch.where(due[:, None], self.available, before))
+                self._until.copy_(torch.where(due, self._until, until))
+            elif len(env_ids := due.nonzero()[:, 0]):
                 numbers = numbers[env_ids]
                 self._draw(env_ids, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
         elif self._bound.follow:
@@ -114,12 +128,12 @@ class Masker:
     def _draw(self, env_ids: Tensor | slice, numbers: Tensor, masked: Tensor) -> None:
         """Turns what the law masks, bool (n, U), into masks."""
         blind = masked.all(dim=1)
-        if blind.any():
+        if not on_cpu(blind) or blind.any():
             kept = self._spare[(numbers[:, _KEPT] * len(self._spare)).long().clamp_(max=len(self._spare) - 1)]
             if self._bound.follow:  # the one that was left stays for as long as nothing else works
                 goes_on = self._masked[env_ids].all(dim=1) & (self._elapsed[env_ids] > 0)
                 self._kept[env_ids] = kept = torch.where(goes_on, self._kept[env_ids], kept)
-            shown = ~masked | (blind[:, None] & (kept[:, None] == torch.arange(masked.shape[1])))
+            shown = ~masked | (blind[:, None] & (kept[:, None] == torch.arange(masked.shape[1], device=kept.device)))
         else:
             shown = ~masked
         if self._bound.follow:
@@ -143,7 +157,7 @@ class Masker:
 
     def _look_ahead(self, env_ids: Tensor, tick: int) -> Tensor:
         """Random numbers of these environments from the present step to the end of the block, (steps, n, …)."""
-        coming = torch.arange(AHEAD - tick)[:, None]
+        coming = torch.arange(AHEAD - tick, device=self.available.device)[:, None]
         step = self._elapsed[env_ids] + coming
         numbers = self._numbers(self._episode[env_ids].expand_as(step).flatten(), step.flatten())
         numbers = numbers.reshape(*step.shape, -1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks import EVERY, KEYS, PLANS, law_and_pace, masks_of
 
-from robofuse.dropout import Dropout, Independent, Linear, Markov, Masker, Subsets
+from robofuse.dropout import Dropout, Independent, Linear, Markov, Masker, Subsets, mask_sensors
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=law_and_pace)
@@ -94,3 +94,19 @@ def test_a_schedule_that_nobody_tells_complains_once():
     with pytest.warns(UserWarning, match="DropoutProgress"):
         masker.start(rows, rows)
     masker.start(rows, rows)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=law_and_pace)
+def test_masks_are_the_same_where_nobody_looks(plan, monkeypatch):
+    """On a device every mask is drawn for all; and on `meta`, where looking at a number raises, it runs."""
+    expected = masks_of(plan, range(30), 40)
+    monkeypatch.setattr("robofuse.dropout.masker.on_cpu", lambda _: False)
+    assert torch.equal(masks_of(plan, range(30), 40), expected)
+    masker, here = Masker(plan, KEYS, 5, device="meta"), torch.arange(5, device="meta")
+    masker.start(here, here)
+    for _ in range(40):
+        masker.step()
+    masker.start(here[2:], here[2:])
+    assert masker.available.is_meta and masker.available.shape == (5, len(KEYS))
+    observation = {key: torch.zeros(5, 3, dtype=torch.uint16, device="meta") for key in KEYS}
+    assert all(x.is_meta for x in mask_sensors(observation, masker.available, KEYS).values())
