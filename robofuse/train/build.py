@@ -96,10 +96,16 @@ def world_options(config: Train) -> dict[str, Any]:
         "sensors": list(scenes.sensors),
         "cameras": [{k: list(x) if isinstance(x, tuple) else x for k, x in one.items()} for one in cameras],
         "image_size": scenes.image_size,
-        "render_size": scenes.image_size if scenes.render_size is None else scenes.render_size,
+        "render_size": drawn_size(config),
         "renderer": scenes.renderer,
         "force_window": scenes.force_window,
     }
+
+
+def drawn_size(config: Train) -> int:
+    """Pixels a side at which cameras draw: the least multiple of what is read that is large enough."""
+    read, wanted = config.scenes.image_size, config.scenes.render_size or 1
+    return read * -(-wanted // read)
 
 
 def make_env(config: Train) -> SB3VecEnv | VecSensorStack:

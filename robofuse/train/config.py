@@ -39,8 +39,8 @@ class Scenes:
         num_envs: Simulations side by side.
         renderer: Of the pictures: auto takes gl if it works here, else warp.
         image_size: Pixels a side of the pictures that the policy reads.
-        render_size: Pixels a side at which cameras draw, a multiple of --image-size; the policy reads averages. By
-            default --image-size.
+        render_size: Cameras draw at least so many pixels a side, a multiple of --image-size, and the policy reads
+            averages of them; by default --image-size.
         cameras: Cameras, as in `robofuse list`.
         sensors: Out of rgb, depth, proprio and force; or truth, for a teacher.
         force_window: Readings of the force sensor in one observation.
@@ -397,6 +397,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "robot": "gripper",
         "steps": 130_000,
         "image_size": 32,
+        "render_size": 64,
         "validate_every": 50_000,
         "validation_episodes": 16,
         "checkpoint_every": 130_000,

@@ -31,6 +31,7 @@ from robofuse.policies.saving import save
 from robofuse.ranks import Ranks, join
 from robofuse.train.build import (
     TEACHER,
+    drawn_size,
     encoder_names,
     find_teacher,
     make_dropout,
@@ -507,7 +508,7 @@ def _resume_command(folder: Path) -> str:
 
 def _headline(config: Train, training: Training, folder: Path, ranks: Ranks) -> str:
     scenes, sensors = config.scenes, training.env.world.sensors
-    drawn = f", drawn at {scenes.render_size}²," if scenes.render_size not in (None, scenes.image_size) else ""
+    drawn = f", drawn at {drawn_size(config)}²," if drawn_size(config) > scenes.image_size else ""
     size = f" at {scenes.image_size}² pixels{drawn} from {scenes.renderer}" if len(sensors) else ""
     pictures = any(sensor.kind in ("rgb", "depth") for sensor in sensors)
     weights = sum(x.numel() for x in training.model.policy.parameters())

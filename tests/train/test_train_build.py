@@ -11,12 +11,12 @@ from test_train_run import SMALL
 from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
 from robofuse.envs import World
 from robofuse.envs.cameras import CAMERAS
-from robofuse.errors import InputError
 from robofuse.play import Trained, load_trained, make_world
 from robofuse.policies import save
 from robofuse.sensors import MODALITIES
 from robofuse.train import Train
 from robofuse.train.build import (
+    drawn_size,
     make_dropout,
     make_env,
     make_model,
@@ -108,6 +108,6 @@ def test_a_policy_file_keeps_both_sizes(tmp_path):
         world.close()
 
 
-def test_a_size_to_draw_at_that_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="render_size must be a whole multiple"):
-        make_env(SMALL.replace(sensors=("rgb",), image_size=16, render_size=24, renderer="warp"))
+def test_cameras_draw_the_least_multiple_that_is_large_enough():
+    for read, wanted, drawn in ((16, 24, 32), (16, 16, 16), (24, 16, 24), (20, 41, 60)):
+        assert drawn_size(SMALL.replace(image_size=read, render_size=wanted)) == drawn
