@@ -51,6 +51,7 @@ class LearnBench:
         episodes: Of each condition in each validation.
         validate_every: Control steps between validations.
         num_envs: Worlds side by side; by default the preset's.
+        render_size: Pixels a side at which cameras draw at least; by default the preset's.
         threads: For networks, physics and pictures; by default one per core.
         out: Folder of the results and of all trainings.
     """
@@ -64,6 +65,7 @@ class LearnBench:
     episodes: int = 64
     validate_every: int = 15_000
     num_envs: int | None = None
+    render_size: int | None = None
     threads: int | None = None
     out: Path = Path("runs/bench-learn")
 
@@ -113,7 +115,7 @@ def _options(config: LearnBench, contender: str) -> "Train":
         whole(getattr(config, name), f"--{name.replace('_', '-')}", 1)
     if not config.contenders:
         raise InputError("--contenders: name one at least")
-    same = ("task", "robot", "steps", "num_envs", "threads")
+    same = ("task", "robot", "steps", "num_envs", "render_size", "threads")
     given = {name: getattr(config, name) for name in same if getattr(config, name) is not None}
     options = preset(config.preset).replace(
         **_CHANGES[contender],
