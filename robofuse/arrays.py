@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.tensors import span
+
 Array = Any  # a NumPy array, or a torch tensor; all arguments of a call are of one kind
 
 
@@ -19,6 +21,19 @@ def like(values: Any, example: Array) -> Array:  # noqa: ANN401
     if isinstance(example, np.ndarray):
         return np.asarray(values, example.dtype)
     return torch.as_tensor(values, dtype=example.dtype, device=example.device)
+
+
+def zeros(shape: Sequence[int], example: Array) -> Array:
+    """Zeros of the kind, type and device of `example`, which are made there."""
+    return np.zeros(shape, example.dtype) if isinstance(example, np.ndarray) else example.new_zeros(tuple(shape))
+
+
+def columns(ids: list[int], example: Array) -> slice | list[int] | Tensor:
+    """What picks the columns `ids` of an array like `example`: a slice if it can be, which is a view."""
+    found = span(ids)  # a list would be sent to the device, and waited for, at every use
+    if isinstance(found, slice) or isinstance(example, np.ndarray):
+        return found
+    return torch.tensor(ids, device=example.device)
 
 
 def as_tensor(x: Array) -> Tensor:

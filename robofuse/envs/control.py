@@ -13,6 +13,7 @@ from robofuse.arrays import (
     as_tensor,
     atan2,
     clip,
+    columns,
     concatenate,
     cos_sin,
     cross,
@@ -22,11 +23,12 @@ from robofuse.arrays import (
     rows_of,
     solve,
     where,
+    zeros,
 )
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.errors import InputError
-from robofuse.tensors import on_cpu, span
+from robofuse.tensors import on_cpu
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
@@ -65,11 +67,11 @@ class Robot:
         joints, fingers = ids(model.joints, "joint"), ids(model.fingers, "joint")
         arrays = (m.actuator_trntype, m.actuator_gainprm, m.actuator_biasprm)
         servo = {int(m.actuator_trnid[a, 0]): a for a in range(m.nu) if is_servo(*(array[a] for array in arrays))}
-        self._joints, self._num_joints = span(joints), len(joints)
-        qpos = m.jnt_qposadr[joints + fingers].tolist()
-        self._qpos, self._dof = span(qpos), span(m.jnt_dofadr[joints + fingers].tolist())
-        self._joint_qpos, self._finger_qpos = span(qpos[: len(joints)]), span(qpos[len(joints) :])
-        self._servos = span([servo[j] for j in joints + fingers])
+        self._joints, self._num_joints = columns(joints, kind), len(joints)
+        qpos, dof = (array[joints + fingers].tolist() for array in (m.jnt_qposadr, m.jnt_dofadr))
+        self._qpos, self._dof = columns(qpos, kind), columns(dof, kind)
+        self._joint_qpos, self._finger_qpos = columns(qpos[: len(joints)], kind), columns(qpos[len(joints) :], kind)
+        self._servos = columns([servo[j] for j in joints + fingers], kind)
         self._num_encoders = 2 * len(qpos)
         self._grip, self._wrist = ids((model.grip_site, model.wrist_site), "site")
         slide = m.jnt_type[joints + fingers] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -84,6 +86,7 @@ class Robot:
         self.max_gap = float(self._open.sum())
         self._finger_share = like(self._open / self.max_gap, kind)
         self._home = like(model.home, kind)
+        self._start = as_tensor(like([*model.home, *self._open], kind))
         sizes = np.array([_ENCODER_NOISE["slide" if s else "hinge"] for s in slide], np.float32).T.ravel()
         self._noise = sizes if isinstance(kind, np.ndarray) else like(sizes, kind)
 
@@ -102,10 +105,10 @@ class Robot:
         self._hand = int(m.site_bodyid[self._wrist])
         weight = float(m.body_subtreemass[self._hand]) * m.opt.gravity
         self._weight = like(np.tile(weight, (n, 1)), kind)
-        self._force = span([int(x) for name in FORCE_SENSORS for x in range(*_extent(m.sensor(name)))])
+        self._force = columns([int(x) for name in FORCE_SENSORS for x in range(*_extent(m.sensor(name)))], kind)
 
         # position and yaw; gap
-        self._target, self._target_gap = like(np.zeros((n, 4)), kind), like(np.full(n, self.max_gap), kind)
+        self._target, self._target_gap = zeros((n, 4), kind), zeros((n,), kind) + self.max_gap
 
     @property
     def proprio_names(self) -> tuple[str, ...]:
@@ -124,10 +127,9 @@ class Robot:
 
     def reset(self, env_ids: Tensor) -> None:
         """Put worlds `env_ids` at home with open fingers; `settle` must follow the backend's `commit`."""
-        start = torch.cat([as_tensor(self._home), as_tensor(like(self._open, self._home))])
-        for name, columns in (("qpos", self._qpos), ("ctrl", self._servos)):
+        for name, where_to in (("qpos", self._qpos), ("ctrl", self._servos)):
             values = self.backend.field(name)[env_ids]
-            values[:, columns] = start
+            values[:, where_to] = self._start
             self.backend.field(name)[env_ids] = values
 
     def settle(self, env_ids: Tensor) -> None:
@@ -190,7 +192,7 @@ class Robot:
         n, backend = self._num_joints, self.backend
         encoders = concatenate([backend.array("qpos")[:, self._qpos], backend.array("qvel")[:, self._dof]], 1)
         encoders, pose, jacobian = (rows_of(x, env_ids) for x in (encoders, self._pose, self._jacobian))
-        wrong = (like(np.zeros(encoders.shape), encoders) if noise is None else noise) * self._noise
+        wrong = (zeros(encoders.shape, encoders) if noise is None else noise) * self._noise
         encoders = encoders + wrong
         speeds = encoders[:, self._num_encoders // 2 :]
         moved = product(jacobian, wrong[:, :n, None])[..., 0]
@@ -227,7 +229,8 @@ def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
 def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) -> Tensor:
     """Actions (N, 5) as float64, clipped to [−1, 1]; InputError for another shape, and for NaN or Inf anywhere.
 
-    On another device than the CPU nobody looks for NaN, which would wait for it: there the physics finds it.
+    On another device than the CPU nobody looks for them, which would wait for it: both become NaN, for the physics to
+    find.
     """
     try:
         action = torch.as_tensor(action, dtype=torch.float64, device=device)
@@ -235,9 +238,9 @@ def checked(action: Tensor | np.ndarray, num_envs: int, device: torch.device) ->
         raise InputError(f"actions must be numbers of shape ({num_envs}, 5), got {action!r}") from None
     if action.shape != (num_envs, 5):
         raise InputError(f"actions must have shape ({num_envs}, 5), got {tuple(action.shape)}")
-    if on_cpu(action) and not math.isfinite(
-        action.sum()
-    ):  # one call where there is nothing to find; huge numbers are finite, though
+    if not on_cpu(action):
+        return action.clamp(-1.0, 1.0).masked_fill(action.isinf(), math.nan)
+    if not math.isfinite(action.sum()):  # one call where there is nothing to find; huge numbers are finite, though
         for world, index in (~action.isfinite()).nonzero().tolist():
             value = float(action[world, index])
             raise InputError(f"action of world {world} has {value} at index {index}; nothing moved")

@@ -71,7 +71,7 @@ class NoiseSource:
         """Prepares the bank, the same on every machine; `kind` is an array such as those of the exact readings."""
         self.noise = noise
         self._bank = torch.randn(_BANK, generator=torch.Generator().manual_seed(0x0F05E)).numpy()
-        self._numbers = self._bank if isinstance(kind, np.ndarray) else like(self._bank, kind)
+        self._numbers = self._bank if isinstance(kind, np.ndarray) else torch.from_numpy(self._bank).to(kind.device)
         self._bell = np.float32(1000.0 * noise.depth) * self._bank
         # brighter and darker apart: saturating sums of bytes are much faster than sums of wider numbers
         whole = np.rint(noise.rgb * self._bank)
@@ -85,7 +85,7 @@ class NoiseSource:
 
         They depend on the sensor's name, so other sensors do not change them.
         """
-        words = offsets(seed, Stream.NOISE, episode, step, _words(tuple(keys)))
+        words = offsets(seed, Stream.NOISE, episode, step, _words(tuple(keys), episode.device))
         return dict(zip(keys, words.numpy().T if isinstance(self._white, np.ndarray) else words.T, strict=True))
 
     def pictures(self, images: Tensor, offset: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class NoiseSource:
     def _windows(self, bank: Array, offset: Array, length: int) -> Array:
         """Fresh values of a bank, one stretch per row, (n, length)."""
         if isinstance(bank, Tensor):
-            return bank[(offset % (_BANK - length))[:, None] + torch.arange(length, device=bank.device)]
+            return bank.unfold(0, length, 1)[offset % (_BANK - length)]
         key = (id(bank), length)
         if key not in self._views:  # making the view takes longer than copying from it
             self._views[key] = np.lib.stride_tricks.sliding_window_view(bank, length)
@@ -165,9 +165,9 @@ class NoiseSource:
 
 
 @cache
-def _words(keys: tuple[str, ...]) -> Tensor:
-    """Which random words are the sensors', int64 (m,)."""
-    return torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys])
+def _words(keys: tuple[str, ...], device: torch.device) -> Tensor:
+    """Which random words are the sensors', int64 (m,); sent to the device once."""
+    return torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys], device=device)
 
 
 def _length(images: np.ndarray) -> int:

@@ -1,5 +1,6 @@
 """The sensors of N worlds: cameras, proprioception and force, read together once per control step."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.arrays import Array, concatenate, float32, like, rows_of, where
+from robofuse.arrays import Array, concatenate, float32, like, rows_of, where, zeros
 from robofuse.checks import whole
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
@@ -19,6 +20,7 @@ from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_r
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
+from robofuse.tensors import on_cpu
 
 Readings = dict[str, Tensor]
 _POSE = ("cam_xpos", "cam_xmat")
@@ -80,8 +82,8 @@ class Rig:
         self._cameras = tuple(cameras) if {"rgb", "depth"} & set(modalities) else ()
         age = TIMESTEP * np.arange(backend.readings.shape[1] - 1, -1, -1, dtype=np.float32)
         self._age = age if isinstance(kind, np.ndarray) else like(age, kind)
-        self._window = like(np.zeros((backend.num_envs, force_window, 8)), kind)
-        self._swing = like(np.zeros((backend.num_envs, 2, 6)), kind)
+        self._window = zeros((backend.num_envs, force_window, 8), kind)
+        self._swing = zeros((backend.num_envs, 2, 6), kind)
         self.sensors = order(self._declare(modalities, timing))
         self._keys = [sensor.key for sensor in self.sensors]
         stray = [key for key in timing if key not in self._keys]
@@ -317,8 +319,18 @@ class Mount:
             position, axes = poses["cam_xpos"], poses["cam_xmat"]
             frame = axes[env_ids, camera].reshape(-1, 3, 3)
             position[env_ids, camera] += (frame @ shift[..., None])[..., 0]
-            x, y, z = turn.unbind(1)
-            nothing = torch.zeros_like(x)
-            skew = torch.stack([nothing, -z, y, z, nothing, -x, -y, x, nothing], dim=1).reshape(-1, 3, 3)
-            axes[env_ids, camera] = (frame @ torch.linalg.matrix_exp(skew)).reshape(-1, 9)
+            axes[env_ids, camera] = (frame @ _rotation(turn, on_cpu(turn))).reshape(-1, 9)
         self._camera_offsets = []
+
+
+def _rotation(turn: Tensor, may_look: bool) -> Tensor:
+    """Rotation matrices (n, 3, 3) of rotation vectors (n, 3) [rad]."""
+    x, y, z = turn.unbind(1)
+    nothing = torch.zeros_like(x)
+    skew = torch.stack([nothing, -z, y, z, nothing, -x, -y, x, nothing], dim=1).reshape(-1, 3, 3)
+    if may_look:  # at how large they are
+        return torch.linalg.matrix_exp(skew)
+    # Rodrigues' formula: 1 + sin(a) / a · skew + (1 − cos(a)) / a² · skew²
+    angle = torch.linalg.vector_norm(turn, dim=1)[:, None, None]
+    linear, square = torch.sinc(angle / math.pi), 0.5 * torch.sinc(angle / (2.0 * math.pi)) ** 2
+    return torch.eye(3, dtype=turn.dtype, device=turn.device) + linear * skew + square * (skew @ skew)

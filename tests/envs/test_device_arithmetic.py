@@ -5,11 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from robofuse.envs.control import Robot
+from robofuse.arrays import columns
+from robofuse.envs import Camera
+from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise, NoiseSource
 from robofuse.envs.physics.backend import CpuBackend
-from robofuse.envs.rig import Rig, Timing
+from robofuse.envs.rig import Mount, Rig, Timing, _rotation
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import build
 from robofuse.envs.tasks import resolve_task
@@ -42,14 +46,48 @@ class MetaBackend:
     array = field
 
 
+class SingleBackend:
+    """The worlds of another backend, in 32 bits as a GPU would have them; what is written to `ctrl` goes nowhere."""
+
+    def __init__(self, real):
+        self._real, self._ctrl = real, real.field("ctrl").float()
+        self.model, self.num_envs = real.model, real.num_envs
+        self.device, self.dtype = real.device, torch.float32
+
+    @property
+    def readings(self):
+        return self._real.readings.float()
+
+    def field(self, name):
+        return self._ctrl if name == "ctrl" else self._real.field(name).float()
+
+    array = field
+
+
+class NothingIsSent(TorchDispatchMode):
+    """Fails where numbers of the CPU go to the meta device: a GPU would be waited for, every time."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        leaves = tree_leaves((args, kwargs or {}))
+        devices = {x.device.type for x in leaves if isinstance(x, torch.Tensor)}
+        targets = {x.type for x in leaves if isinstance(x, torch.device)}
+        assert "cpu" not in devices or "meta" not in devices | targets, f"{operation} is given numbers of the CPU"
+        return operation(*args, **(kwargs or {}))
+
+
 def make(kind, robot="arm"):
     """A robot at home in N worlds, and a rig of its encoders and its force sensor, which is late."""
     model = resolve_robot(robot)
     backend = kind(build(model, resolve_task("Grasp").add_objects, []), N, SUBSTEPS)
+    return backend, *equip(backend, model)
+
+
+def equip(backend, model):
+    """A robot and a rig that read a backend."""
     robot = Robot(model, backend)
     timing = {"force": Timing(update_interval=2, delay=1)}
     rig = Rig(backend, robot, (), ("proprio", "force"), "warp", Noise(), timing, 14, 0.05, 1)
-    return backend, robot, rig
+    return robot, rig
 
 
 @pytest.mark.parametrize("name", ["arm", "gripper"])
@@ -78,20 +116,102 @@ def test_torch_computes_what_numpy_does(name):
             assert torch.allclose(x, y, rtol=1e-12 if x.dtype == torch.float64 else 1e-6, atol=1e-12)
 
 
-def test_nothing_looks_at_a_number():
-    _, robot, rig = make(MetaBackend)
-    here = ALL.to("meta")
-    robot.reset(here)
-    robot.settle(here)
-    for rows in (None, here[1:]):
-        robot.apply(torch.empty(N, 5, device="meta"))
+@pytest.mark.parametrize("name", ["arm", "gripper"])
+def test_32_bits_compute_what_64_do(name):
+    backend, robot, rig = make(CpuBackend, name)
+    single = SingleBackend(backend)
+    other, others_rig = equip(single, robot.model)
+    backend.reset(ALL)
+    robot.reset(ALL)
+    backend.commit(ALL)
+    robot.settle(ALL)
+    other.settle(ALL)
+    generator, episode = torch.Generator().manual_seed(1), torch.tensor([4, 5, 9])
+    for step in range(30):
+        action = 2.0 * torch.rand(N, 5, generator=generator, dtype=torch.float64) - 1.0
+        if step % 3:
+            action[:, 2] = -1.0
+        elapsed = torch.full((N,), step)
+        read, others = (one.expose(3, episode, elapsed)() for one in (rig, others_rig))
+        for key, x in read.items():
+            assert torch.allclose(x, others[key], rtol=1e-5, atol=1e-5), (step, key)
+        robot.apply(action)
+        other.apply(action)
+        assert torch.allclose(backend.field("ctrl").float(), single.field("ctrl"), rtol=0, atol=1e-5), step
+        backend.step()
         robot.update()
+        other.update()
+        assert torch.allclose(robot.position.float(), other.position, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["arm", "gripper"])
+def test_nothing_looks_at_a_number_or_sends_one(name):
+    _, robot, rig = make(MetaBackend, name)
+    here, action = ALL.to("meta"), torch.empty(N, 5, device="meta")
+
+    def live(rows):
+        robot.reset(here)
+        robot.settle(here)
+        robot.apply(checked(action, N, action.device))
+        robot.update()
+        robot.proprio(rows, None)
         read = rig.expose(3, here, here, rows)()
         assert {key: (x.device.type, len(x)) for key, x in read.items()} == {
             key: ("meta", N if rows is None else N - 1) for key in ("proprio", "force")
         }
-    assert uniform(1, Stream.SCENE, here, here, 5).shape == normal(1, Stream.SCENE, here, 0, 5).shape == (N, 5)
-    assert offsets(1, Stream.NOISE, here, here, ALL + 1).device.type == "meta"
+        assert uniform(1, Stream.SCENE, here, here, 5).shape == normal(1, Stream.SCENE, here, 0, 5).shape == (N, 5)
+        assert offsets(1, Stream.NOISE, here, here, here + 1).device.type == "meta"
+
+    live(None)  # constants may be sent once
+    with NothingIsSent():
+        for rows in (None, here[1:]):
+            live(rows)
+
+
+def test_pictures_are_made_noisy_without_a_look():
+    source, here = NoiseSource(Noise(), torch.empty(0, device="meta")), ALL.to("meta")
+    with NothingIsSent():
+        for size in ((16, 24), (400, 420)):
+            rgb = source.pictures(torch.empty(N, *size, 3, dtype=torch.uint8, device="meta"), here)
+            depth = source.distances(torch.empty(N, *size, device="meta"), here)
+            assert (rgb.dtype, rgb.shape, depth.dtype, depth.shape) == (
+                *(torch.uint8, (N, *size, 3)),
+                *(torch.uint16, (N, *size)),
+            )
+
+
+def test_cameras_move_without_a_look():
+    camera = Camera("above", (0.0, 0.0, 0.9), (0.0, 0.0, 0.0), 30.0, size=(16, 16))
+    scene = build(resolve_robot("gripper"), resolve_task("Reach").add_objects, [camera])
+    mount, here = Mount(MetaBackend(scene, N, SUBSTEPS), ["above"]), ALL.to("meta")
+    with NothingIsSent():
+        mount.offset_camera(0, here[1:], torch.empty(N - 1, 3, device="meta"), torch.empty(N - 1, 3, device="meta"))
+        mount.place(None)
+        with mount.moved():
+            pass
+
+
+def test_rotations_in_closed_form_are_the_matrix_exponential():
+    turns = (
+        torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).double() * torch.logspace(-9, 0.5, 200)[:, None]
+    )
+    turns[0] = 0.0
+    assert torch.allclose(_rotation(turns, False), _rotation(turns, True), rtol=0, atol=1e-14)
+
+
+def test_columns_are_views_where_they_can_be():
+    for example in (np.zeros((2, 9)), torch.zeros(2, 9)):
+        assert columns([2, 3, 4], example) == slice(2, 5)
+        assert (example[:, columns([4, 2, 7], example)].shape) == (2, 3)
+    assert columns([4, 2, 7], torch.empty(0, device="meta")).device.type == "meta"
+
+
+def test_what_is_no_number_reaches_the_physics_of_a_device(monkeypatch):
+    """Nobody looks, so it is passed on, and infinity does not become an end of the range."""
+    monkeypatch.setattr("robofuse.envs.control.on_cpu", lambda x: False)
+    action = torch.tensor([[0.5, 2.0, float("inf"), -float("inf"), float("nan")]])
+    passed = checked(action, 1, torch.device("cpu"))
+    assert passed[0, :2].tolist() == [0.5, 1.0] and passed[0, 2:].isnan().all()
 
 
 @settings(max_examples=100, deadline=None)
