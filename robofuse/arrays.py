@@ -68,6 +68,11 @@ def clip(x: Array, low: Array | float, high: Array | float) -> Array:
     return np.minimum(np.maximum(x, low), high) if isinstance(x, np.ndarray) else torch.clamp(x, low, high)
 
 
+def maximum(x: Array, low: Array | float) -> Array:
+    """`x` where it is larger than `low`, else `low`."""
+    return np.maximum(x, low) if isinstance(x, np.ndarray) else torch.clamp(x, min=low)
+
+
 def cos_sin(angle: Array) -> tuple[Array, Array]:
     """Cosine and sine by torch: NumPy's last bits depend on the processor."""
     angles = as_tensor(angle)

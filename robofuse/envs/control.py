@@ -19,6 +19,7 @@ from robofuse.arrays import (
     cross,
     float32,
     like,
+    maximum,
     product,
     rows_of,
     solve,
@@ -161,8 +162,7 @@ class Robot:
         self._target = clip(target, self._box_low, self._box_high)
         wanted, most = 0.5 * (moves[:, 4] + 1.0) * self.max_gap, self.model.gap_step
         gap = self._target_gap + clip(wanted - self._target_gap, -most, most)
-        closest = self._gap - _GAP_LEASH
-        self._target_gap = clip(where(gap < closest, closest, gap), 0.0, self.max_gap)
+        self._target_gap = clip(maximum(gap, self._gap - _GAP_LEASH), 0.0, self.max_gap)
 
         flat, quarter, up = self._turned_home
         cosine, sine = cos_sin(self._target[:, 3])

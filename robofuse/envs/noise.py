@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.arrays import Array, clip, cos_sin, like
+from robofuse.arrays import Array, cos_sin, like, maximum
 from robofuse.checks import at_least_zero
 from robofuse.errors import InputError
 from robofuse.rng import Stream, normal, offsets
@@ -151,7 +151,7 @@ class NoiseSource:
         noisy = window + white * self._white
         cosine, sine = cos_sin((2.0 * math.pi / self.noise.bias_period) * time[..., None])
         noisy[..., :6] += self._bias * (swing[:, :1] * cosine + swing[:, 1:] * sine)
-        noisy[..., 6:] = clip(noisy[..., 6:], 0.0, math.inf)
+        noisy[..., 6:] = maximum(noisy[..., 6:], 0.0)
         return noisy
 
     def _windows(self, bank: Array, offset: Array, length: int) -> Array:

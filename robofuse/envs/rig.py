@@ -223,17 +223,18 @@ class Rig:
         fresh = rows_of(self._robot.wrench(), env_ids)
         window, swing = rows_of(self._window, env_ids), rows_of(self._swing, env_ids)
         on_numpy, count, length = isinstance(fresh, np.ndarray), fresh.shape[1], window.shape[1]
+        rows = slice(None) if env_ids is None else env_ids.numpy() if on_numpy else env_ids
         starting = step.numpy() == 0 if on_numpy else step == 0
         begins = starting.any() if on_numpy else True  # on another device looking would cost more than drawing
         if begins:
             swing = where(starting[:, None, None], self._source.swing(seed, episode), swing)
+            self._swing[rows] = swing
         elapsed = step.numpy().astype(np.float32) if on_numpy else step.float()
         fresh = self._source.wrench(fresh, offset, swing, (elapsed * self._control_dt)[:, None] - self._age)
         window = fresh[:, -length:] if length <= count else concatenate([window[:, count:], fresh], 1)
         if begins:  # before the first step the sensor has only ever read one value
             window = where(starting[:, None, None], window[:, -1:], window)
-        rows = slice(None) if env_ids is None else env_ids.numpy() if on_numpy else env_ids
-        self._window[rows], self._swing[rows] = window, swing
+        self._window[rows] = window
         return float32(window)
 
 
@@ -243,7 +244,7 @@ class DelayLine:
     def __init__(self, timing: Timing, num_envs: int) -> None:
         """Starts empty; the first reading of an episode fills it."""
         self._timing, self._num_envs = timing, num_envs
-        self._sent: Tensor | None = None  # (delay + 1, N, …), newest first
+        self._sent: Tensor | None = None  # (delay, N, …), newest first
         self._held: Tensor | None = None  # (N, …)
 
     def pass_on(self, reading: Tensor, step: Tensor, rows: Tensor) -> Tensor:
@@ -261,18 +262,17 @@ class DelayLine:
             return self.pass_on(reading.view(torch.int16), step, rows).view(torch.uint16)
         if self._sent is None or self._held is None:
             self._held = reading.new_zeros((self._num_envs, *reading.shape[1:]))
-            self._sent = torch.stack([self._held] * (self._timing.delay + 1))
-        first = step == 0
-        self._sent[1:, rows] = torch.where(_like(first, reading)[None], reading[None], self._sent[:-1, rows])
-        self._sent[0, rows] = reading
-        due = _like(step % self._timing.update_interval == 0, reading)
-        held = torch.where(due, self._sent[-1, rows], self._held[rows])
-        self._held[rows] = held
-        return held
-
-
-def _like(mask: Tensor, values: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (values.dim() - 1))
+            self._sent = reading.new_zeros((self._timing.delay, *self._held.shape))
+        each = (-1, *[1] * (reading.dim() - 1))
+        if self._timing.delay:
+            sent = torch.where((step == 0).view(each), reading, self._sent.index_select(1, rows))
+            self._sent.index_copy_(1, rows, torch.cat([reading[None], sent[:-1]]))
+            reading = sent[-1]
+        if self._timing.update_interval > 1:
+            due = (step % self._timing.update_interval == 0).view(each)
+            reading = torch.where(due, reading, self._held.index_select(0, rows))
+            self._held.index_copy_(0, rows, reading)
+        return reading
 
 
 class Mount:
