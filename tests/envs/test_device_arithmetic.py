@@ -12,11 +12,13 @@ from robofuse.arrays import columns
 from robofuse.envs import Camera
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise, NoiseSource
+from robofuse.envs.observer import Truth
 from robofuse.envs.physics.backend import CpuBackend
 from robofuse.envs.rig import Mount, Rig, Timing, _rotation
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import build
 from robofuse.envs.tasks import resolve_task
+from robofuse.envs.tasks.task import outcome
 from robofuse.rng import Stream, _torch_words, _words, normal, offsets, uniform
 
 N, SUBSTEPS = 3, 10
@@ -40,10 +42,15 @@ class MetaBackend:
         self.readings = torch.empty(num_envs, substeps, model.nsensordata, device="meta")
 
     def field(self, name):
-        real = self._real.field(name)
-        return torch.empty(real.shape, device="meta", dtype=self.dtype if real.is_floating_point() else real.dtype)
+        return self._like(self._real.field(name))
 
     array = field
+
+    def parameter(self, name):
+        return self._like(self._real.parameter(name))
+
+    def _like(self, real):
+        return torch.empty(real.shape, device="meta", dtype=self.dtype if real.is_floating_point() else real.dtype)
 
 
 class SingleBackend:
@@ -166,6 +173,24 @@ def test_nothing_looks_at_a_number_or_sends_one(name):
     with NothingIsSent():
         for rows in (None, here[1:]):
             live(rows)
+
+
+@pytest.mark.parametrize("name", ["Reach", "Grasp"])
+def test_tasks_and_the_truth_are_computed_without_a_look(name):
+    task, model, here = resolve_task(name), resolve_robot("arm"), ALL.to("meta")
+    backend = MetaBackend(build(model, task.add_objects, []), N, SUBSTEPS)
+    robot = Robot(model, backend)
+    task.bind(backend, robot)
+    robot.settle(here)
+    truth = Truth(task, robot, 0.05)
+    with NothingIsSent():
+        task.place(here, torch.empty(N, task.draws, device="meta"))
+        task.begin(here)
+        task.update()
+        success, terms = outcome(task, torch.empty(N, 5, device="meta"))
+        assert {x.device.type for x in (success, task.expert(), *terms.values())} == {"meta"}
+        for rows in (None, here[1:]):
+            assert truth.read(rows).shape == (N if rows is None else N - 1, len(truth.names))
 
 
 def test_pictures_are_made_noisy_without_a_look():
