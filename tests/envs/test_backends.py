@@ -236,6 +236,15 @@ def test_a_diverged_world_is_named_and_disturbs_no_other(backend, name, value):
     assert backend.step() == {} and backend.field("qpos").isfinite().all()
 
 
+def test_a_control_that_is_nan_is_told(backend):
+    place(backend)
+    backend.step()
+    backend.field("ctrl")[1, 2] = float("nan")
+    errors = backend.step()
+    assert list(errors) == [1] and "BADCTRL: NaN" in errors[1].replace("mjWARN_", "")
+    assert place(backend, env_ids=ALL[1:2]) == {} and backend.step() == {}
+
+
 def test_a_scene_that_is_not_finite_is_refused(backend):
     place(backend)
     backend.field("qpos")[2, block(backend)[2]] = float("nan")

@@ -29,7 +29,11 @@ _DERIVED = (
 # all that the rest of a world's data follows from
 _INPUTS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
 _HUGE = 1e10  # MuJoCo's mjMAXVAL: beyond it a state counts as diverged
-_STATE = {"qpos": "BADQPOS: NaN, Inf or huge position", "qvel": "BADQVEL: NaN, Inf or huge velocity"}
+_STATE = {
+    "qpos": "BADQPOS: NaN, Inf or huge position",
+    "qvel": "BADQVEL: NaN, Inf or huge velocity",
+    "ctrl": "BADCTRL: NaN, Inf or huge control",  # mujoco_warp goes on with another one
+}
 
 
 class WarpBackend:
