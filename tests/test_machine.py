@@ -10,27 +10,27 @@ import pytest
 
 from robofuse import __version__, cli, machine
 
-PROBES = machine.probes()
 
-
-@pytest.fixture(scope="module", params=[PROBES[:1], pytest.param(PROBES, marks=pytest.mark.slow)], ids=["warp", "all"])
-def report(request):
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as told:
-        patch.setattr(machine, "probes", lambda: request.param)
+@pytest.fixture(scope="module")
+def report():
+    with contextlib.redirect_stdout(io.StringIO()) as told:
         assert cli.main(["doctor", "--json"]) == 0
     return json.loads(told.getvalue())
 
 
+@pytest.mark.slow
 def test_doctor_finds_a_renderer_that_works(report):
     assert any(outcome["works"] and outcome["ms_per_frame"] > 0 for outcome in report["renderers"])
 
 
+@pytest.mark.slow
 def test_doctor_explains_what_does_not_work(report):
     assert report["renderers"]
     for outcome in report["renderers"]:
         assert outcome["works"] or (outcome["reason"] and outcome["advice"])
 
 
+@pytest.mark.slow
 def test_doctor_reports_the_machine(report):
     assert report["robofuse"] == __version__
     assert report["cores"] >= 1 and report["memory_gib"] > 0

@@ -35,7 +35,10 @@ def to_meta(model):
     return {key: x[0] for key, x in buffer.stored.items()}
 
 
-@pytest.mark.parametrize("fusion", ["concat", "sum", "attention", "gated", "product_of_experts"])
+SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in ("sum", "gated", "product_of_experts")]
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention", *SLOW])
 def test_acting_and_an_update_look_at_no_number(fusion):
     model = make(policy_kwargs={"features_extractor_kwargs": {"fusion": fusion}})
     observed = to_meta(model)
