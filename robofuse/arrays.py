@@ -28,6 +28,11 @@ def zeros(shape: Sequence[int], example: Array) -> Array:
     return np.zeros(shape, example.dtype) if isinstance(example, np.ndarray) else example.new_zeros(tuple(shape))
 
 
+def arange(stop: int, example: Array) -> Array:
+    """0, 1, … up to `stop` as int64 of the kind and device of `example`, which are made there."""
+    return np.arange(stop) if isinstance(example, np.ndarray) else torch.arange(stop, device=example.device)
+
+
 def columns(ids: list[int], example: Array) -> slice | list[int] | Tensor:
     """What picks the columns `ids` of an array like `example`: a slice if it can be, which is a view."""
     found = span(ids)  # a list would be sent to the device, and waited for, at every use

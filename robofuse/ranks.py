@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from robofuse.errors import StateError
+
 Value = TypeVar("Value")
 _EPISODES = 1 << 40  # between the first episodes of two ranks: no two of them play the same scene
 
@@ -15,7 +17,8 @@ _EPISODES = 1 << 40  # between the first episodes of two ranks: no two of them p
 class Ranks:
     """This process among those that train together; alone, all of it does nothing.
 
-    Every rank must call the same methods in the same order: each waits for all the others.
+    Every rank must call the same methods in the same order: each waits for all the others, and raises StateError if one
+    of them has stopped.
 
     Attributes:
         rank: number of this process, from 0.
@@ -46,7 +49,8 @@ class Ranks:
                 x.grad = torch.zeros_like(x)
         grads = [x.grad for x in wanted if x.grad is not None]
         flat = torch.cat([grad.flatten() for grad in grads])
-        distributed.all_reduce(flat)
+        with _together():
+            distributed.all_reduce(flat)
         flat /= self.count
         for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
             grad.copy_(mean.view_as(grad))
@@ -56,7 +60,8 @@ class Ranks:
         if self.count == 1:
             return value
         total = value.clone()
-        distributed.all_reduce(total)
+        with _together():
+            distributed.all_reduce(total)
         return total / self.count
 
     def gather(self, batch: Tensor) -> Tensor:
@@ -64,21 +69,24 @@ class Ranks:
         if self.count == 1:
             return batch
         parts = [torch.empty_like(batch) for _ in range(self.count)]
-        distributed.all_gather(parts, batch.contiguous())
+        with _together():
+            distributed.all_gather(parts, batch.contiguous())
         return torch.cat(parts)
 
     def same(self, module: nn.Module) -> None:
         """Gives the parameters and buffers of the first rank to all."""
         if self.count > 1:
-            for x in (*module.parameters(), *module.buffers()):
-                distributed.broadcast(x.data, 0)
+            with _together():
+                for x in (*module.parameters(), *module.buffers()):
+                    distributed.broadcast(x.data, 0)
 
     def largest(self, number: int) -> int:
         """The largest of the ranks' numbers."""
         if self.count == 1:
             return number
         numbers = [0] * self.count
-        distributed.all_gather_object(numbers, number)
+        with _together():
+            distributed.all_gather_object(numbers, number)
         return max(numbers)
 
     def any(self, flag: bool) -> bool:
@@ -90,7 +98,8 @@ class Ranks:
         if self.count == 1:
             return value
         values: list[Any] = [value]
-        distributed.broadcast_object_list(values, 0)
+        with _together():
+            distributed.broadcast_object_list(values, 0)
         return values[0]
 
     def first_then_others(self, call: Callable[[], Value]) -> Value:
@@ -108,11 +117,22 @@ class Ranks:
 
 
 @contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of the connection
+        raise StateError("another process of this training has stopped; its own message says why") from error
+
+
+@contextmanager
 def join(device: str) -> Iterator[Ranks]:
     """Meets the other processes that `torchrun` has started; without it, this process is alone.
 
     Args:
         device: as the options say; on GPUs the messages go through NCCL.
+
+    Raises:
+        StateError: the environment names several processes, but not how to meet them.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -121,7 +141,13 @@ def join(device: str) -> Iterator[Ranks]:
     on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(own_gpu())
-    distributed.init_process_group("nccl" if on_gpus else "gloo")
+    try:
+        distributed.init_process_group("nccl" if on_gpus else "gloo")
+    except ValueError as error:
+        raise StateError(
+            f"WORLD_SIZE={count} asks for several processes, which torchrun starts: torchrun --standalone "
+            f"--nproc-per-node {count} -m robofuse train …; or unset WORLD_SIZE ({error})"
+        ) from None
     try:
         yield Ranks(distributed.get_rank(), count)
     finally:

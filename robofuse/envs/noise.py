@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.arrays import Array, cos_sin, like, maximum
+from robofuse.arrays import Array, arange, cos_sin, like, maximum
 from robofuse.checks import at_least_zero
 from robofuse.errors import InputError
 from robofuse.rng import Stream, normal, offsets
@@ -92,13 +92,13 @@ class NoiseSource:
         """Images uint8 (n, H, W, 3) with noise, saturating, on any device; `offset` int64 (n,)."""
         if not self.noise.rgb:
             return images
-        flat, rows = _tensor_rows(images, offset)
+        flat, rows = _rows(images, offset)
         grain = (self.noise.rgb * self._windows(self._numbers, rows, flat.shape[1])).round()
         return (flat + grain).clamp(0.0, 255.0).to(torch.uint8).view(images.shape)
 
     def distances(self, metres: Tensor, offset: Tensor) -> Tensor:
         """Depth float32 (n, H, W) [m] with noise, uint16 [mm], on any device; a miss, or beyond 65.5 m, is 0."""
-        flat, rows = _tensor_rows(metres[..., None], offset)
+        flat, rows = _rows(metres, offset)
         bell = 1000.0 * self.noise.depth * self._windows(self._numbers, rows, flat.shape[1])
         rounded = ((bell * flat + 1000.0) * flat).round()
         rounded = rounded.clamp(min=0.0).masked_fill(rounded > DEPTH_LIMIT_MM, 0.0)
@@ -170,26 +170,16 @@ def _words(keys: tuple[str, ...], device: torch.device) -> Tensor:
     return torch.tensor([zlib.crc32(key.encode()) + 1 for key in keys], device=device)
 
 
-def _length(images: np.ndarray) -> int:
+def _length(images: Array) -> int:
     """Pixels in a row of `_rows`: short enough for the bank."""
-    size = int(np.prod(images.shape[1:]))
+    size = math.prod(images.shape[1:])
     return size if size <= _BANK // 8 else size // images.shape[1]
 
 
-def _rows(images: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows(images: Array, offset: Array) -> tuple[Array, Array]:
     """Images (n, …) as rows, and an offset for each: whole images, or lines of large ones."""
     rows, lines = images.reshape(-1, _length(images)), images.shape[1]
     if len(rows) == len(images):
         return rows, offset
-    spread = offset[:, None] + np.arange(lines) * _STRIDE
-    return rows, spread.ravel() & (2**62 - 1)
-
-
-def _tensor_rows(images: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of tensors (n, H, W, C)."""
-    size = images.shape[1:].numel()
-    if size <= _BANK // 8:
-        return images.reshape(len(images), size), offset
-    lines = images.shape[1]
-    spread = offset[:, None] + torch.arange(lines, device=offset.device) * _STRIDE
-    return images.reshape(-1, size // lines), spread.flatten() & (2**62 - 1)
+    spread = offset[:, None] + arange(lines, offset) * _STRIDE
+    return rows, spread.reshape(-1) & (2**62 - 1)

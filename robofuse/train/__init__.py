@@ -1,6 +1,7 @@
 """Training: `robofuse train TASK`.
 
-`run.py` has the loop and what is around it, `config.py` every option, `build.py` makes worlds and learner of them.
+`training.py` has the loop, `run.py` what is around it, `config.py` every option, of which `build.py` makes worlds and
+learner.
 """
 
 from robofuse.train.config import PRESETS, Train, load_options, split_defaults

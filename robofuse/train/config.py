@@ -341,6 +341,8 @@ class Train:
         whole(self.learning.replay_rows, "--replay-rows", 0)
         if self.threads is not None:
             whole(self.threads, "--threads", 1)
+        if self.scenes.render_size is not None:
+            whole(self.scenes.render_size, "--render-size", 1)
         for width in self.network.hidden:
             whole(width, "--hidden", 1)
         for name, value in self.items():

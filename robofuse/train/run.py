@@ -1,78 +1,49 @@
-"""`robofuse train`: the training loop (rollout, update, and what is due between two updates) and the run around it."""
+"""`robofuse train`: a training in its folder, after that of its teacher; the loop is in `training.py`."""
 
 import json
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 
 from robofuse import __version__
-from robofuse.errors import INTERRUPTED, InputError, StateError
-from robofuse.faults import seen_faults
+from robofuse.errors import INTERRUPTED, InputError
 from robofuse.files import lock, write_atomic
 from robofuse.interrupts import Interrupt
 from robofuse.machine import describe_machine, package_versions
 from robofuse.plugins import import_options
-from robofuse.policies import FusionPPO
 from robofuse.policies.registry import find_encoder, find_fusion
-from robofuse.policies.saving import save
 from robofuse.ranks import Ranks, join
 from robofuse.train.build import (
     TEACHER,
     drawn_size,
     encoder_names,
-    find_teacher,
     make_dropout,
-    make_env,
-    make_model,
     needs_teacher,
     resolve,
-    spell_out_faults,
     teacher_config,
-    world_options,
 )
 from robofuse.train.checkpoint import (
     BEST,
     FINAL,
-    LATEST,
-    TrainState,
-    check_origin,
-    drop_previous_best,
-    find_checkpoint,
-    keep_previous_best,
     leftover,
-    recover_best,
-    restore,
-    write_checkpoint,
 )
 from robofuse.train.config import CONFIG, Train, check_changes, load_options
 from robofuse.train.display import (
     CURVE,
-    SPENT,
-    VALIDATION,
-    CsvTable,
     Display,
-    ProgressLog,
-    Status,
-    draw_curve,
-    log_update,
-    recent_success,
     validation_table,
 )
-from robofuse.train.imitation import BehaviourCloning
-from robofuse.train.validate import Interrupted, Validator, score, score_error
+from robofuse.train.training import Training, kept_random_state
 
 RUN = "run.json"  # a record of the starts of a run, for people
 
@@ -116,13 +87,15 @@ def _run_ranks(config: Train, ranks: Ranks) -> int:
         return 0
     # torchrun sends on the Ctrl-C that its processes have had already
     patient = ranks.count > 1
-    with _lock(folder, ranks), Interrupt(signal.SIGINT, signal.SIGTERM, patient=patient) as interrupt:
+    interrupt = Interrupt(signal.SIGINT, signal.SIGTERM, patient=patient)
+    process = _Process(ranks, console, interrupt)
+    with process.lock(folder), interrupt:
         # again: another training may have been at work until now
         notes = _check_folder(config, folder) if ranks.first else []
         config, note = resolve(config.replace(out=folder, resume=None))
         with _torch_settings(config.threads or 1):
             try:
-                status = _train(config, folder, [*notes, *([note] if note else [])], console, interrupt, ranks)
+                status = _train(config, folder, [*notes, *([note] if note else [])], process)
             except KeyboardInterrupt:  # the second one
                 last = f"stopped at once; what the last checkpoint holds: {_resume_command(folder)}"
                 console.print(last, soft_wrap=True)
@@ -145,37 +118,36 @@ def _check_folder(config: Train, folder: Path) -> list[str]:
     return []
 
 
-def _lock(folder: Path, ranks: Ranks) -> AbstractContextManager[object]:
-    return lock(folder, "training") if ranks.first else nullcontext()
+class _Process(NamedTuple):
+    """What a training shares with the trainings in it.
+
+    Attributes:
+        ranks: the processes that train together.
+        console: of the first of them; those of the others are quiet.
+        interrupt: whether to stop.
+    """
+
+    ranks: Ranks
+    console: Console
+    interrupt: Interrupt
+
+    def lock(self, folder: Path) -> AbstractContextManager[object]:
+        """Locks the folder of a training."""
+        return lock(folder, "training") if self.ranks.first else nullcontext()
+
+    @contextmanager
+    def writing(self, folder: Path) -> Iterator[Path]:
+        """The folder that this process writes to; what the other ranks write, nobody needs."""
+        if self.ranks.first:
+            yield folder
+        else:
+            with TemporaryDirectory() as own:
+                yield Path(own)
 
 
-def _train(
-    config: Train,
-    folder: Path,
-    notes: list[str],
-    console: Console,
-    interrupt: Interrupt,
-    ranks: Ranks,
-    run: Path | None = None,
-) -> int:
+def _train(config: Train, folder: Path, notes: list[str], process: _Process, run: Path | None = None) -> int:
     """Trains into a folder, which is locked; `run` is the one to resume, if it is another. Returns the exit status."""
-    if ranks.first:
-        return _train_into(folder, config, folder, notes, console, interrupt, ranks, run)
-    with TemporaryDirectory() as own:  # what the other ranks write, nobody needs
-        return _train_into(Path(own), config, folder, notes, console, interrupt, ranks, run)
-
-
-def _train_into(
-    own: Path,
-    config: Train,
-    folder: Path,
-    notes: list[str],
-    console: Console,
-    interrupt: Interrupt,
-    ranks: Ranks,
-    run: Path | None,
-) -> int:
-    """The same, with the folder that this rank writes to."""
+    ranks, console, interrupt = process
     machine = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine()
@@ -183,7 +155,7 @@ def _train_into(
         "versions": {"robofuse": __version__, **package_versions()},
     }
     to_go_on = f"to go on:\n  {_resume_command(run or folder)}"
-    with closing(Training(config, folder, machine, ranks, own)) as training:
+    with process.writing(folder) as own, closing(Training(config, folder, machine, ranks, own)) as training:
         config, first_a_teacher = training.config, needs_teacher(training.config, folder)
         if not first_a_teacher:
             training.ask_teacher()  # one that is refused leaves no run behind
@@ -191,8 +163,8 @@ def _train_into(
         if first_a_teacher:
             console.print("First a teacher, which knows the simulator's truth (--teacher none does without):")
             into = folder / TEACHER
-            with _lock(into, ranks), _kept_random_state():
-                status = _train(teacher_config(config, folder), into, [], console, interrupt, ranks, run=folder)
+            with process.lock(into), kept_random_state():
+                status = _train(teacher_config(config, folder), into, [], process, run=folder)
             if status:
                 return status
             if interrupt.asked:
@@ -225,281 +197,16 @@ def _train_into(
     return 0
 
 
-class Training:
-    """One training in its folder; from the newest checkpoint if there is one.
-
-    Attributes:
-        config: its options, with the plans of `--faults` spelled out.
-        state: how far it has come.
-        notes: for the user, about the start.
-        env: the worlds.
-        model: the learner.
-    """
-
-    def __init__(
-        self, config: Train, folder: Path, record: dict[str, Any], ranks: Ranks | None = None, own: Path | None = None
-    ) -> None:
-        """Makes worlds and learner.
-
-        Args:
-            config: options without `auto`, see `resolve`.
-            folder: of the run, read.
-            record: versions and hardware, for policy files.
-            ranks: the processes that train together.
-            own: folder that this one writes to; by default the run's.
-
-        Raises:
-            InputError: options that do not fit together, or files in the folder that cannot be gone on with.
-        """
-        self._run, self._record, self._world = folder, record, world_options(config)
-        self.ranks, self.folder = ranks or Ranks(), folder if own is None else own
-        self.notes, self.state, self._teacher = list[str](), TrainState(), None
-        self.env = make_env(config)
-        try:
-            self.config = config = spell_out_faults(config, self.env.world.sensors)
-            found = self.ranks.first_then_others(lambda: find_checkpoint(folder))
-            if found:
-                check_origin(found[1], config, self._world)
-            self.model: FusionPPO = make_model(config, self.env)
-            self.model.ranks = self.ranks
-            self._shown = (found[1].get("card") or {}).get("demonstrations") if found else None
-            self._demos = None
-            if not found and config.imitation.demos != "none" and self.ranks.first:
-                self._demos = BehaviourCloning(config, self.env.world)
-                self.notes += [self._demos.note] if self._demos.note else []
-            self.validator = Validator(config, [sensor.key for sensor in self.env.world.sensors])
-            until = int(found[1]["training"]["step"]) if found else 0
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._progress = ProgressLog(self.folder, until)
-            self.model.set_logger(Logger(str(self.folder), [self._progress]))
-            self._validations = CsvTable(self.folder / VALIDATION, until)
-            # steps of the best policy and of a checkpoint
-            self._best, self._kept = recover_best(self.folder, until), until
-            if found:
-                self.env.set_progress(min(until / config.steps, 1.0))
-            episode = int(found[1]["training"]["episode"]) if found else 0
-            self.env.set_options({"episode": self.ranks.first_episode + episode})
-            _, self._callback = self.model._setup_learn(config.steps, _NoCallback())  # resets the worlds
-            if found:
-                self.notes += [f"{problem}; an older checkpoint serves" for problem in found[2]]
-                self.state = restore(self.model, found[0], found[1])
-            self._own_random_numbers()
-        except BaseException:
-            self.env.close()
-            raise
-        self._began, self._from = self.state.seconds, self.state.step
-        self._parts = dict(self.model.seconds)
-
-    def ask_teacher(self) -> None:
-        """Gives the learner its teacher, if the options name one; to be called before `run`."""
-        with _kept_random_state():
-            teacher, self._teacher = find_teacher(self.config, self._run, self.env.world) or (None, None)
-        self.model.set_teacher(teacher)
-
-    def run(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> bool:
-        """Trains to the end, or until `stop` has become true and a checkpoint is written.
-
-        Args:
-            show: called after every update and validation.
-            stop: asked after every update.
-
-        Returns:
-            Whether it came to the end.
-
-        Raises:
-            StateError: the loss became NaN or Inf.
-        """
-        steps, records = self.config.steps, self.config.records
-        if self._demos is not None:
-            self._shown = self._demos.run(
-                self.model.policy, lambda note: show(self._status()._replace(note=note)), stop
-            )
-            if self._shown is None:
-                return False  # it begins again
-            self._demos = None  # and its pictures
-        self.ranks.same(self.model.policy)
-        validate_every = records.validate_every if self.ranks.first else 0
-        while self.state.step < steps:
-            before = self.state.step
-            self._update()
-            show(self._status())
-            ends = self.state.step >= steps
-            if validate_every and self._validation_due() and not (ends or stop()):
-                self._validate(show, stop)
-            asked = self.ranks.any(stop())
-            if ends or asked or _crossed(before, self.state.step, records.checkpoint_every):
-                self._checkpoint()
-            if asked and not ends:
-                return False
-        if validate_every and self._validated() < self.state.step:
-            self._validate(show, stop)
-            if self._validated() < self.state.step:
-                return False  # interrupted; the checkpoint is there
-        self._save(FINAL)
-        draw_curve(self.folder, self.validator.conditions)
-        return True
-
-    def close(self) -> None:
-        """Free worlds and files; may be called twice."""
-        self.env.close()
-        self.validator.close()
-        self.model.logger.close()
-
-    def last_validation(self) -> dict[str, float]:
-        """Success by condition; empty if there was no validation."""
-        return self._success(self._validations.rows[-1]) if self._validations.rows else {}
-
-    def best_validation(self) -> tuple[int, dict[str, float]]:
-        """Step and success by condition of the best policy."""
-        row = self._best_row()
-        return (int(row["step"]), self._success(row)) if row else (0, {})
-
-    def _update(self) -> None:
-        began, model, steps = time.perf_counter(), self.model, self.config.steps
-        try:
-            model.collect_rollouts(self.env, self._callback, model.rollout_buffer, model.n_steps)
-            model._update_current_progress_remaining(min(model.num_timesteps, steps), steps)
-            model.train()
-        except RuntimeError as error:
-            if "NaN or Inf" not in str(error):
-                raise
-            raise StateError(_not_finite(str(error), self.config, self.state, self.folder)) from None
-        self.env.set_progress(min(model.num_timesteps / steps, 1.0))
-        seconds = time.perf_counter() - began
-        taken = model.num_timesteps - self.state.step
-        self.state = self.state._replace(
-            step=model.num_timesteps, updates=self.state.updates + 1, seconds=self.state.seconds + seconds
-        )
-        log_update(model, self.state, taken / seconds, self._parts)
-        self._parts = dict(model.seconds)
-
-    def _validation_due(self) -> bool:
-        # since the last one, not since the update before: an interrupted validation is made up for
-        return _crossed(self._validated(), self.state.step, self.config.records.validate_every)
-
-    def _validated(self) -> int:
-        return int(self._validations.rows[-1]["step"]) if self._validations.rows else 0
-
-    def _validate(self, show: Callable[[Status], None], stop: Callable[[], bool]) -> None:
-        conditions = self.validator.conditions
-        try:
-            success = self.validator.run(self.model.policy, stop)
-        except Interrupted:
-            return
-        finally:
-            spent = self.state.validation_seconds + self.validator.seconds
-            self.state = self.state._replace(validation_seconds=spent)
-        total = score(conditions, success)
-        highest = max((float(row["score"]) for row in self._validations.rows), default=0.0)
-        best = self._best_row() is None or total >= highest - score_error(conditions, success, self.validator.episodes)
-        if best:  # first: what the table tells has been done
-            if self._best is not None and self._best <= self._kept < self.state.step:
-                keep_previous_best(self.folder)
-            self._save(BEST, success)
-            self._best = self.state.step
-        spent = {name: round(getattr(self.state, name), 3) for name in SPENT}
-        self._validations.add({"step": self.state.step, "score": total, **success, **spent})
-        self._progress.scalars({f"validation/{name}": value for name, value in success.items()}, self.state.step)
-        draw_curve(self.folder, conditions)
-        show(self._status()._replace(validation=success, best=best))
-
-    def _checkpoint(self) -> None:
-        """Worlds start anew, so that nothing of the simulation needs to be kept."""
-        worlds, first = self.env.num_envs, self.ranks.first_episode
-        episode = self.ranks.largest(((int(self.env.world.episode.max()) - first) // worlds + 1) * worlds)
-        self.state = self.state._replace(episode=episode)
-        write_checkpoint(self.folder, self.model, self.state, {"world": self._world, "card": self._card()})
-        drop_previous_best(self.folder)
-        self._kept = self.state.step
-        self._save(LATEST)
-        if self.model.replay is not None:
-            self.model.replay.clear()  # nor is it kept, so a resumed training goes on as this one does
-        self._own_random_numbers()
-        self.env.set_options({"episode": first + episode})
-        self.model._last_obs = self.env.reset()  # pyright: ignore[reportAttributeAccessIssue]
-        self.model._last_episode_starts = np.ones(worlds, dtype=bool)
-
-    def _own_random_numbers(self) -> None:
-        """Ranks draw different ones; of the first they go on, and are in its checkpoints."""
-        if not self.ranks.first:
-            parts = [self.config.seed, self.ranks.rank, self.state.step]
-            torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
-
-    def _save(self, name: str, validation: dict[str, float] | None = None) -> None:
-        save(self.model.policy, self.folder / name, self._world, self._card(validation))
-
-    def _card(self, validation: dict[str, float] | None = None) -> dict[str, Any]:
-        """`validation` is that of the present policy, if it is not in the table yet."""
-        return {
-            **self._record,
-            "steps": self.state.step,
-            "updates": self.state.updates,
-            "seconds": round(self.state.seconds, 1),
-            "validation_seconds": round(self.state.validation_seconds, 1),
-            "validation": validation or self.last_validation(),
-            "validation_step": self.state.step if validation else self._validated() or None,
-            "validation_episodes": self.config.records.validation_episodes,
-            "teacher": self._teacher,
-            "demonstrations": self._shown,
-            "seen_faults": seen_faults(self.env.world.faults),
-            "options": self.config.to_dict(),
-        }
-
-    def _status(self) -> Status:
-        trained = self.state.seconds - self._began
-        speed = (self.state.step - self._from) / trained if trained else 0.0
-        success = recent_success(self.model)
-        return Status(self.state.step, float("nan") if success is None else success, speed)
-
-    def _best_row(self) -> dict[str, Any] | None:
-        return next((row for row in self._validations.rows if int(row["step"]) == self._best), None)
-
-    def _success(self, row: dict[str, Any]) -> dict[str, float]:
-        return {condition.name: float(row[condition.name]) for condition in self.validator.conditions}
-
-
-class _NoCallback(BaseCallback):
-    """SB3 wants a callback."""
-
-    def _on_step(self) -> bool:
-        return True
-
-
-def _crossed(before: int, now: int, every: int) -> bool:
-    return now // every > before // every
-
-
-def _not_finite(problem: str, config: Train, state: TrainState, folder: Path) -> str:
-    """Says what went wrong in an update, and how to go on."""
-    found = sorted(folder.glob("checkpoint-*.safetensors"))
-    where = f"stopped in the update after step {state.step:,}: {problem}."
-    if not found:
-        return f"{where} There is no checkpoint yet; start again with such a change"
-    after = ""
-    if (folder.parent / CONFIG).exists():  # it is the teacher of that run
-        after = f", and then robofuse train --resume {shlex.quote(str(folder.parent))}"
-    step, lr = int(found[-1].stem.partition("-")[2]), config.learning.lr / 2
-    return (
-        f"{where} The last checkpoint is of step {step:,}; unchanged, it would end here again. More carefully: "
-        f"robofuse train --resume {shlex.quote(str(folder))} --lr {lr:g} --target-kl 0.02{after}"
-    )
-
-
 @contextmanager
 def _torch_settings(threads: int) -> Iterator[None]:
     """Sets torch's number of threads; it and torch's random numbers are as before in the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with _kept_random_state():
+        with kept_random_state():
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _kept_random_state() -> AbstractContextManager[None]:
-    """Whatever draws random numbers within, torch's are as before in the end."""
-    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 def _resume_command(folder: Path) -> str:

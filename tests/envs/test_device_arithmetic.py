@@ -22,7 +22,7 @@ from robofuse.envs.tasks.task import outcome
 from robofuse.rng import Stream, _torch_words, _words, normal, offsets, uniform
 
 N, SUBSTEPS = 3, 10
-ALL = torch.arange(N)
+ALL, EPISODES = torch.arange(N), torch.tensor([4, 5, 9])
 
 
 class TorchBackend(CpuBackend):
@@ -97,23 +97,34 @@ def equip(backend, model):
     return robot, rig
 
 
+def go_home(backend, robot):
+    """All worlds begin, the hand at home."""
+    backend.reset(ALL)
+    robot.reset(ALL)
+    backend.commit(ALL)
+    robot.settle(ALL)
+
+
+def moves(seed):
+    """Thirty random actions (N, 5), often far down, where joints come to the ends of their ranges, and their steps."""
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(30):
+        action = 2.0 * torch.rand(N, 5, generator=generator, dtype=torch.float64) - 1.0
+        if step % 3:
+            action[:, 2] = -1.0
+        yield action, torch.full((N,), step)
+
+
 @pytest.mark.parametrize("name", ["arm", "gripper"])
 def test_torch_computes_what_numpy_does(name):
     made = [make(kind, name) for kind in (CpuBackend, TorchBackend)]
     for backend, robot, _ in made:
-        backend.reset(ALL)
-        robot.reset(ALL)
-        backend.commit(ALL)
-        robot.settle(ALL)
-    generator, episode = torch.Generator().manual_seed(0), torch.tensor([4, 5, 9])
-    for step in range(30):
-        action = 2.0 * torch.rand(N, 5, generator=generator, dtype=torch.float64) - 1.0
-        if step % 3:
-            action[:, 2] = -1.0  # far down, where joints come to the ends of their ranges
-        elapsed, found = torch.full((N,), step), []
+        go_home(backend, robot)
+    for step, (action, elapsed) in enumerate(moves(0)):
+        found = []
         rows = None if step % 2 else ALL[1:]
         for backend, robot, rig in made:
-            read = rig.expose(3, episode, elapsed, rows)()
+            read = rig.expose(3, EPISODES, elapsed, rows)()
             robot.apply(action)
             targets = backend.field("ctrl").clone()
             assert backend.step() == {}
@@ -128,18 +139,10 @@ def test_32_bits_compute_what_64_do(name):
     backend, robot, rig = make(CpuBackend, name)
     single = SingleBackend(backend)
     other, others_rig = equip(single, robot.model)
-    backend.reset(ALL)
-    robot.reset(ALL)
-    backend.commit(ALL)
-    robot.settle(ALL)
+    go_home(backend, robot)
     other.settle(ALL)
-    generator, episode = torch.Generator().manual_seed(1), torch.tensor([4, 5, 9])
-    for step in range(30):
-        action = 2.0 * torch.rand(N, 5, generator=generator, dtype=torch.float64) - 1.0
-        if step % 3:
-            action[:, 2] = -1.0
-        elapsed = torch.full((N,), step)
-        read, others = (one.expose(3, episode, elapsed)() for one in (rig, others_rig))
+    for step, (action, elapsed) in enumerate(moves(1)):
+        read, others = (one.expose(3, EPISODES, elapsed)() for one in (rig, others_rig))
         for key, x in read.items():
             assert torch.allclose(x, others[key], rtol=1e-5, atol=1e-5), (step, key)
         robot.apply(action)

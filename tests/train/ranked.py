@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from robofuse.cli import main
 from robofuse.ranks import Ranks
-from robofuse.train.run import Training
+from robofuse.train.training import Training
 
 out, mode = Path(sys.argv[1]), sys.argv[2]
 close = Training.close

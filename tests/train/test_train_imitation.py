@@ -15,7 +15,7 @@ from robofuse.tensors import one_torch_thread
 from robofuse.train import Train, load_options, run_train
 from robofuse.train.build import make_env, make_model, resolve
 from robofuse.train.imitation import BehaviourCloning, discounted
-from robofuse.train.run import Training
+from robofuse.train.training import Training
 
 BASE = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=4, n_steps=10, batch_size=40, epochs=1, hidden=(16,), token_dim=8,

@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from robofuse.errors import StateError
+from robofuse.train import Train, run_train
 from robofuse.train.checkpoint import FINAL
 
 SCRIPT = Path(__file__).with_name("ranked.py")
@@ -69,6 +71,26 @@ def test_ranks_go_on_to_the_same_weights(tmp_path):
         late.unlink()  # as if all had been killed before the end
     (again, other), _ = train(tmp_path, "own", "--resume", str(run))
     assert same(again, other) and same(whole, again)
+
+
+@pytest.mark.slow
+def test_when_one_process_stops_the_others_say_so_in_a_line(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")  # the first process finds it taken
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(SCRIPT), str(tmp_path), "own", *OPTIONS, "--out", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode and f"error: {run} already holds a training" in done.stderr
+    assert "[rank1]" not in done.stderr
+
+
+def test_several_processes_without_their_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(StateError, match="torchrun --standalone --nproc-per-node 2"):
+        run_train(Train("Reach").replace(out=tmp_path / "run", device="cpu"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -18,15 +18,14 @@ from robofuse.play import load_trained, make_world
 from robofuse.policies import FusionPPO, load
 from robofuse.policies.saving import save
 from robofuse.sensors import MODALITIES
-from robofuse.train import Train, load_options, run_train
-from robofuse.train import run as training
+from robofuse.train import Train, load_options, run_train, training
 from robofuse.train.build import (
     VALIDATION_SEED,
     world_options,
 )
 from robofuse.train.checkpoint import keep_previous_best, leftover, recover_best
 from robofuse.train.display import SPENT, Display, read_rows
-from robofuse.train.run import Training
+from robofuse.train.training import Training
 
 SMALL = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=8, n_steps=20, batch_size=80, epochs=2, hidden=(16,), token_dim=16,
@@ -299,6 +298,7 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
         ({"num_envs": 0}, "--num-envs must be"),
         ({"lr": -1.0}, r"--lr must lie in \[0, 1\]"),
         ({"aux_coef": float("nan")}, "--aux-coef must lie in .* got nan"),
+        ({"render_size": -4}, "--render-size must be .*-4"),
         ({"ent_coef": -0.1}, "--ent-coef must lie in"),
         ({"teacher_until": 0.0}, r"--teacher-until must lie in \(0, 1\], got 0.0"),
         ({"p": 1.5, "dropout": "none"}, r"--p must lie in \[0, 1\]"),

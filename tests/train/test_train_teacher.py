@@ -77,7 +77,7 @@ def test_a_run_stopped_while_its_teacher_learns_goes_on(taught, tmp_path, monkey
 @pytest.mark.slow
 def test_asked_to_stop_when_the_teacher_is_done_the_student_does_not_begin(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("robofuse.train.run.teacher_config", short_teacher)
-    monkeypatch.setattr("robofuse.train.run.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("robofuse.train.training.draw_curve", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert run_train(STUDENT.replace(out=tmp_path / "run")) == 143
     assert f"robofuse train --resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert (tmp_path / "run" / TEACHER / FINAL).exists() and not (tmp_path / "run" / "progress.csv").exists()
@@ -99,7 +99,7 @@ def test_the_students_mistakes_are_told_before_the_teacher_learns(tmp_path, monk
     def make_model(config, env):
         raise ValueError("of the learner")
 
-    monkeypatch.setattr("robofuse.train.run.make_model", make_model)
+    monkeypatch.setattr("robofuse.train.training.make_model", make_model)
     with pytest.raises(ValueError, match="of the learner"):
         run_train(STUDENT.replace(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
