@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.tensors import span
+from robofuse.tensors import by_number, span, write
 
 Array = Any  # a NumPy array, or a torch tensor; all arguments of a call are of one kind
 
@@ -51,11 +51,20 @@ def float32(x: Array) -> Tensor:
     return torch.from_numpy(x.astype(np.float32)) if isinstance(x, np.ndarray) else x.float()
 
 
-def rows_of(x: Array, env_ids: Tensor | None) -> Array:
-    """`x[env_ids]`, int64 (n,); `x` itself if None."""
-    if env_ids is None:
+def rows_of(x: Array, worlds: Tensor | None) -> Array:
+    """`x[worlds]` by number; `x` itself for None or a mask, see `robofuse.tensors.Worlds`."""
+    numbers = by_number(worlds)
+    if numbers is None:
         return x
-    return x[env_ids.numpy()] if isinstance(x, np.ndarray) else x.index_select(0, env_ids)
+    return x[numbers.numpy()] if isinstance(x, np.ndarray) else x.index_select(0, numbers)
+
+
+def write_rows(x: Array, worlds: Tensor | None, values: Array) -> None:
+    """`x[worlds] = values` in place; `values` has the rows that `rows_of` gives."""
+    if isinstance(x, np.ndarray):
+        x[slice(None) if worlds is None else worlds.numpy()] = values
+    else:
+        write(x, worlds, values)
 
 
 def concatenate(parts: Sequence[Array], axis: int) -> Array:

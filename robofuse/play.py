@@ -23,7 +23,7 @@ from robofuse.machine import gl_problem
 from robofuse.memory.stateful import stateful
 from robofuse.registration import RENDERERS
 from robofuse.sensors import AVAILABLE
-from robofuse.tensors import one_torch_thread, put, take
+from robofuse.tensors import numbers_of, one_torch_thread, put, take
 
 if TYPE_CHECKING:
     from robofuse.policies import Policy
@@ -188,9 +188,10 @@ def play(
             Ended(env_id, playing.pop(env_id), int(elapsed[env_id]), False, NOT_FINITE)
             for env_id in (~finite).nonzero()[:, 0].tolist()
         ]
-        for env_id in step.ended.tolist():
+        for env_id in numbers_of(step.ended).tolist():
             if env_id in playing:
-                error = step.errors.get(env_id, "")
+                failure = int(step.failure[env_id])
+                error = world.cause(failure) if failure else ""
                 success = bool(step.success[env_id]) and not error
                 ended.append(Ended(env_id, playing.pop(env_id), int(world.elapsed[env_id]), success, error))
         yield PlayStep(

@@ -1,4 +1,4 @@
-"""Helpers for small tensors on a CPU."""
+"""Helpers for tensors of N worlds."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +9,58 @@ from torch import Tensor
 
 from robofuse.errors import InputError
 
-Rows = Tensor | slice  # some worlds by number, int64 (n,), or all of them
+# Some of N worlds: their numbers, int64 (n,); or None, which is all; or a mask, bool (N,), where counting them would
+# make the CPU wait for a GPU. What is computed for a mask has N rows, and only the chosen ones count.
+Worlds = Tensor | None
 
 
 def on_cpu(x: Tensor) -> bool:
     """Whether looking at the numbers costs no waiting: a GPU is behind, and would have to catch up first."""
     return x.device.type == "cpu"
+
+
+def by_number(worlds: Worlds) -> Tensor | None:
+    """The worlds if they are told by number; None if what is computed for them has a row for every world."""
+    return None if worlds is None or worlds.dtype == torch.bool else worlds
+
+
+def numbers_of(mask: Tensor) -> Tensor:
+    """Where a mask, bool (N,), is True, int64 (n,) ascending; numbers stay as they are. A GPU is waited for."""
+    return mask.nonzero()[:, 0] if mask.dtype == torch.bool else mask
+
+
+def chosen(x: Tensor, worlds: Worlds) -> Tensor:
+    """The rows of `x` (N, …) that are computed for these worlds: a view, or a fresh tensor."""
+    numbers = by_number(worlds)
+    return x if numbers is None else take(x, numbers)
+
+
+def write(target: Tensor, worlds: Worlds, values: Tensor | float) -> None:
+    """`target[worlds] = values` in place: one number, or the rows that `chosen` gives; no other row changes."""
+    if worlds is None:
+        target[:] = values
+    elif worlds.dtype != torch.bool:
+        target[worlds] = values
+    elif isinstance(values, Tensor):
+        target.copy_(_where(worlds, values, target))
+    else:
+        target.masked_fill_(worlds.view(-1, *[1] * (target.dim() - 1)), values)
+
+
+def replaced(x: Tensor, worlds: Tensor, values: Tensor) -> Tensor:
+    """A fresh tensor like `x` with rows `values`, as `write` has them."""
+    if worlds.dtype == torch.bool:
+        return _where(worlds, values, x)
+    x = x.clone()
+    put(x, worlds, values)
+    return x
+
+
+def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Rows of `a` where the mask bool (N,) says so, else of `b`; as `put`."""
+    if b.dtype == torch.uint16:
+        return _where(mask, a.view(torch.int16), b.view(torch.int16)).view(torch.uint16)
+    return torch.where(mask.view(-1, *[1] * (b.dim() - 1)), a, b)
 
 
 def put(target: Tensor, rows: Tensor | int, values: Tensor) -> None:

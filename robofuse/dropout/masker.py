@@ -10,9 +10,10 @@ from torch import Tensor
 from robofuse.dropout.laws import ALWAYS_ALL, Bound, Dropout, Independent, Law, as_dropout, check_probability
 from robofuse.errors import InputError
 from robofuse.rng import Stream, check_seed, uniform
-from robofuse.tensors import on_cpu
+from robofuse.tensors import Worlds, by_number, chosen, numbers_of, on_cpu, write
 
-AHEAD = 32  # control steps whose random numbers are drawn at once: hashing is slow for few numbers, quick for many
+# control steps whose random numbers are drawn at once on a CPU: hashing is slow for few numbers, quick for many
+AHEAD = 32
 PATIENCE = 1000  # episodes without news of progress before a schedule that waits for it complains
 _FULL, _KEPT, _LENGTH, _LAW = range(4)  # the use of each random number of a step; the law has the rest
 _NEVER = torch.iinfo(torch.int64).max
@@ -69,7 +70,8 @@ class Masker:
         self._masked = torch.zeros(num_envs, len(units), dtype=torch.bool, device=device)
         self._kept = torch.zeros(num_envs, dtype=torch.int64, device=device)
         self._tick = 0
-        self._ahead = torch.zeros(AHEAD, num_envs, _LAW + len(units) + 1, dtype=torch.float64, device=device)
+        ahead = AHEAD if on_cpu(self._kept) else 1
+        self._ahead = torch.zeros(num_envs, ahead, _LAW + len(units) + 1, dtype=torch.float64, device=device)
 
     @property
     def progress(self) -> float:
@@ -80,12 +82,15 @@ class Masker:
     def progress(self, value: float) -> None:
         self._progress, self._told = check_probability(value, "dropout progress"), True
 
-    def start(self, env_ids: Tensor, episode: Tensor) -> None:
-        """Begins the episodes with numbers `episode` in environments `env_ids`, both int64 (n,), each at most once."""
-        if self._idle or not len(env_ids):
+    def start(self, worlds: Tensor, episode: Tensor) -> None:
+        """Begins the episodes with numbers `episode`, int64 (n,), in these environments, each named at most once.
+
+        Where a mask, bool (N,), names them, no number is looked at.
+        """
+        if self._idle or not len(worlds):
             return
-        env_ids, episode = env_ids.to(self.available.device), episode.to(self.available.device)
-        self._begun += len(env_ids)
+        worlds, episode = worlds.to(self.available.device), episode.to(self.available.device)
+        self._begun += 0 if by_number(worlds) is None else len(worlds)
         if self._begun > PATIENCE and not self._told and self.dropout.schedule.varies:
             self._told = True
             warnings.warn(
@@ -93,56 +98,56 @@ class Masker:
                 "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3",
                 stacklevel=2,
             )
-        self._episode[env_ids], self._elapsed[env_ids] = episode, 0
+        write(self._episode, worlds, episode)
+        write(self._elapsed, worlds, 0)
         if self.dropout.every == "episode":
             numbers = self._numbers(episode, 0)
         else:
-            numbers = self._look_ahead(env_ids, self._tick)[0]
-        self._full[env_ids] = numbers[:, _FULL] < self.dropout.full
-        self._draw(env_ids, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+            numbers = self._look_ahead(worlds, self._tick)[0]
+        write(self._full, worlds, numbers[:, _FULL] < self.dropout.full)
+        self._draw(worlds, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
 
     def step(self) -> None:
         """Every environment has advanced by a control step."""
         if self._idle or self.dropout.every == "episode":
             return
         self._elapsed += 1
-        self._tick = (self._tick + 1) % AHEAD
+        self._tick = (self._tick + 1) % self._ahead.shape[1]
         if self._tick == 0:
-            self._look_ahead(torch.arange(len(self._elapsed), device=self.available.device), 0)
-        numbers = self._ahead[self._tick]
+            self._look_ahead(None, 0)
+        numbers = self._ahead[:, self._tick]
         if self.dropout.every == "outage":
             due = self._elapsed >= self._until
-            if not on_cpu(due):  # all are drawn, and those put back that are not due: nobody looks how many
-                before, until = self.available.clone(), self._until.clone()
-                self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
-                self.available.copy_(torch.where(due[:, None], self.available, before))
-                self._until.copy_(torch.where(due, self._until, until))
-            elif len(env_ids := due.nonzero()[:, 0]):
-                numbers = numbers[env_ids]
-                self._draw(env_ids, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+            if on_cpu(due):
+                due = numbers_of(due)
+                if not len(due):
+                    return
+                numbers = numbers[due]
+            self._draw(due, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
         elif self._bound.follow:
-            self._draw(slice(None), numbers, self._bound.follow(numbers[:, _LAW:], self._strength(), self._masked))
+            self._draw(None, numbers, self._bound.follow(numbers[:, _LAW:], self._strength(), self._masked))
         else:
-            self._draw(slice(None), numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
+            self._draw(None, numbers, self._bound.draw(numbers[:, _LAW:], self._strength()))
 
-    def _draw(self, env_ids: Tensor | slice, numbers: Tensor, masked: Tensor) -> None:
+    def _draw(self, worlds: Worlds, numbers: Tensor, masked: Tensor) -> None:
         """Turns what the law masks, bool (n, U), into masks."""
         blind = masked.all(dim=1)
         if not on_cpu(blind) or blind.any():
             kept = self._spare[(numbers[:, _KEPT] * len(self._spare)).long().clamp_(max=len(self._spare) - 1)]
             if self._bound.follow:  # the one that was left stays for as long as nothing else works
-                goes_on = self._masked[env_ids].all(dim=1) & (self._elapsed[env_ids] > 0)
-                self._kept[env_ids] = kept = torch.where(goes_on, self._kept[env_ids], kept)
+                goes_on = chosen(self._masked, worlds).all(dim=1) & (chosen(self._elapsed, worlds) > 0)
+                kept = torch.where(goes_on, chosen(self._kept, worlds), kept)
+                write(self._kept, worlds, kept)
             shown = ~masked | (blind[:, None] & (kept[:, None] == torch.arange(masked.shape[1], device=kept.device)))
         else:
             shown = ~masked
         if self._bound.follow:
-            self._masked[env_ids] = masked
+            write(self._masked, worlds, masked)
         if self.dropout.full:
-            shown |= self._full[env_ids, None]
-        self.available[env_ids] = shown.index_select(1, self._unit_of).to(torch.int8)
+            shown |= chosen(self._full, worlds)[:, None]
+        write(self.available, worlds, shown.index_select(1, self._unit_of).to(torch.int8))
         if self.dropout.every == "outage":
-            self._until[env_ids] = self._elapsed[env_ids] + self._length(numbers[:, _LENGTH])
+            write(self._until, worlds, chosen(self._elapsed, worlds) + self._length(numbers[:, _LENGTH]))
 
     def _length(self, numbers: Tensor) -> Tensor:
         """Geometric lengths of at least 1, int64 (n,)."""
@@ -155,14 +160,14 @@ class Masker:
     def _numbers(self, episode: Tensor, step: Tensor | int) -> Tensor:
         return uniform(self.seed, Stream.DROPOUT, episode, step, self._ahead.shape[2])
 
-    def _look_ahead(self, env_ids: Tensor, tick: int) -> Tensor:
+    def _look_ahead(self, worlds: Worlds, tick: int) -> Tensor:
         """Random numbers of these environments from the present step to the end of the block, (steps, n, …)."""
-        coming = torch.arange(AHEAD - tick, device=self.available.device)[:, None]
-        step = self._elapsed[env_ids] + coming
-        numbers = self._numbers(self._episode[env_ids].expand_as(step).flatten(), step.flatten())
-        numbers = numbers.reshape(*step.shape, -1)
-        self._ahead[tick:, env_ids] = numbers
-        return numbers
+        coming = torch.arange(self._ahead.shape[1] - tick, device=self.available.device)
+        step = chosen(self._elapsed, worlds)[:, None] + coming
+        episode = chosen(self._episode, worlds)[:, None].expand_as(step)
+        numbers = self._numbers(episode.flatten(), step.flatten()).reshape(*step.shape, -1)
+        write(self._ahead[:, tick:], worlds, numbers)
+        return numbers.transpose(0, 1)
 
 
 def _checked(bound: Bound, keys: tuple[str, ...]) -> Bound:

@@ -7,8 +7,11 @@ from typing import Any
 import cv2
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
 from robofuse.errors import InputError
+from robofuse.tensors import on_cpu
 
 Vector = tuple[float, float, float]
 
@@ -135,16 +138,31 @@ def drawn(cameras: Sequence[Camera], render_size: int | tuple[int, int] | None) 
     return tuple(replace(camera, size=size) for camera in cameras)
 
 
-def area_average(pictures: np.ndarray, factor: int) -> np.ndarray:
-    """Pictures with fewer pixels, each the average of `factor` × `factor`, by OpenCV's INTER_AREA.
+def area_average(pictures: Tensor, factor: int) -> Tensor:
+    """Pictures with fewer pixels, each the average of `factor` × `factor`, as by OpenCV's INTER_AREA.
 
     Args:
-        pictures: (n, H, W, C), uint8 colours or uint16 depth.
+        pictures: (n, H, W, C), uint8 colours or uint16 depth, on any device.
         factor: how many times fewer rows and columns.
 
     Returns:
         (n, H / factor, W / factor, C). Depth is the average of the returns alone; 0 where less than half return.
     """
+    if on_cpu(pictures):
+        return torch.from_numpy(_opencv_average(pictures.numpy(), factor))
+    n, height, width, channels = pictures.shape
+    area, blocks = factor * factor, (n, height // factor, factor, width // factor, factor, channels)
+    if pictures.dtype == torch.uint8:
+        total = pictures.view(blocks).sum((2, 4), dtype=torch.int32)
+        # OpenCV rounds halves up for 2 × 2, which has a way of its own, and to even for the others
+        return ((total + 2) >> 2 if factor == 2 else (total.float() * (1.0 / area)).round()).to(torch.uint8)
+    millimetres = pictures.to(torch.int32).view(blocks)
+    total, returns = millimetres.sum((2, 4)), (millimetres > 0).sum((2, 4))
+    distance = torch.where(2 * returns >= area, (total.double() / returns).round(), 0.0)
+    return distance.to(torch.int32).to(torch.uint16)
+
+
+def _opencv_average(pictures: np.ndarray, factor: int) -> np.ndarray:
     n, height, width, channels = pictures.shape
     area, shape = factor * factor, (n, height // factor, width // factor, channels)
     below = pictures.reshape(n * height, width, channels)  # one below the other, so that one call does them all

@@ -24,12 +24,13 @@ from robofuse.arrays import (
     rows_of,
     solve,
     where,
+    write_rows,
     zeros,
 )
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import FORCE_SENSORS, ROBOT_PREFIX, RobotModel, is_servo
 from robofuse.errors import InputError
-from robofuse.tensors import on_cpu
+from robofuse.tensors import Worlds, on_cpu
 
 ACTION = ("x", "y", "z", "yaw", "gripper")
 # how far the commanded pose may run ahead of the hand, so that a push against the table does not wind up
@@ -127,17 +128,17 @@ class Robot:
         return (*joints, *fingers, *[1.0] * len(joints), *[0.1] * len(fingers), *[0.2] * 3, 1.0, 1.0, *[0.3] * 3)
 
     def reset(self, env_ids: Tensor) -> None:
-        """Put worlds `env_ids` at home with open fingers; `settle` must follow the backend's `commit`."""
+        """Put worlds `env_ids`, int64 (n,), at home with open fingers; `settle` must follow the backend's `commit`."""
         for name, where_to in (("qpos", self._qpos), ("ctrl", self._servos)):
             values = self.backend.field(name)[env_ids]
             values[:, where_to] = self._start
             self.backend.field(name)[env_ids] = values
 
-    def settle(self, env_ids: Tensor) -> None:
-        """Take the present pose of worlds `env_ids` as the commanded one."""
+    def settle(self, worlds: Worlds) -> None:
+        """Take the present pose of worlds as the commanded one."""
         self.update()
-        rows = env_ids.numpy() if isinstance(self._pose, np.ndarray) else env_ids
-        self._target[rows], self._target_gap[rows] = self._pose[rows], self._gap[rows]
+        write_rows(self._target, worlds, rows_of(self._pose, worlds))
+        write_rows(self._target_gap, worlds, rows_of(self._gap, worlds))
 
     def update(self) -> None:
         """Read the pose of the hand and its Jacobian after the physics has moved."""
@@ -178,11 +179,11 @@ class Robot:
         """Position and velocity encoders, of joints and fingers."""
         return self._num_encoders
 
-    def proprio(self, env_ids: Tensor | None, noise: Array | None) -> Tensor:
+    def proprio(self, worlds: Worlds, noise: Array | None) -> Tensor:
         """Joint readings and the hand's pose from forward kinematics, float32 (n, P), entries `proprio_names`.
 
         Args:
-            env_ids: int64 (n,), worlds to read; all by default.
+            worlds: which to read.
             noise: standard normal (n, num_encoders), None for none. The pose and velocity of the hand follow from the
                 noisy joints to first order, as they would on a robot.
 
@@ -191,7 +192,7 @@ class Robot:
         """
         n, backend = self._num_joints, self.backend
         encoders = concatenate([backend.array("qpos")[:, self._qpos], backend.array("qvel")[:, self._dof]], 1)
-        encoders, pose, jacobian = (rows_of(x, env_ids) for x in (encoders, self._pose, self._jacobian))
+        encoders, pose, jacobian = (rows_of(x, worlds) for x in (encoders, self._pose, self._jacobian))
         wrong = (zeros(encoders.shape, encoders) if noise is None else noise) * self._noise
         encoders = encoders + wrong
         speeds = encoders[:, self._num_encoders // 2 :]

@@ -37,15 +37,15 @@ def episode_option(options: dict[str, Any] | None) -> int | None:
     return (options or {}).get("episode")
 
 
-def world_info(step: Step, index: int) -> dict[str, Any]:
+def world_info(world: World, step: Step, index: int) -> dict[str, Any]:
     """The `info` of one world: `is_success`, weighted `reward_terms`, `episode_number`, and `sim_error` if diverged."""
     info: dict[str, Any] = {
         "is_success": bool(step.success[index]),
         "reward_terms": {name: float(values[index]) for name, values in arrays(step.terms).items()},
         "episode_number": int(step.episode[index]),
     }
-    if index in step.errors:
-        info["sim_error"] = step.errors[index]
+    if failure := int(step.failure[index]):
+        info["sim_error"] = world.cause(failure)
     return info
 
 
@@ -85,12 +85,12 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         if action.shape != self.action_space.shape:
             raise InputError(f"the action must have shape {self.action_space.shape}, got {action.shape}")
         step = self.world.step(action[None])
-        observation = step.final_observation if len(step.ended) else step.observation
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
         self._ended = terminated or truncated
         if self.render_mode == "human":
             self.render()
-        return _row(observation), float(step.reward[0]), terminated, truncated, world_info(step, 0)
+        info = world_info(self.world, step, 0)
+        return _row(step.final_observation), float(step.reward[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         """`rgb_array`: a picture uint8 (480, 640, 3) for people; `human`: MuJoCo's viewer."""
@@ -146,31 +146,32 @@ class BatchedEnv(gym.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
         seed = start_seed(self, seed, self._seeded)
         self._seeded = True
         observation = self.world.reset(seed, episode_option(options))
-        return arrays(observation), {"episode_number": self.world.episode.numpy().copy()}
+        return arrays(observation), {"episode_number": np.array(self.world.episode.tolist())}
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance by one control step, as `World.step`; `infos["final_obs"]` has the last of an episode."""
         step = self.world.step(actions)
         every = np.ones(self.num_envs, bool)
         infos: dict[str, Any] = {
-            "is_success": step.success.numpy(),
+            "is_success": step.success.cpu().numpy(),
             "_is_success": every,
             "reward_terms": arrays(step.terms) | {f"_{name}": every for name in step.terms},
             "_reward_terms": every,
-            "episode_number": step.episode.numpy(),
+            "episode_number": step.episode.cpu().numpy(),
             "_episode_number": every,
         }
-        ended = step.ended.tolist()
-        if ended:
-            mask = np.zeros(self.num_envs, bool)
-            mask[ended] = True
-            infos["final_obs"], infos["_final_obs"] = np.full(self.num_envs, None, dtype=object), mask
-            for row, index in enumerate(ended):
-                infos["final_obs"][index] = {key: value[row].numpy() for key, value in step.final_observation.items()}
-                infos = self._add_info(infos, {"final_info": world_info(step, index)}, index)
-        for index, cause in step.errors.items():
-            infos = self._add_info(infos, {"sim_error": cause}, index)
-        return arrays(step.observation), step.reward.numpy(), step.terminated.numpy(), step.truncated.numpy(), infos
+        ended = step.ended.cpu().numpy()
+        if ended.any():
+            final = arrays(step.final_observation)
+            infos["final_obs"], infos["_final_obs"] = np.full(self.num_envs, None, dtype=object), ended
+            for index in np.flatnonzero(ended).tolist():
+                infos["final_obs"][index] = {key: value[index].copy() for key, value in final.items()}
+                infos = self._add_info(infos, {"final_info": world_info(self.world, step, index)}, index)
+        for index, failure in enumerate(step.failure.tolist()):
+            if failure:
+                infos = self._add_info(infos, {"sim_error": self.world.cause(failure)}, index)
+        reward, terminated, truncated = (x.cpu().numpy() for x in (step.reward, step.terminated, step.truncated))
+        return arrays(step.observation), reward, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture of every world, uint8 (480, 640, 3) each."""

@@ -16,6 +16,7 @@ from robofuse.envs.tasks.task import expect
 from robofuse.faults import Injector, Plan
 from robofuse.faults.mix import FaultsLike, as_faults
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH, Sensor, order
+from robofuse.tensors import Worlds, chosen
 
 
 class Truth:
@@ -34,12 +35,11 @@ class Truth:
         scale = (*task.privileged_scale, *robot.proprio_scale)
         self.sensor = Sensor(TRUTH, "vector", (len(scale),), "float32", "SI units", scale, 1.0 / control_dt)
 
-    def read(self, env_ids: Tensor | None) -> Tensor:
-        """float32 (n, K) of the given worlds, or of all."""
+    def read(self, worlds: Worlds) -> Tensor:
+        """float32 (n, K) of the given worlds."""
         truth = self.task.privileged()
         expect(self.task, "privileged()", truth, (self._num_envs, len(self.task.privileged_names)))
-        rows = slice(None) if env_ids is None else env_ids
-        return torch.cat([truth[rows].float(), self._robot.proprio(env_ids, None)], dim=1)
+        return torch.cat([chosen(truth, worlds).float(), self._robot.proprio(worlds, None)], dim=1)
 
 
 class Observer:
@@ -63,6 +63,7 @@ class Observer:
         faults: FaultsLike,
         control_dt: float,
         seed: int,
+        device: torch.device,
     ) -> None:
         """For `cameras` at the sizes that are read; the rig may draw them larger, by whole factors.
 
@@ -75,14 +76,14 @@ class Observer:
         factors = {one.key: one.shape[0] // read.shape[0] for one, read in zip(drawn, self.sensors, strict=True)}
         self._factors = {key: factor for key, factor in factors.items() if factor > 1}
         plan, phases = as_faults(faults, drawn), truth.task.phases
-        self.injector = Injector(plan, drawn, num_envs, seed, control_dt, phases, cameras_move=True)
-        self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_envs, seed)
+        self.injector = Injector(plan, drawn, num_envs, seed, control_dt, phases, True, device)
+        self.masker = Masker(dropout, [sensor.key for sensor in self.sensors], num_envs, seed, device)
 
-    def start(self, seed: int, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
-        """Worlds int64 (n,) begin episodes int64 (n,), under plans of their own or what `faults` says."""
+    def start(self, seed: int, worlds: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+        """Worlds begin episodes int64 (n,), under plans of their own or what `faults` says."""
         self.masker.seed = self.injector.seed = seed
-        self.masker.start(env_ids, episode)
-        self.injector.start(env_ids, episode, plans)
+        self.masker.start(worlds, episode)
+        self.injector.start(worlds, episode, plans)
 
     def step(self) -> None:
         """Every world has advanced by a control step."""
@@ -90,24 +91,23 @@ class Observer:
         self.injector.step()
 
     def expose(
-        self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None
+        self, seed: int, episode: Tensor, step: Tensor, worlds: Worlds = None
     ) -> Callable[[], dict[str, Tensor]]:
         """Begin to read all sensors, as `Rig.expose`; call what is returned for the observation."""
-        for offset_camera in self.injector.camera_offsets(env_ids, self._phase(env_ids)):
+        for offset_camera in self.injector.camera_offsets(worlds, self._phase(worlds)):
             self._rig.offset_camera(*offset_camera)
-        read = self._rig.expose(seed, episode, step, env_ids)
+        read = self._rig.expose(seed, episode, step, worlds)
 
         def observe() -> dict[str, Tensor]:
-            available, readings = self.masker.available, read()
-            available = available if env_ids is None else available[env_ids]
-            truth = self._truth.read(env_ids) if self._sensed or self._privileged else None
+            available, readings = chosen(self.masker.available, worlds), read()
+            truth = self._truth.read(worlds) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth.clone()
             if not self.injector.idle:
-                readings, delivering = self.injector.apply(readings, env_ids, available > 0, self._phase(env_ids))
+                readings, delivering = self.injector.apply(readings, worlds, available > 0, self._phase(worlds))
                 available = available & delivering
             for key, factor in self._factors.items():
-                readings[key] = torch.from_numpy(area_average(readings[key].numpy(), factor))
+                readings[key] = area_average(readings[key], factor)
             zero_masked(readings, available, self.masker.keys)
             readings[AVAILABLE] = available.clone()
             if self._privileged and truth is not None:
@@ -116,8 +116,7 @@ class Observer:
 
         return observe
 
-    def _phase(self, env_ids: Tensor | None) -> Tensor | None:
+    def _phase(self, worlds: Worlds) -> Tensor | None:
         if not self._truth.task.phases or self.injector.idle:
             return None
-        phase = self._truth.task.phase()
-        return phase if env_ids is None else phase[env_ids]
+        return chosen(self._truth.task.phase(), worlds)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.arrays import Array, concatenate, float32, like, rows_of, where, zeros
+from robofuse.arrays import Array, concatenate, float32, like, rows_of, where, write_rows, zeros
 from robofuse.checks import whole
 from robofuse.envs.cameras import Camera
 from robofuse.envs.control import Robot
@@ -20,7 +20,7 @@ from robofuse.envs.rendering import FIXED, MOVING, Pictures, Poses, View, make_r
 from robofuse.envs.scene import TIMESTEP
 from robofuse.errors import InputError
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, order
-from robofuse.tensors import on_cpu
+from robofuse.tensors import Worlds, by_number, chosen, on_cpu, write
 
 Readings = dict[str, Tensor]
 _POSE = ("cam_xpos", "cam_xmat")
@@ -108,57 +108,55 @@ class Rig:
                 num_threads,
             )
 
-    def offset_camera(self, key: str, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
+    def offset_camera(self, key: str, worlds: Worlds, shift: Tensor, turn: Tensor) -> None:
         """Move a camera for the next `expose` of these worlds only.
 
         Args:
             key: of one of the camera's sensors.
-            env_ids: int64 (n,).
+            worlds: which n.
             shift: (n, 3) [m], in the camera's own frame.
             turn: (n, 3) [rad], about an axis in the camera's own frame.
         """
         (index,) = (i for i, camera in enumerate(self._cameras) if key in (camera.key("rgb"), camera.key("depth")))
-        self._mount.offset_camera(index, env_ids, shift, turn)
+        self._mount.offset_camera(index, worlds, shift, turn)
 
-    def expose(self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None = None) -> Callable[[], Readings]:
+    def expose(self, seed: int, episode: Tensor, step: Tensor, worlds: Worlds = None) -> Callable[[], Readings]:
         """Begin to read all sensors. The cameras draw while the caller goes on; the physics must not move meanwhile.
 
         Args:
             seed: the world's seed.
             episode: int64 (N,), the episode each world is in.
             step: int64 (N,), control steps since its start; 0 fills histories with the first reading.
-            env_ids: int64 (n,) worlds to read, ascending; all by default.
+            worlds: which to read, ascending; all by default.
 
         Returns:
             Call it for fresh tensors (n, …), one per sensor.
         """
-        rows = slice(None) if env_ids is None else env_ids
-        episode, step = episode[rows], step[rows]
+        episode, step = chosen(episode, worlds), chosen(step, worlds)
         offsets = self._source.offsets(seed, episode, step, self._keys) if self._keys else {}
-        readings, wait = self._draw(env_ids, offsets)
+        readings, wait = self._draw(worlds, offsets)
         if "proprio" in offsets:
             drawn = self._source.encoders(self._robot.num_encoders, offsets["proprio"])
-            readings["proprio"] = self._robot.proprio(env_ids, drawn)
+            readings["proprio"] = self._robot.proprio(worlds, drawn)
         if "force" in offsets:
-            readings["force"] = self._force(seed, episode, step, env_ids, offsets["force"])
+            readings["force"] = self._force(seed, episode, step, worlds, offsets["force"])
 
         def finish() -> Readings:
             wait()
-            if self._lines:
-                rows = torch.arange(len(self._window), device=episode.device) if env_ids is None else env_ids
-                for key, line in self._lines.items():
-                    readings[key] = line.pass_on(readings[key], step, rows)
+            for key, line in self._lines.items():
+                readings[key] = line.pass_on(readings[key], step, worlds)
             return readings
 
         return finish
 
-    def _draw(self, env_ids: Tensor | None, offsets: dict[str, Array]) -> tuple[Readings, Callable[[], None]]:
+    def _draw(self, worlds: Worlds, offsets: dict[str, Array]) -> tuple[Readings, Callable[[], None]]:
         """Begin to draw: fresh tensors that the drawing threads fill, noise included; call the function to wait."""
         if self._draws is not None:
-            return self._draw_there(self._draws, env_ids, offsets), lambda: None
+            return self._draw_there(self._draws, worlds, offsets), lambda: None
         if self._renderer is None:
             return {}, lambda: None
-        count, readings = len(self._window) if env_ids is None else len(env_ids), {}
+        numbers = by_number(worlds)
+        count, readings = len(self._window) if numbers is None else len(numbers), {}
         for camera in self._cameras:
             for modality, channels, dtype in (("rgb", 3, torch.uint8), ("depth", 1, torch.uint16)):
                 if camera.key(modality) in offsets:
@@ -174,10 +172,10 @@ class Rig:
                 if distance in arrays:
                     self._source.millimetres(depth, offsets[distance][start:stop], arrays[distance][start:stop])
 
-        self._mount.place(env_ids)
-        return readings, self._renderer.start(take, None if env_ids is None else env_ids.numpy())
+        self._mount.place(worlds)
+        return readings, self._renderer.start(take, None if numbers is None else numbers.numpy())
 
-    def _draw_there(self, backend: Draws, env_ids: Tensor | None, offsets: dict[str, Array]) -> Readings:
+    def _draw_there(self, backend: Draws, worlds: Worlds, offsets: dict[str, Array]) -> Readings:
         """Draw where the physics is; fresh tensors, noise included."""
         readings: Readings = {}
         with self._mount.moved():
@@ -185,9 +183,9 @@ class Rig:
         for camera, (rgb, depth) in zip(self._cameras, pictures, strict=True):
             colour, distance = camera.key("rgb"), camera.key("depth")
             if colour in offsets:
-                readings[colour] = self._source.pictures(rows_of(rgb, env_ids), offsets[colour])
+                readings[colour] = self._source.pictures(rows_of(rgb, worlds), offsets[colour])
             if distance in offsets:
-                noisy = self._source.distances(rows_of(depth, env_ids), offsets[distance])
+                noisy = self._source.distances(rows_of(depth, worlds), offsets[distance])
                 readings[distance] = noisy[..., None]
         return readings
 
@@ -219,22 +217,21 @@ class Rig:
             sensors.append(Sensor(key, kind, shape, dtype, unit, scale, rate, latency, sample_rate))
         return sensors
 
-    def _force(self, seed: int, episode: Tensor, step: Tensor, env_ids: Tensor | None, offset: Array) -> Tensor:
-        fresh = rows_of(self._robot.wrench(), env_ids)
-        window, swing = rows_of(self._window, env_ids), rows_of(self._swing, env_ids)
+    def _force(self, seed: int, episode: Tensor, step: Tensor, worlds: Worlds, offset: Array) -> Tensor:
+        fresh = rows_of(self._robot.wrench(), worlds)
+        window, swing = rows_of(self._window, worlds), rows_of(self._swing, worlds)
         on_numpy, count, length = isinstance(fresh, np.ndarray), fresh.shape[1], window.shape[1]
-        rows = slice(None) if env_ids is None else env_ids.numpy() if on_numpy else env_ids
         starting = step.numpy() == 0 if on_numpy else step == 0
         begins = starting.any() if on_numpy else True  # on another device looking would cost more than drawing
         if begins:
             swing = where(starting[:, None, None], self._source.swing(seed, episode), swing)
-            self._swing[rows] = swing
+            write_rows(self._swing, worlds, swing)
         elapsed = step.numpy().astype(np.float32) if on_numpy else step.float()
         fresh = self._source.wrench(fresh, offset, swing, (elapsed * self._control_dt)[:, None] - self._age)
         window = fresh[:, -length:] if length <= count else concatenate([window[:, count:], fresh], 1)
         if begins:  # before the first step the sensor has only ever read one value
             window = where(starting[:, None, None], window[:, -1:], window)
-        self._window[rows] = window
+        write_rows(self._window, worlds, window)
         return float32(window)
 
 
@@ -244,34 +241,35 @@ class DelayLine:
     def __init__(self, timing: Timing, num_envs: int) -> None:
         """Starts empty; the first reading of an episode fills it."""
         self._timing, self._num_envs = timing, num_envs
-        self._sent: Tensor | None = None  # (delay, N, …), newest first
+        self._sent: Tensor | None = None  # (N, delay, …), newest first
         self._held: Tensor | None = None  # (N, …)
 
-    def pass_on(self, reading: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+    def pass_on(self, reading: Tensor, step: Tensor, worlds: Worlds) -> Tensor:
         """Take the present readings and return what is delivered now.
 
         Args:
-            reading: (n, …) what the sensor reads now in worlds `rows`.
+            reading: (n, …) what the sensor reads now in these worlds.
             step: int64 (n,), control steps since the episode's start.
-            rows: int64 (n,).
+            worlds: which.
 
         Returns:
             (n, …) what arrives now, a fresh tensor.
         """
         if reading.dtype == torch.uint16:  # torch cannot index into it, but into the same bits as int16
-            return self.pass_on(reading.view(torch.int16), step, rows).view(torch.uint16)
+            return self.pass_on(reading.view(torch.int16), step, worlds).view(torch.uint16)
         if self._sent is None or self._held is None:
             self._held = reading.new_zeros((self._num_envs, *reading.shape[1:]))
-            self._sent = reading.new_zeros((self._timing.delay, *self._held.shape))
+            self._sent = reading.new_zeros((self._num_envs, self._timing.delay, *reading.shape[1:]))
         each = (-1, *[1] * (reading.dim() - 1))
         if self._timing.delay:
-            sent = torch.where((step == 0).view(each), reading, self._sent.index_select(1, rows))
-            self._sent.index_copy_(1, rows, torch.cat([reading[None], sent[:-1]]))
-            reading = sent[-1]
+            starts = (step == 0).view(-1, 1, *each[1:])
+            sent = torch.where(starts, reading[:, None], chosen(self._sent, worlds))
+            write(self._sent, worlds, torch.cat([reading[:, None], sent[:, :-1]], 1))
+            reading = sent[:, -1]
         if self._timing.update_interval > 1:
             due = (step % self._timing.update_interval == 0).view(each)
-            reading = torch.where(due, reading, self._held.index_select(0, rows))
-            self._held.index_copy_(0, rows, reading)
+            reading = torch.where(due, reading, chosen(self._held, worlds))
+            write(self._held, worlds, reading)
         return reading
 
 
@@ -284,22 +282,21 @@ class Mount:
         self._ids = [mujoco.mj_name2id(backend.model, mujoco.mjtObj.mjOBJ_CAMERA, name) for name in cameras]
         self._live = {name: backend.field(name) for name in _POSE}
         self._placed = {name: field.clone() for name, field in self._live.items()}
-        self._camera_offsets: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self._camera_offsets: list[tuple[int, Worlds, Tensor, Tensor]] = []
 
     def field(self, name: str) -> np.ndarray:
         """A live array of the backend; of cameras, the one that `place` fills."""
         return (self._placed[name] if name in _POSE else self._backend.field(name)).numpy()
 
-    def offset_camera(self, camera: int, env_ids: Tensor, shift: Tensor, turn: Tensor) -> None:
+    def offset_camera(self, camera: int, worlds: Worlds, shift: Tensor, turn: Tensor) -> None:
         """Move a camera, by number, until the next `place`, as `Rig.offset_camera` says; several moves add up."""
         dtype = self._placed["cam_xpos"].dtype
-        self._camera_offsets.append((self._ids[camera], env_ids, shift.to(dtype), turn.to(dtype)))
+        self._camera_offsets.append((self._ids[camera], worlds, shift.to(dtype), turn.to(dtype)))
 
-    def place(self, env_ids: Tensor | None) -> None:
-        """Update the poses of the cameras of worlds int64 (n,), or of all, and apply the offsets once."""
-        rows = slice(None) if env_ids is None else env_ids
+    def place(self, worlds: Worlds) -> None:
+        """Update the poses of the cameras of worlds, and apply the offsets once."""
         for name, field in self._live.items():
-            self._placed[name][rows] = field[rows]
+            write(self._placed[name], worlds, chosen(field, worlds))
         self._move(self._placed)
 
     @contextmanager
@@ -315,11 +312,11 @@ class Mount:
             field.copy_(before[name])
 
     def _move(self, poses: dict[str, Tensor]) -> None:
-        for camera, env_ids, shift, turn in self._camera_offsets:
-            position, axes = poses["cam_xpos"], poses["cam_xmat"]
-            frame = axes[env_ids, camera].reshape(-1, 3, 3)
-            position[env_ids, camera] += (frame @ shift[..., None])[..., 0]
-            axes[env_ids, camera] = (frame @ _rotation(turn, on_cpu(turn))).reshape(-1, 9)
+        for camera, worlds, shift, turn in self._camera_offsets:
+            position, axes = (poses[name][:, camera] for name in _POSE)
+            frame = chosen(axes, worlds).reshape(-1, 3, 3)
+            write(position, worlds, chosen(position, worlds) + (frame @ shift[..., None])[..., 0])
+            write(axes, worlds, (frame @ _rotation(turn, on_cpu(turn))).reshape(-1, 9))
         self._camera_offsets = []
 
 

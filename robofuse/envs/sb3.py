@@ -66,7 +66,7 @@ class SB3VecEnv(VecEnv):
             raise StateError("call step_async() before step_wait()")
         step = self.world.step(self._actions)
         self._actions = None
-        rewards, dones = step.reward.numpy(), (step.terminated | step.truncated).numpy()
+        rewards, dones = step.reward.cpu().numpy(), step.ended.cpu().numpy()
         self._returns += rewards
         self._lengths += 1
         names = tuple(step.terms)
@@ -79,9 +79,9 @@ class SB3VecEnv(VecEnv):
                 strict=True,
             )
         ]
-        final = arrays(step.final_observation)
-        for row, index in enumerate(step.ended.tolist()):
-            infos[index]["terminal_observation"] = {key: value[row] for key, value in final.items()}
+        final = arrays(step.final_observation) if dones.any() else {}
+        for index in np.flatnonzero(dones).tolist():
+            infos[index]["terminal_observation"] = {key: value[index].copy() for key, value in final.items()}
             infos[index]["TimeLimit.truncated"] = bool(step.truncated[index])
             infos[index]["episode"] = {
                 "r": round(float(self._returns[index]), 6),
@@ -89,8 +89,8 @@ class SB3VecEnv(VecEnv):
                 "t": round(time.time() - self._start, 6),
             }
             self._returns[index], self._lengths[index] = 0.0, 0
-        for index, cause in step.errors.items():
-            infos[index]["sim_error"] = cause
+            if failure := int(step.failure[index]):
+                infos[index]["sim_error"] = self.world.cause(failure)
         return arrays(step.observation), rewards, dones, infos
 
     def get_images(self) -> Sequence[np.ndarray | None]:

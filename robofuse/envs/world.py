@@ -28,7 +28,7 @@ from robofuse.faults import Mix, Plan
 from robofuse.registration import RENDERERS
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
-from robofuse.tensors import integers, one_torch_thread, put
+from robofuse.tensors import Worlds, chosen, integers, one_torch_thread, replaced, take, write
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
@@ -45,11 +45,12 @@ class Step(NamedTuple):
         truncated: bool (N,), out of time, or diverged.
         success: bool (N,).
         terms: name → float32 (N,), weighted reward terms.
-        ended: int64 (n,), worlds whose episode ended, ascending.
-        final_observation: key → (n, …), the last observation of the episodes that ended, rows as in `ended`.
+        ended: bool (N,), the episode ended: `terminated | truncated`.
+        final_observation: key → (N, …), the last observation of the episode that this step belonged to: of worlds that
+            did not end, what `observation` says. A simulation that diverged ends with its last healthy observation,
+            from the very tensors of the step before: what a caller has written into those shows here.
         episode: int64 (N,), numbers of the episodes that this step belonged to.
-        errors: world → cause, for simulations that diverged; their final observation is the last healthy one, the very
-            tensors of the step before: what a caller has written into those shows here.
+        failure: int64 (N,), 0, or why the simulation diverged: `World.cause` puts it in words.
     """
 
     observation: dict[str, Tensor]
@@ -61,7 +62,7 @@ class Step(NamedTuple):
     ended: Tensor
     final_observation: dict[str, Tensor]
     episode: Tensor
-    errors: dict[int, str]
+    failure: Tensor
 
 
 class World:
@@ -186,6 +187,7 @@ class World:
             faults,
             1.0 / CONTROL_RATE,
             seed,
+            self.backend.device,
         )
         self.sensors: tuple[Sensor, ...] = self._observer.sensors
         self.privileged_names = truth.names
@@ -195,7 +197,6 @@ class World:
         self.episode = self._arange() - self.num_envs  # the first reset makes it 0 … N − 1
         self.elapsed = torch.zeros_like(self.episode)
         self._observation: dict[str, Tensor] = {}
-        self._refused: dict[int, str] = {}  # scenes that could not be set up; reported at their first step
 
     @one_torch_thread()
     def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
@@ -218,7 +219,7 @@ class World:
         if episode is not None:
             first = whole(episode, "episode", 0, _EPISODES - 1)
             self.episode = self._arange() + first - self.num_envs
-        self._start(self._arange())
+        self._start(self._named(torch.ones_like(self.episode, dtype=torch.bool)))
         self._observation = self._read()()
         return dict(self._observation)
 
@@ -261,12 +262,11 @@ class World:
             return {key: value[:0] for key, value in self._observation.items()}
         env_ids, order = env_ids.sort()
         self.episode = self.episode.index_copy(0, env_ids, episodes[order] - self.num_envs)
-        self._start(env_ids, None if faults is None else [faults[i] for i in order.tolist()])
-        first = self._read(env_ids)()
-        self._observation = {key: value.clone() for key, value in self._observation.items()}  # callers have the old one
-        for key, value in first.items():
-            put(self._observation[key], env_ids, value)
-        return {key: value[order.argsort()] for key, value in first.items()}
+        worlds = self._named(torch.zeros_like(self.episode, dtype=torch.bool).index_fill(0, env_ids, True))
+        self._start(worlds, None if faults is None else [faults[i] for i in order.tolist()])
+        first = self._read(worlds)()
+        self._observation = {key: replaced(x, worlds, first[key]) for key, x in self._observation.items()}
+        return {key: take(value, env_ids[order.argsort()]) for key, value in self._observation.items()}
 
     @one_torch_thread()
     def step(self, action: Tensor | np.ndarray) -> Step:
@@ -284,8 +284,7 @@ class World:
             raise StateError("call reset() before step()")
         action = checked(action, self.num_envs, self.backend.device)
         self.robot.apply(action)
-        errors = self._refused | self.backend.step()
-        self._refused = {}
+        self.backend.step()
         self.robot.update()
         self.elapsed = self.elapsed + 1
         self._observer.step()
@@ -294,26 +293,19 @@ class World:
 
         success, terms = outcome(self.task, action)
         weighted = torch.stack([weight * terms[name] for name, weight in self.task.weights.items()]).float()
-        truncated = self.elapsed >= self.max_steps
-        if errors:
-            failed = list(errors)
-            success[failed], truncated[failed] = False, True
-            weighted[:, failed] = 0.0
-        truncated &= ~success
-        before, self._observation = self._observation, observe()
-        episode = self.episode
-        ended = (success | truncated).nonzero()[:, 0]
-        final: dict[str, Tensor] = {}
-        if ended.numel():
-            final = {key: value[ended] for key, value in self._observation.items()}
-            for row, world in enumerate(ended.tolist()):
-                if world in errors:
-                    for key, value in final.items():
-                        put(value, row, before[key][world])
-            if self.auto_reset:
-                self._start(ended)
-                for key, value in self._read(ended)().items():
-                    put(self._observation[key], ended, value)
+        failure = self.backend.failure.clone()  # scenes that could not be set up are told at their first step
+        failed = failure > 0
+        success = success & ~failed
+        weighted = torch.where(failed, 0.0, weighted)
+        truncated = (failed | (self.elapsed >= self.max_steps)) & ~success
+        ended, episode = success | truncated, self.episode
+        final = self._observation = self._but(failed, observe(), self._observation)
+        if self.auto_reset and self._any(ended):
+            worlds = self._named(ended)
+            self._start(worlds)
+            self._observation = {
+                key: replaced(final[key], worlds, first) for key, first in self._read(worlds)().items()
+            }
         rows = weighted.unbind()
         return Step(
             dict(self._observation),
@@ -324,10 +316,14 @@ class World:
             success,
             dict(zip(self.task.weights, rows, strict=True)),
             ended,
-            final,
+            dict(final),
             episode,
-            errors,
+            failure,
         )
+
+    def cause(self, failure: int) -> str:
+        """Why a simulation diverged, in words; `failure` is a number other than 0 of `Step.failure`."""
+        return self.backend.cause(failure)
 
     @property
     def affected(self) -> Tensor:
@@ -380,22 +376,37 @@ class World:
         if self._picture is not None:
             self._picture.close()
 
-    def _start(self, env_ids: Tensor, faults: Sequence[Plan] | None = None) -> None:
-        self.episode = self.episode.index_add(0, env_ids, torch.full_like(env_ids, self.num_envs))
-        self.elapsed = self.elapsed.index_fill(0, env_ids, 0)
-        self._observer.start(self._seed, env_ids, self.episode[env_ids], faults)
-        self.backend.reset(env_ids)
-        self.robot.reset(env_ids)
-        u = uniform(self._seed, Stream.SCENE, self.episode[env_ids], 0, self.task.draws)
-        self.task.place(env_ids, u.to(self.backend.dtype))
-        starting = env_ids.tolist()
-        self._refused = {world: cause for world, cause in self._refused.items() if world not in starting}
-        self._refused |= self.backend.commit(env_ids)
-        self.robot.settle(env_ids)
-        self.task.begin(env_ids)
+    def _start(self, worlds: Tensor, faults: Sequence[Plan] | None = None) -> None:
+        """Worlds start their next episodes; `worlds` are as in `Backend.begin`, `faults` those of a list of numbers."""
+        self.episode, self.elapsed = self.episode.clone(), self.elapsed.clone()  # callers have the old ones
+        write(self.episode, worlds, chosen(self.episode, worlds) + self.num_envs)
+        write(self.elapsed, worlds, 0)
+        episode = chosen(self.episode, worlds)
+        self._observer.start(self._seed, worlds, episode, faults)
+        u = uniform(self._seed, Stream.SCENE, episode, 0, self.task.draws)
+        with self.backend.begin(worlds) as env_ids:
+            self.robot.reset(env_ids)
+            self.task.place(env_ids, u.to(self.backend.dtype))
+        self.robot.settle(worlds)
+        self.task.begin(worlds)
 
-    def _read(self, env_ids: Tensor | None = None) -> Callable[[], dict[str, Tensor]]:
-        return self._observer.expose(self._seed, self.episode, self.elapsed, env_ids)
+    def _named(self, worlds: Tensor) -> Tensor:
+        """Worlds, bool (N,), as the backend wants them."""
+        return worlds if self.backend.by_mask else worlds.nonzero()[:, 0]
+
+    def _any(self, worlds: Tensor) -> bool:
+        """Whether there may be any, without a look where that would wait."""
+        return self.backend.by_mask or bool(worlds.any())
+
+    def _but(self, worlds: Tensor, new: dict[str, Tensor], old: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The new observation, but of some worlds, bool (N,), the old one."""
+        if not self._any(worlds):
+            return new
+        worlds = self._named(worlds)
+        return {key: replaced(x, worlds, chosen(old[key], worlds)) for key, x in new.items()}
+
+    def _read(self, worlds: Worlds = None) -> Callable[[], dict[str, Tensor]]:
+        return self._observer.expose(self._seed, self.episode, self.elapsed, worlds)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -16,7 +16,7 @@ from robofuse.faults.mix import Mix
 from robofuse.faults.plan import Plan
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import Sensor
-from robofuse.tensors import put, take
+from robofuse.tensors import Worlds, by_number, chosen, numbers_of, put, take, write
 
 _NEVER = torch.iinfo(torch.int64).max
 _RECALLED = 128  # steps of an episode that `FaultContext.other` can recall; beyond them the last one stays
@@ -41,6 +41,7 @@ class Injector:
         dt: float,
         phases: Sequence[str] = (),
         cameras_move: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Everything is healthy until an episode starts. InputError if the faults do not fit the sensors or phases.
 
@@ -52,13 +53,14 @@ class Injector:
             dt: seconds of a control step.
             phases: of the task, if it has any.
             cameras_move: whether the caller moves cameras as `camera_offsets` says, before it reads them.
+            device: of the readings. While something may break, it is waited for at every step.
         """
         self._check = partial(Plan.check, sensors=sensors, phases=phases, cameras_move=cameras_move)
         self.check(faults.plans if isinstance(faults, Mix) else (faults,))
         self.faults, self.keys, self.seed = faults, [sensor.key for sensor in sensors], check_seed(seed)
-        self.affected = torch.zeros(num_envs, len(sensors), dtype=torch.bool)
+        self.affected = torch.zeros(num_envs, len(sensors), dtype=torch.bool, device=device)
         self._sensors, self._dt, self._phases = {s.key: s for s in sensors}, dt, list(phases)
-        self._episode, self._step = torch.zeros(num_envs, dtype=torch.int64), torch.zeros(num_envs, dtype=torch.int64)
+        self._episode, self._step = torch.zeros(2, num_envs, dtype=torch.int64, device=device)
         self._plan_of: list[Plan] = [Plan()] * num_envs
         self._faults_of: list[list[ActiveFault]] = [[] for _ in range(num_envs)]
         # by place in the plan, which comes first; index among those of the same name; and event
@@ -74,15 +76,21 @@ class Injector:
         for plan in {id(plan): plan for plan in plans}.values():  # most are the same
             self._check(plan)
 
-    def start(self, env_ids: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
-        """Begins the episodes with numbers `episode` in environments `env_ids`, both int64 (n,).
+    def start(self, worlds: Tensor, episode: Tensor, plans: Sequence[Plan] | None = None) -> None:
+        """Begins the episodes with numbers `episode`, int64 (n,), in these environments.
 
-        `plans` says what breaks in each of the n; by default what `faults` says.
+        `plans` says what breaks in each of those that begin, in their order; by default what `faults` says.
         """
+        write(self._episode, worlds, episode)
+        write(self._step, worlds, 0)
+        write(self.affected, worlds, False)
+        if plans is None and self.idle and self.faults == Plan():
+            return  # without a look at which they are
+        env_ids = numbers_of(worlds)
+        episode = self._episode[env_ids]
         if plans is None:
             faults, count = self.faults, len(env_ids)
             plans = faults.draw(self.seed, episode) if isinstance(faults, Mix) else [faults] * count
-        self._episode[env_ids], self._step[env_ids], self.affected[env_ids] = episode, 0, False
         self._change_plans(env_ids.tolist(), plans)
         begins: dict[ActiveFault, list[int]] = {}
         for row, env_id in enumerate(env_ids.tolist()):
@@ -120,7 +128,7 @@ class Injector:
             index = counts[named] = counts.get(named, -1) + 1
             if (place, index, event) not in self._active:
                 sensor, salt = self._sensors[event.sensor], salt_of(*named, index)
-                active = ActiveFault(event, sensor, len(self._plan_of), salt, self._dt, self._phases)
+                active = ActiveFault(event, sensor, self._step, salt, self._dt, self._phases)
                 self._active[place, index, event] = active
             found.append(self._active[place, index, event])
         return found
@@ -130,11 +138,11 @@ class Injector:
         self._step += 1
 
     def camera_offsets(
-        self, env_ids: Tensor | None = None, phase: Tensor | None = None
+        self, worlds: Worlds = None, phase: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         """How far cameras are out of place, for the next `apply`; call it before cameras are read.
 
-        `env_ids` int64 (n,), by default all; `phase` int64 (n,), in which phase of the task each is.
+        `worlds` are n environments; `phase` int64 (n,), in which phase of the task each is.
 
         Yields:
             Key of the camera's sensor; int64 (m,) environments; shift [m] and turn [rad], (m, 3), see `Fault.offset`.
@@ -142,7 +150,7 @@ class Injector:
         for active in self._active.values():
             if not active.event.fault.moves_camera:
                 continue
-            rows, having = active.among(env_ids)
+            rows, having = active.among(worlds)
             since = self._since(active, rows, having, phase)
             active.since[having] = since
             broken = (since >= 0).nonzero()[:, 0]
@@ -151,14 +159,14 @@ class Injector:
                 yield active.event.sensor, having[broken], *active.event.fault.offset(context)
 
     def apply(
-        self, readings: Mapping[str, Tensor], env_ids: Tensor | None = None, live: Tensor | None = None,
+        self, readings: Mapping[str, Tensor], worlds: Worlds = None, live: Tensor | None = None,
         phase: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
         """Breaks healthy readings; call it once for every control step of an environment.
 
         Args:
             readings: key → (n, …); not changed.
-            env_ids: int64 (n,) the environments they come from; all by default.
+            worlds: the n environments they come from.
             live: bool (n, M), sensors that deliver at all; faults change nothing of others.
             phase: int64 (n,), in which phase of the task each environment is.
 
@@ -168,12 +176,13 @@ class Injector:
         Raises:
             InputError: a fault returned another shape than it was given.
         """
-        count = len(self._plan_of) if env_ids is None else len(env_ids)
-        arrived, available = dict(readings), torch.ones(count, len(self.keys), dtype=torch.int8)
-        self.affected[slice(None) if env_ids is None else env_ids] = False
+        count = len(chosen(self._step, worlds))
+        arrived = dict(readings)
+        available = torch.ones(count, len(self.keys), dtype=torch.int8, device=self.affected.device)
+        write(self.affected, worlds, False)
         copied: set[str] = set()  # sensors of which `arrived` holds a copy
         for active in self._active.values():
-            rows, having = active.among(env_ids)
+            rows, having = active.among(worlds)
             if not len(rows):
                 continue
             event, key, column = active.event, active.event.sensor, self.keys.index(active.event.sensor)
@@ -261,22 +270,22 @@ class ActiveFault:
     """
 
     def __init__(
-        self, event: FaultEvent, sensor: Sensor, num_envs: int, salt: int, dt: float, phases: list[str]
+        self, event: FaultEvent, sensor: Sensor, like: Tensor, salt: int, dt: float, phases: list[str]
     ) -> None:
-        """In none of `num_envs` environments yet; `dt` are the seconds of a control step."""
+        """In none of N environments yet; `like` is int64 (N,) of their device, `dt` the seconds of a control step."""
         self.event, self.sensor, self.salt = event, sensor, salt
         fault = event.fault
-        self.held = _Held(num_envs) if fault.holds else None
-        self.ring = _Ring(num_envs, round(fault.history / dt) + 1) if fault.history else None
-        self.recall = _Recall(num_envs) if fault.recalls else None
-        self.since = torch.full((num_envs,), -1, dtype=torch.int64)
+        self.held = _Held(like) if fault.holds else None
+        self.ring = _Ring(len(like), round(fault.history / dt) + 1) if fault.history else None
+        self.recall = _Recall(like) if fault.recalls else None
+        self.since = torch.full_like(like, -1)
         self._phase = None if event.phase is None else phases.index(event.phase)
         self._bursts = event.bursts or fault.bursts()
-        self._wait = torch.zeros(num_envs, dtype=torch.int64)  # steps after the phase, or the episode's start
-        self._first = torch.full((num_envs,), _NEVER)  # the first step of the fault, once it is known
-        self._began = torch.full((num_envs,), -1, dtype=torch.int64)  # of the present burst; −1 between bursts
+        self._wait = torch.zeros_like(like)  # steps after the phase, or the episode's start
+        self._first = torch.full_like(like, _NEVER)  # the first step of the fault, once it is known
+        self._began = torch.full_like(like, -1)  # of the present burst; −1 between bursts
         self._draw = partial(uniform, stream=Stream.FAULTS, count=1, salt=salt + 3)
-        self._here = torch.zeros(num_envs, dtype=torch.bool)
+        self._here = torch.zeros_like(like, dtype=torch.bool)
         self._env_ids: Tensor | None = None
 
     @property
@@ -290,12 +299,14 @@ class ActiveFault:
         """Whether the environments' plans have it."""
         self._here[env_ids], self._env_ids = here, None
 
-    def among(self, env_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Those of environments int64 (n,), or of all, that have it: their rows in `env_ids`, and their numbers."""
-        if env_ids is None:
-            return self.env_ids, self.env_ids
-        rows = self._here[env_ids].nonzero()[:, 0]
-        return rows, env_ids[rows]
+    def among(self, worlds: Worlds) -> tuple[Tensor, Tensor]:
+        """Those of n environments that have it: their rows in what is computed for these, and their numbers."""
+        numbers = by_number(worlds)
+        if numbers is None:
+            env_ids = self.env_ids if worlds is None else numbers_of(worlds & self._here)
+            return env_ids, env_ids
+        rows = numbers_of(self._here[numbers])
+        return rows, numbers[rows]
 
     def start(self, env_ids: Tensor, seed: int, episode: Tensor) -> None:
         """Begin episodes."""
@@ -344,9 +355,9 @@ class ActiveFault:
 class _Held:
     """The last reading of one sensor before it broke, in each of N environments."""
 
-    def __init__(self, num_envs: int) -> None:
-        self._num_envs, self._last = num_envs, None
-        self._fresh = torch.ones(num_envs, dtype=torch.bool)  # nothing was read in this episode
+    def __init__(self, like: Tensor) -> None:
+        self._num_envs, self._last = len(like), None
+        self._fresh = torch.ones_like(like, dtype=torch.bool)  # nothing was read in this episode
 
     def start(self, env_ids: Tensor) -> None:
         self._fresh[env_ids] = True
@@ -387,10 +398,10 @@ class _Ring:
 class _Recall:
     """The first readings of the present episode and of the one before, in each of N environments."""
 
-    def __init__(self, num_envs: int) -> None:
-        self._num_envs, self._both = num_envs, None
-        self._now = torch.zeros(num_envs, dtype=torch.int64)  # which half is the present episode
-        self._count = torch.zeros(num_envs, 2, dtype=torch.int64)
+    def __init__(self, like: Tensor) -> None:
+        self._num_envs, self._both = len(like), None
+        self._now = torch.zeros_like(like)  # which half is the present episode
+        self._count = torch.stack([self._now, self._now], 1)
 
     def start(self, env_ids: Tensor) -> None:
         """What was the present episode is the one before."""

@@ -91,7 +91,7 @@ def play(world: World, policies: list[Policy], link: Link, first: int) -> list[b
             robots[n].control(step * PERIOD)
         done = world.step(np.stack([robot.action for robot in robots]))
         observation = done.observation
-        for n in running & set(done.ended.tolist()):
+        for n in running & set(done.ended.nonzero()[:, 0].tolist()):
             running.remove(n)
             won[n] = bool(done.success[n])
     return won

@@ -36,26 +36,34 @@ def played(num_envs, episode, steps=3, **options):
     return seen, world
 
 
+@pytest.fixture(params=["cpu", "elsewhere"])
+def averages(request, monkeypatch):
+    """`area_average` of arrays, by either of its ways."""
+    if request.param == "elsewhere":
+        monkeypatch.setattr("robofuse.envs.cameras.on_cpu", lambda x: False)
+    return lambda pictures, factor: area_average(torch.from_numpy(pictures), factor).numpy()
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 6, 16])
-def test_colours_are_as_of_opencv_and_depth_by_hand(factor):
+def test_colours_are_as_of_opencv_and_depth_by_hand(factor, averages):
     random = np.random.default_rng(factor)
     rgb = random.integers(0, 256, (3, 4 * factor, 6 * factor, 3), np.uint8)
     depth = random.integers(1, 65536, (3, 4 * factor, 6 * factor, 1)).astype(np.uint16)
     depth[random.random(depth.shape) < 0.5] = 0
-    for one, small in zip(rgb, area_average(rgb, factor), strict=True):
+    for one, small in zip(rgb, averages(rgb, factor), strict=True):
         assert np.array_equal(small, cv2.resize(one, (6, 4), interpolation=cv2.INTER_AREA))
-    for one, small in zip(depth, area_average(depth, factor), strict=True):
+    for one, small in zip(depth, averages(depth, factor), strict=True):
         assert np.array_equal(small, averaged(one, factor))
 
 
-def test_no_return_is_not_averaged_with_returns():
+def test_no_return_is_not_averaged_with_returns(averages):
     depth = np.array([[1000, 0, 1000, 0], [0, 1003, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]], np.uint16)
-    assert area_average(depth[None, ..., None], 2)[0, ..., 0].tolist() == [[1002, 0], [0, 6]]
+    assert averages(depth[None, ..., None], 2)[0, ..., 0].tolist() == [[1002, 0], [0, 6]]
 
 
-def test_there_is_no_limit_on_how_many_pictures_are_averaged():
+def test_there_is_no_limit_on_how_many_pictures_are_averaged(averages):
     rgb = np.arange(1024, dtype=np.uint16).astype(np.uint8)[:, None, None, None] * np.ones((1, 64, 64, 3), np.uint8)
-    assert np.array_equal(area_average(rgb, 2), rgb[:, :32, :32])
+    assert np.array_equal(averages(rgb, 2), rgb[:, :32, :32])
 
 
 @pytest.mark.parametrize("noise", [True, False])
@@ -113,7 +121,7 @@ def test_episodes_that_end_and_restart_are_averaged_too():
     world.reset()
     first = world.restart([1], [7])
     assert first["rgb"].shape == (1, 16, 16, 3)
-    while not len((step := world.step(rest(world))).ended):
+    while not (step := world.step(rest(world))).ended.any():
         pass
     assert step.final_observation["depth"].shape[1:] == (16, 16, 1) == step.observation["depth"].shape[1:]
     world.close()

@@ -6,6 +6,7 @@ from helpers import BLIND, rest, same
 
 from robofuse.envs import Timing, World
 from robofuse.envs.tasks import Reach
+from robofuse.tensors import numbers_of
 
 SEEN = {"robot": "gripper", "image_size": 16, "seed": 3, "timing": {"force": Timing(2, 1), "depth": Timing(1, 2)}}
 
@@ -55,7 +56,7 @@ def test_a_queue_of_episodes_in_worlds_that_ended():
     waiting, ended = [2, 3, 4], []
     for _ in range(5 * world.max_steps):
         step = world.step(world.expert())
-        for env_id in step.ended.tolist():
+        for env_id in numbers_of(step.ended).tolist():
             ended.append(int(step.episode[env_id]))
             if waiting:
                 world.restart([env_id], [waiting.pop(0)])
@@ -96,10 +97,10 @@ def test_a_world_that_failed_starts_afresh_without_a_word_about_the_past(stepped
     world = World(task, 2, robot="gripper", sensors=("proprio",), auto_reset=False)
     world.reset()
     if stepped:
-        assert list(world.step(rest(world)).errors) == [1]
+        assert numbers_of(world.step(rest(world)).failure > 0).tolist() == [1]
     task.broken = False
     assert world.restart([1], [5])["proprio"].isfinite().all()
-    assert not world.step(rest(world)).errors
+    assert not world.step(rest(world)).failure.any()
 
 
 @pytest.mark.parametrize(

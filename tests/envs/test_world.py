@@ -11,6 +11,7 @@ from helpers import BLIND, rest, same
 
 from robofuse.envs import Camera, Noise, Timing, World
 from robofuse.envs.tasks import Grasp
+from robofuse.tensors import numbers_of
 
 
 def _actions(steps, episodes):
@@ -78,8 +79,7 @@ def _episodes(num_envs, first, **options):
         fields |= {f"observation {key}": value for key, value in step.observation.items()}
         for row in range(num_envs):
             own = {name: value[row].tolist() for name, value in fields.items()}
-            ended = (step.ended == row).nonzero()[:, 0].tolist()
-            own["final"] = [{key: value[i].tolist() for key, value in step.final_observation.items()} for i in ended]
+            own["final"] = {key: value[row].tolist() for key, value in step.final_observation.items()}
             trace.setdefault(int(step.episode[row]), []).append(own)
     return trace
 
@@ -133,7 +133,7 @@ def test_a_worlds_next_scene_does_not_depend_on_the_policy():
         expert = world.expert()
         expert[k % 3 :] = 0.0  # some succeed early, some run out of time
         step = world.step(expert)
-        for i in step.ended.tolist():
+        for i in numbers_of(step.ended).tolist():
             goals[int(world.episode[i])] = target[i].clone()
             assert int(world.episode[i]) % 4 == i
     assert len(goals) > 8
@@ -162,17 +162,16 @@ def test_only_ended_worlds_reset_and_the_last_observation_is_kept():
         action = staying.expert()
         action[3:] = 0.0
         a, b = resetting.step(action), staying.step(action)
-        if len(a.ended):
+        if a.ended.any():
             break
         assert same(a.observation, b.observation)
-    assert 0 < len(a.ended) < 6 and torch.equal(a.ended, b.ended)
-    assert same(a.final_observation, {key: value[a.ended] for key, value in b.observation.items()})
-    others = [i for i in range(6) if i not in a.ended.tolist()]
+    assert 0 < a.ended.sum() < 6 and torch.equal(a.ended, b.ended)
+    assert same(a.final_observation, b.observation)
     for key in a.observation:
-        assert torch.equal(a.observation[key][others], b.observation[key][others])
-    assert resetting.elapsed[a.ended].eq(0).all() and resetting.elapsed[others].gt(0).all()
+        assert torch.equal(a.observation[key][~a.ended], b.observation[key][~a.ended])
+    assert torch.equal(resetting.elapsed == 0, a.ended)
     # the new episode begins with what a world that starts there sees
-    for i in a.ended.tolist():
+    for i in numbers_of(a.ended).tolist():
         fresh = World("Reach", 1, **options)
         start = fresh.reset(episode=int(resetting.episode[i]))
         assert same(start, {key: value[[i]] for key, value in a.observation.items()})
@@ -264,17 +263,18 @@ def test_a_diverged_world_ends_alone():
     sick.backend.field("qvel")[2, block] = float("nan")
     sick.backend.field("qvel")[3, block : block + 3] = 1e12
     a, b = sick.step(rest(sick)), well.step(rest(well))
-    assert sorted(a.errors) == [2, 3] and "BADQVEL" in a.errors[2]
+    assert numbers_of(a.failure > 0).tolist() == [2, 3] and "BADQVEL" in sick.cause(int(a.failure[2]))
     assert a.truncated.tolist() == [False, False, True, True] and not a.terminated.any()
     assert a.reward[2:].eq(0).all() and all(term[2:].eq(0).all() for term in a.terms.values())
-    assert same(a.final_observation, {key: value[2:] for key, value in before.items()})
     for key in a.observation:
+        assert torch.equal(a.final_observation[key][2:], before[key][2:])
+        assert torch.equal(a.final_observation[key][:2], a.observation[key][:2])
         assert torch.equal(a.observation[key][:2], b.observation[key][:2])
         assert a.observation[key].float().isfinite().all()
     assert sick.episode.tolist() == [0, 1, 6, 7]
     for _ in range(5):  # and goes on, with no word about the past
         a, b = sick.step(rest(sick)), well.step(rest(well))
-        assert not a.errors
+        assert not a.failure.any()
         assert torch.equal(a.observation["proprio"][:2], b.observation["proprio"][:2])
     sick.close(), well.close()
 
@@ -291,7 +291,7 @@ def test_a_scene_that_cannot_be_set_up_is_told():
     world = World(_Broken(), 3, sensors=("proprio",))
     assert world.reset()["proprio"].isfinite().all()
     step = world.step(rest(world))
-    assert list(step.errors) == [2] and step.truncated.tolist() == [False, False, True]
+    assert numbers_of(step.failure > 0).tolist() == [2] and step.truncated.tolist() == [False, False, True]
     assert step.final_observation["proprio"].isfinite().all() and step.observation["proprio"].isfinite().all()
 
 
@@ -308,8 +308,9 @@ def test_an_error_that_mujoco_raises_ends_the_episode_and_nothing_else():
     world.reset()
     for _ in range(3):
         step = world.step(rest(world))
-        assert step.errors and all(message for message in step.errors.values())
-        assert step.truncated[list(step.errors)].all() and step.observation["proprio"].isfinite().all()
+        failed = step.failure > 0
+        assert failed.any() and all(world.cause(failure) for failure in step.failure[failed].tolist())
+        assert step.truncated[failed].all() and step.observation["proprio"].isfinite().all()
 
 
 def test_a_world_does_not_survive_a_fork():

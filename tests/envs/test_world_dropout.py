@@ -51,10 +51,10 @@ def test_worlds_hide_sensors_and_nothing_else_changes(plan):
         episode = world.episode.clone()
         x, y = plain.step(action), world.step(action)
         assert torch.equal(x.reward, y.reward) and torch.equal(x.ended, y.ended)
-        if len(y.ended):
-            for row, index in enumerate(y.ended.tolist()):
+        if y.ended.any():
+            for index in y.ended.nonzero()[:, 0].tolist():
                 mask = mask_of(plan, int(episode[index]), keys=keys)[8]
-                assert torch.equal(y.final_observation["available"][row], mask)
+                assert torch.equal(y.final_observation["available"][index], mask)
             assert same(y.final_observation, mask_sensors(x.final_observation, y.final_observation["available"], keys))
         a, b = x.observation, y.observation
     assert hidden

@@ -37,7 +37,7 @@ def log_world():
     for step in range(STEPS):
         result = world.step(actions(step))
         log.append(result.observation)
-        log += [result.final_observation] if len(result.ended) else []
+        log += [result.final_observation] if result.ended.any() else []
     world.close()
     return [{key: x.numpy() for key, x in one.items()} for one in log]
 
@@ -106,10 +106,10 @@ def test_terminal_observations_have_the_dropout_and_the_pictures_of_their_episod
     ends = 0
     for step in range(STEPS):
         result, (observation, _, _, infos) = world.step(actions(step)), venv.step(actions(step))
-        for row, index in enumerate(result.ended.tolist()):
+        for index in result.ended.nonzero()[:, 0].tolist():
             ends += 1
             final = infos[index]["terminal_observation"]
-            assert all(np.array_equal(x[row].numpy(), final[key]) for key, x in result.final_observation.items())
+            assert all(np.array_equal(x[index].numpy(), final[key]) for key, x in result.final_observation.items())
         assert all(np.array_equal(x.numpy(), observation[key]) for key, x in result.observation.items())
     assert ends >= N
     world.close(), venv.close()

@@ -1,8 +1,8 @@
 """The physics: N simulations of one model, behind a protocol that a GPU can implement too."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol, runtime_checkable
 
 import mujoco
@@ -34,15 +34,21 @@ class Backend(Protocol):
         num_envs: N.
         device: where the tensors live.
         dtype: of states, and of what tasks write: float64 or float32.
+        by_mask: whether worlds that begin are told by a mask, bool (N,), in place of numbers, so that nobody looks how
+            many there are.
         readings: live (N, substeps, nsensordata), the model's sensors during each substep of the last `step`; as always
             in MuJoCo they describe the state that the substep began with.
+        failure: live int64 (N,): 0, or why the world was refused by its last `commit` or has diverged since; `cause`
+            puts it in words.
     """
 
     model: mujoco.MjModel
     num_envs: int
     device: torch.device
     dtype: torch.dtype
+    by_mask: bool
     readings: Tensor
+    failure: Tensor
 
     def field(self, name: str) -> Tensor:
         """Live (N, …) view of an `MjData` field; write only to state (`qpos`, `qvel`, `ctrl`, …)."""
@@ -56,19 +62,28 @@ class Backend(Protocol):
         """Live (N, …) view of an `MjModel` field, one value per world; call `commit` after a write."""
         ...
 
-    def reset(self, env_ids: Tensor) -> None:
-        """Put worlds `env_ids`, int64 (n,) ascending, into the model's default state; computes nothing yet."""
-        ...
+    def begin(self, worlds: Tensor) -> AbstractContextManager[Tensor]:
+        """Puts worlds into the model's default state; then yields those whose states and parameters to write.
 
-    def commit(self, env_ids: Tensor) -> dict[int, str]:
-        """Make constants, derived fields and readings of worlds `env_ids` follow what was written.
+        Args:
+            worlds: those that begin, int64 (n,) ascending, or bool (N,).
 
-        Returns {world: cause} for those whose state or parameters MuJoCo refuses.
+        Yields:
+            Worlds, int64; if they are told by mask, all of them, and what is written to the others does not stay.
+            Afterwards all is as after `commit`.
         """
         ...
 
-    def step(self) -> dict[int, str]:
-        """Advance every world by one control step; returns {world: cause} for those that diverged."""
+    def commit(self, worlds: Tensor) -> None:
+        """Make constants, derived fields, readings and `failure` of worlds, as in `begin`, follow what was written."""
+        ...
+
+    def step(self) -> None:
+        """Advance every world by one control step."""
+        ...
+
+    def cause(self, failure: int) -> str:
+        """What a number other than 0 in `failure` means."""
         ...
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -108,7 +123,9 @@ class CpuBackend:
         """
         self.model = model
         self.num_envs = num_envs
-        self.device, self.dtype = torch.device("cpu"), torch.float64
+        self.device, self.dtype, self.by_mask = torch.device("cpu"), torch.float64, False
+        self.failure = torch.zeros(num_envs, dtype=torch.int64)
+        self._reasons: list[str] = []  # failure k is the k-th, from 1 on
         threads = usable_cores() if num_threads is None else num_threads
         self._batch = batch.Batch(model, num_envs, min(threads, num_envs))
         self._readings = np.zeros((num_envs, substeps, model.nsensordata))
@@ -140,47 +157,58 @@ class CpuBackend:
         """See `Backend.parameter`; MuJoCo's own type (float64; float32 for colours)."""
         return self._tensor(name, self._batch.expand)
 
-    def reset(self, env_ids: Tensor) -> None:
-        """See `Backend.reset`."""
-        self._batch.reset(env_ids.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
-        self.readings[env_ids] = 0.0
+    @contextmanager
+    def begin(self, worlds: Tensor) -> Iterator[Tensor]:
+        """See `Backend.begin`."""
+        self._batch.reset(worlds.numpy(), stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        yield worlds
+        self.commit(worlds)
 
-    def commit(self, env_ids: Tensor) -> dict[int, str]:
+    def commit(self, worlds: Tensor) -> None:
         """See `Backend.commit`."""
-        rows = env_ids.numpy()
+        rows = worlds.numpy()
         self._counts[rows] = self._batch.warning[rows][:, self._causes, 1]
-        errors = self._errors(lambda: self._batch.set_const(rows), lambda: self._batch.forward(rows))
-        self.readings[env_ids] = self.field("sensordata")[env_ids][:, None]
-        return errors
+        self.failure[worlds] = 0
+        self._watched(lambda: self._batch.set_const(rows), lambda: self._batch.forward(rows))
+        self.readings[worlds] = self.field("sensordata")[worlds][:, None]
 
-    def step(self) -> dict[int, str]:
+    def step(self) -> None:
         """See `Backend.step`."""
-        return self._errors(
+        self._watched(
             lambda: self._batch.rollout(self._substeps, record=("sensordata",), out=self._recorded),
             # positions of the new state; forces keep describing the last substep
             lambda: self._batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_POS)),
         )
 
-    def _errors(self, *calls: Callable[[], object]) -> dict[int, str]:
-        """Make calls; returns {world: cause} of all errors in them, one cause for each world."""
-        errors: dict[int, str] = {}
+    def cause(self, failure: int) -> str:
+        """See `Backend.cause`."""
+        return self._reasons[failure - 1]
+
+    def _watched(self, *calls: Callable[[], object]) -> None:
+        """Make calls, and note in `failure` what they did to worlds that were well; one cause for each."""
         for call in calls:
             try:
                 call()
             except batch.SimulationError as error:
-                errors |= {int(i): self._batch.error(int(i)) for i in error.ids}
+                for world in error.ids:
+                    self._fail(int(world), self._batch.error(int(world)))
         counts = self._batch.warning[:, self._causes, 1]
         grown = counts > self._counts
         if grown.any():
             for world in np.flatnonzero(grown.any(axis=1)):
                 cause = list(_DIVERGED)[int(grown[world].argmax())]
-                errors.setdefault(int(world), f"{cause.name}: {_DIVERGED[cause]}")
+                self._fail(int(world), f"{cause.name}: {_DIVERGED[cause]}")
         self._counts = counts.copy()
         finite = np.isfinite(self._batch.state).all(axis=1)
         if not finite.all():
             for world in np.flatnonzero(~finite):
-                errors.setdefault(int(world), "NaN or Inf in the state")
-        return errors
+                self._fail(int(world), "NaN or Inf in the state")
+
+    def _fail(self, world: int, cause: str) -> None:
+        if not self.failure[world]:
+            if cause not in self._reasons:
+                self._reasons.append(cause)
+            self.failure[world] = self._reasons.index(cause) + 1
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """See `Backend.snapshot`."""

@@ -4,7 +4,8 @@ So far on Warp's CPU device, whose kernels are one thread: it proves that a GPU 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from robofuse.envs.physics.warp import compiling, import_warp, on_device
 from robofuse.envs.rendering.base import View
 from robofuse.envs.rendering.ray import make_context
 from robofuse.errors import InputError
+from robofuse.tensors import write
 
 # room per world; Grasp with either robot needs 16 contacts and 64 constraints at most
 _CONTACTS, _CONSTRAINTS = 48, 160
@@ -29,6 +31,7 @@ _DERIVED = (
 # all that the rest of a world's data follows from
 _INPUTS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
 _HUGE = 1e10  # MuJoCo's mjMAXVAL: beyond it a state counts as diverged
+_MASS = "a body's mass is negative, NaN or Inf"
 _STATE = {
     "qpos": "BADQPOS: NaN, Inf or huge position",
     "qvel": "BADQVEL: NaN, Inf or huge velocity",
@@ -53,7 +56,7 @@ class WarpBackend:
         """
         self._warp, self._mjwarp = import_warp("this physics")
         self.model, self.num_envs = model, num_envs
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.device, self.dtype, self.by_mask = torch.device("cpu"), torch.float32, True
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
         self._parameters: list[str] = []
@@ -66,8 +69,14 @@ class WarpBackend:
         kinds = self._mjwarp.OverflowType
         self._model.opt.warn_overflow = kinds.NONE  # reported by world instead of printed
         # a solver that stops at its number of iterations is nothing lost
-        self._overflows = {int(kind): kind.name for kind in kinds if kind.name not in ("ITERATIONS", "LS_ITERATIONS")}
-        self._resetting = torch.zeros(num_envs, dtype=torch.bool)
+        overflows = {int(kind): kind.name for kind in kinds if kind.name not in ("ITERATIONS", "LS_ITERATIONS")}
+        # failure is a sum of bits: the states, the masses, and what mujoco_warp has no room for
+        room = {bit: f"no room in mujoco_warp for more: {name}" for bit, name in overflows.items()}
+        self._overflows, first = sum(overflows), max(overflows).bit_length()
+        self._bits = {1 << first + k: cause for k, cause in enumerate((*_STATE.values(), _MASS))} | room
+        self.failure = torch.zeros(num_envs, dtype=torch.int64)
+        self._all = torch.arange(num_envs)
+        self._before: dict[str, Tensor] | None = None  # what to put back of the worlds that do not begin
         self.readings = torch.zeros(num_envs, substeps, model.nsensordata)
 
     def field(self, name: str) -> Tensor:
@@ -92,30 +101,37 @@ class WarpBackend:
                 each._is_batched = True  # as `put_model` marks those that it is told of
                 setattr(self._model, name, each)
             self._parameters.append(name)
+            if self._before is not None:
+                self._before[name] = self._tensor(self._model, name).clone()
         return self._tensor(self._model, name)
 
-    def reset(self, env_ids: Tensor) -> None:
-        """See `Backend.reset`."""
-        self._resetting.zero_()
-        self._resetting[env_ids] = True
+    @contextmanager
+    def begin(self, worlds: Tensor) -> Iterator[Tensor]:
+        """See `Backend.begin`."""
+        worlds = self._mask(worlds)
         with on_device(), compiling("the physics"):
-            self._mjwarp.reset_data(self._model, self._data, self._warp.from_torch(self._resetting))
-        self.readings[env_ids] = 0.0
+            self._mjwarp.reset_data(self._model, self._data, self._warp.from_torch(worlds))
+        inputs = {name: self.field(name) for name in _INPUTS}
+        self._before = {name: x.clone() for name, x in inputs.items()}
+        self._before |= {name: self._fields[name].clone() for name in self._parameters}
+        yield self._all
+        for name, before in self._before.items():
+            write(self._fields[name], ~worlds, before)
+        self._before = None
+        self.commit(worlds)
 
-    def commit(self, env_ids: Tensor) -> dict[int, str]:
+    def commit(self, worlds: Tensor) -> None:
         """See `Backend.commit`."""
+        worlds = self._mask(worlds)
         with on_device(), compiling("the physics"):
             # of all worlds, but those that were not written to keep their state, and `readings` what they had read
             self._mjwarp.set_const(self._model, self._data)
             self._mjwarp.forward(self._model, self._data)
-        self.readings[env_ids] = self.field("sensordata")[env_ids][:, None]
-        refused = self._errors()
-        masses, here = self.parameter("body_mass")[:, 1:], set(env_ids.tolist())
-        for world in (~(masses.isfinite() & (masses >= 0)).all(1)).nonzero()[:, 0].tolist():
-            refused.setdefault(world, "a body's mass is negative, NaN or Inf")
-        return {world: cause for world, cause in refused.items() if world in here}
+        write(self.readings, worlds, self.field("sensordata")[:, None])
+        write(self.failure, worlds, 0)
+        self._watch()
 
-    def step(self) -> dict[int, str]:
+    def step(self) -> None:
         """See `Backend.step`."""
         mjwarp, model, data = self._mjwarp, self._model, self._data
         sensors = self.field("sensordata")
@@ -127,7 +143,11 @@ class WarpBackend:
             mjwarp.kinematics(model, data)
             mjwarp.com_pos(model, data)
             mjwarp.camlight(model, data)
-        return self._errors()
+        self._watch()
+
+    def cause(self, failure: int) -> str:
+        """See `Backend.cause`."""
+        return next(cause for bit, cause in self._bits.items() if failure & bit)
 
     def look_through(self, views: Sequence[View]) -> None:
         """See `Draws.look_through`."""
@@ -148,7 +168,7 @@ class WarpBackend:
         with on_device(), compiling("the ray tracer"):
             self._mjwarp.refit_bvh(self._model, self._data, self._context)
             self._mjwarp.render(self._model, self._data, self._context)
-        return [(pixels[..., [2, 1, 0]], metres) for pixels, metres in self._pictures]
+        return [(pixels[..., :3].flip(-1), metres) for pixels, metres in self._pictures]
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """See `Backend.snapshot`."""
@@ -164,21 +184,21 @@ class WarpBackend:
         mujoco.mj_forward(model, data)
         return model, data
 
-    def _errors(self) -> dict[int, str]:
-        """What went wrong in which world since it was last asked."""
-        errors: dict[int, str] = {}
-        for name, cause in _STATE.items():
-            values = self.field(name)
-            wrong = ~(values.abs() < _HUGE).all(1)  # NaN is not smaller either
-            for world in wrong.nonzero()[:, 0].tolist():
-                errors.setdefault(world, cause)
-        overflow = self.field("overflow")
-        for world in overflow.nonzero()[:, 0].tolist():
-            found = [name for bit, name in self._overflows.items() if int(overflow[world]) & bit]
-            if found:
-                errors.setdefault(world, f"no room in mujoco_warp for more: {', '.join(found)}")
+    def _mask(self, worlds: Tensor) -> Tensor:
+        if worlds.dtype == torch.bool:
+            return worlds
+        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device).index_fill_(0, worlds, True)
+
+    def _watch(self) -> None:
+        """Notes in `failure` what went wrong since it was last called, without a look at it."""
+        masses, overflow = self.parameter("body_mass")[:, 1:], self.field("overflow")
+        wrong = [~(self.field(name).abs() < _HUGE).all(1) for name in _STATE]  # NaN is not smaller either
+        wrong.append(~(masses.isfinite() & (masses >= 0)).all(1))
+        found = overflow.long() & self._overflows
+        for bit, worlds in zip(self._bits, wrong, strict=False):
+            found = found | worlds.long() * bit
+        self.failure |= found
         overflow.zero_()
-        return errors
 
     def _tensor(self, source: Any, name: str) -> Tensor:  # noqa: ANN401
         if name not in self._fields:

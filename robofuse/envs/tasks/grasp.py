@@ -120,8 +120,8 @@ class Grasp(Task):
             mass[:, None] / 3.0 * (squared.sum(dim=1, keepdim=True) - squared)
         )
 
-    def begin(self, env_ids: Tensor) -> None:
-        self._held[env_ids] = 0
+    def begin(self, worlds: Tensor) -> None:
+        self._held[worlds] = 0
 
     def update(self) -> None:
         grasped = (self._touching() == self._both_alone).all(dim=1)

@@ -44,8 +44,8 @@ class Reach(Task):
         offset = torch.cat([sideways, height], dim=1)
         self.backend.field("mocap_pos")[env_ids, 0] = self.robot.workspace + offset
 
-    def begin(self, env_ids: Tensor) -> None:
-        self._stayed[env_ids] = 0
+    def begin(self, worlds: Tensor) -> None:
+        self._stayed[worlds] = 0
 
     def update(self) -> None:
         self._stayed = lasting(self._stayed, self._offset().norm(dim=1) < self._TOLERANCE)

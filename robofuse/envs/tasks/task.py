@@ -71,12 +71,15 @@ class Task(ABC):
         """Write the scene of a new episode.
 
         Args:
-            env_ids: int64 (n,), worlds.
+            env_ids: int64 (n,), worlds. On a GPU they are all: what is written to those that go on is put back.
             u: float64 (n, draws), uniform in (0, 1); nothing else may be random.
         """
 
-    def begin(self, env_ids: Tensor) -> None:
-        """Reset what the task remembers of worlds `env_ids`, int64 (n,), once their scene stands."""
+    def begin(self, worlds: Tensor) -> None:
+        """Reset what the task remembers of worlds that begin, once their scene stands: `remembered[worlds] = 0`.
+
+        They are int64 (n,), or bool (N,) on a GPU, where nobody looks how many there are: assign single numbers.
+        """
         return
 
     def update(self) -> None:
