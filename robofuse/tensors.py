@@ -19,6 +19,20 @@ def on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
+class Constants:
+    """Numbers that are wanted on several devices, and sent to each once."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        """They lie on their own device first."""
+        self._on = {numbers.device: numbers}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The numbers there; not to be written to."""
+        if device not in self._on:
+            self._on[device] = next(iter(self._on.values())).to(device)
+        return self._on[device]
+
+
 def by_number(worlds: Worlds) -> Tensor | None:
     """The worlds if they are told by number; None if what is computed for them has a row for every world."""
     return None if worlds is None or worlds.dtype == torch.bool else worlds

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from robofuse.errors import InputError
+from robofuse.tensors import Constants
 
 Units = tuple[tuple[str, ...], ...]
 Rate = float | Mapping[str, float]  # of all sensors, or by sensor; sensors that a mapping leaves out are never masked
@@ -129,11 +130,11 @@ class Subsets(Law):
         if len(keys) > 50:
             raise InputError(f"Subsets can tell the subsets of at most 50 sensors apart, got {len(keys)}")
         last = (1 << len(keys)) - 1
-        columns = torch.arange(len(keys))
+        columns = Constants(torch.arange(len(keys)))
 
         def draw(numbers: Tensor, strength: float) -> Tensor:
             left = (numbers[:, :1] * last).long().clamp_(max=last - 1) + 1
-            return ((left >> columns.to(left.device)) & 1 == 0) & (numbers[:, -1:] < strength)
+            return ((left >> columns.on(left.device)) & 1 == 0) & (numbers[:, -1:] < strength)
 
         rate = 1.0 - (1 << (len(keys) - 1)) / max(last, 1)
         return Bound(singles(keys), (rate,) * len(keys), draw)
@@ -173,17 +174,17 @@ class Markov(Law):
                     f"Markov: {' and '.join(unit)} can fail but never recover, and would be missing for ever in the "
                     f'long run; give recover above 0, or use Independent with every="outage"'
                 )
-        failing = torch.tensor(fail, dtype=torch.float64)
-        recovering = torch.tensor(recover, dtype=torch.float64)
+        both = Constants(torch.tensor([fail, recover], dtype=torch.float64))
 
         def draw(numbers: Tensor, strength: float) -> Tensor:
             # a sensor that never fails may have no rate of recovery either: 0 of 0 is 0 here
+            failing, recovering = both.on(numbers.device)
             share = failing * strength / (failing * strength + recovering).clamp_min(1e-300)
-            return numbers[:, :-1] < share.to(numbers.device)
+            return numbers[:, :-1] < share
 
         def follow(numbers: Tensor, strength: float, masked: Tensor) -> Tensor:
-            stays, fails = (1.0 - recovering).to(masked.device), (failing * strength).to(masked.device)
-            return numbers[:, :-1] < torch.where(masked, stays, fails)
+            failing, recovering = both.on(masked.device)
+            return numbers[:, :-1] < torch.where(masked, 1.0 - recovering, failing * strength)
 
         rates = tuple(f / (f + r) if f else 0.0 for f, r in zip(fail, recover, strict=True))
         return Bound(units, rates, draw, follow)
@@ -326,8 +327,8 @@ def check_names(names: Sequence[str], keys: Sequence[str], what: str) -> None:
 
 def _by_unit(units: Units, rates: Sequence[float]) -> Bound:
     """Every unit for itself."""
-    table = torch.tensor(rates, dtype=torch.float64)
-    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table.to(numbers.device) * strength)
+    table = Constants(torch.tensor(rates, dtype=torch.float64))
+    return Bound(units, tuple(rates), lambda numbers, strength: numbers[:, :-1] < table.on(numbers.device) * strength)
 
 
 def _check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: ANN401

@@ -5,8 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from stand_ins import MetaBackend, NothingIsSent, TorchBackend
 
 from robofuse.arrays import columns
 from robofuse.envs import Camera
@@ -25,34 +24,6 @@ N, SUBSTEPS = 3, 10
 ALL, EPISODES = torch.arange(N), torch.tensor([4, 5, 9])
 
 
-class TorchBackend(CpuBackend):
-    """MuJoCo, whose arrays are tensors as those of a GPU would be."""
-
-    def array(self, name):
-        return self.field(name)
-
-
-class MetaBackend:
-    """Arrays of a device that has no numbers: whoever looks at one gets an error."""
-
-    def __init__(self, model, num_envs, substeps):
-        self._real = CpuBackend(model, num_envs, substeps, 1)
-        self.model, self.num_envs = model, num_envs
-        self.device, self.dtype = torch.device("meta"), torch.float32
-        self.readings = torch.empty(num_envs, substeps, model.nsensordata, device="meta")
-
-    def field(self, name):
-        return self._like(self._real.field(name))
-
-    array = field
-
-    def parameter(self, name):
-        return self._like(self._real.parameter(name))
-
-    def _like(self, real):
-        return torch.empty(real.shape, device="meta", dtype=self.dtype if real.is_floating_point() else real.dtype)
-
-
 class SingleBackend:
     """The worlds of another backend, in 32 bits as a GPU would have them; what is written to `ctrl` goes nowhere."""
 
@@ -69,17 +40,6 @@ class SingleBackend:
         return self._ctrl if name == "ctrl" else self._real.field(name).float()
 
     array = field
-
-
-class NothingIsSent(TorchDispatchMode):
-    """Fails where numbers of the CPU go to the meta device: a GPU would be waited for, every time."""
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        leaves = tree_leaves((args, kwargs or {}))
-        devices = {x.device.type for x in leaves if isinstance(x, torch.Tensor)}
-        targets = {x.type for x in leaves if isinstance(x, torch.device)}
-        assert "cpu" not in devices or "meta" not in devices | targets, f"{operation} is given numbers of the CPU"
-        return operation(*args, **(kwargs or {}))
 
 
 def make(kind, robot="arm"):
