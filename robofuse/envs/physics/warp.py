@@ -1,8 +1,9 @@
 """Warp, which the ray tracer and the physics of GPUs stand on: its import, and its default device."""
 
+import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +12,8 @@ from robofuse.errors import StateError
 # Warp's code generation is not meant for two threads at a time, and the second finds the first one's work cached.
 _building = threading.Lock()
 _NOTICE_AFTER_S = 2.0
-_lock = threading.Lock()
-_entered: list[Any] = []
+_changed = threading.Condition()
+_entered: list[tuple[str, Any]] = []  # device and scope of all that are within
 
 
 def import_warp(what: str) -> tuple[Any, Any]:
@@ -38,28 +39,63 @@ def import_warp(what: str) -> tuple[Any, Any]:
 
 
 @contextmanager
-def on_device() -> Iterator[None]:
-    """Makes the CPU Warp's default device while anybody is within.
+def on_device(device: str = "cpu") -> Iterator[None]:
+    """Makes a device Warp's default while anybody is within; who wants another one waits.
 
     The default is one variable for the whole process, so threads that each set and restore it would undo each other's
     work: the first to enter sets it, the last to leave restores it.
     """
     import warp
 
-    with _lock:
+    with _changed:
+        _changed.wait_for(lambda: not _entered or _entered[-1][0] == device)
+        scope = _entered[-1][1] if _entered else warp.ScopedDevice(device)
         if not _entered:
-            scope = warp.ScopedDevice("cpu")
             scope.__enter__()
-        else:
-            scope = _entered[-1]
-        _entered.append(scope)
+        _entered.append((device, scope))
     try:
         yield
     finally:
-        with _lock:
-            scope = _entered.pop()
+        with _changed:
+            _entered.pop()
             if not _entered:
                 scope.__exit__(None, None, None)
+            _changed.notify_all()
+
+
+class Recorded:
+    """Kernels in a fixed order. The first call records them, the others repeat the record without Python's part in it.
+
+    On a GPU the record is a CUDA graph, on a CPU a list of calls; repeating takes a fortieth of the time there. It
+    holds the addresses of arrays: after one has been replaced, `forget`.
+    """
+
+    def __init__(self, device: str, what: str, launch: Callable[[], object]) -> None:
+        """`launch` launches the kernels on `device`; `what` says of what they are, while they compile."""
+        self._device, self._what, self._launch, self._graph = device, what, launch, None
+
+    def __call__(self) -> None:
+        """Launches the kernels."""
+        import warp
+
+        if self._graph is not None:
+            warp.capture_launch(self._graph)
+            return
+        with on_device(self._device), compiling(self._what):
+            self._launch()  # compiles, and allocates what is allocated once
+            collecting = gc.isenabled()
+            gc.disable()  # arrays that are freed meanwhile would be part of the record
+            try:
+                with warp.ScopedCapture() as capture:
+                    self._launch()
+            finally:
+                if collecting:
+                    gc.enable()
+            self._graph = capture.graph
+
+    def forget(self) -> None:
+        """Records anew at the next call."""
+        self._graph = None
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""The physics by mujoco_warp: N simulations as arrays of Warp, in 32 bits.
-
-So far on Warp's CPU device, whose kernels are one thread: it proves that a GPU would compute the same, and is slow.
-"""
+"""The physics by mujoco_warp: N simulations as arrays of Warp, in 32 bits, on a GPU or on one thread of the CPU."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -14,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs.physics.warp import compiling, import_warp, on_device
+from robofuse.envs.physics.warp import Recorded, compiling, import_warp, on_device
 from robofuse.envs.rendering.base import View
 from robofuse.envs.rendering.ray import make_context
 from robofuse.errors import InputError
@@ -42,13 +39,14 @@ _STATE = {
 class WarpBackend:
     """`Backend` by mujoco_warp. Fields and parameters are float32."""
 
-    def __init__(self, model: mujoco.MjModel, num_envs: int, substeps: int) -> None:
+    def __init__(self, model: mujoco.MjModel, num_envs: int, substeps: int, device: torch.device | str = "cpu") -> None:
         """Allocates N simulations; all start in the model's default state.
 
         Args:
             model: compiled model.
             num_envs: N.
             substeps: physics steps per control step.
+            device: a CPU, or a GPU with its number.
 
         Raises:
             InputError: the model has something that mujoco_warp cannot simulate, which the message names.
@@ -56,16 +54,22 @@ class WarpBackend:
         """
         self._warp, self._mjwarp = import_warp("this physics")
         self.model, self.num_envs = model, num_envs
-        self.device, self.dtype, self.by_mask = torch.device("cpu"), torch.float32, True
+        self.device, self.dtype, self.by_mask = torch.device(device), torch.float32, True
+        self._on = str(self.device)
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
         self._parameters: list[str] = []
-        with on_device():
+        with on_device(self._on):
             try:
                 self._model: Any = self._mjwarp.put_model(model, dict.fromkeys(_DERIVED, num_envs))
             except NotImplementedError as error:
                 raise InputError(f"mujoco_warp cannot simulate this model: {error}") from None
             self._data: Any = self._mjwarp.make_data(model, num_envs, nconmax=_CONTACTS, njmax=_CONSTRAINTS)
+            self._beginning = self._warp.zeros(num_envs, dtype=bool)
+            self._read = self._warp.zeros((substeps, num_envs, model.nsensordata), dtype=float)
+        if self.device.type == "cuda":
+            self._model.opt.graph_conditional = self._warp.is_conditional_graph_supported()
+            self._model.opt.deterministic = torch.are_deterministic_algorithms_enabled()
         kinds = self._mjwarp.OverflowType
         self._model.opt.warn_overflow = kinds.NONE  # reported by world instead of printed
         # a solver that stops at its number of iterations is nothing lost
@@ -74,10 +78,21 @@ class WarpBackend:
         room = {bit: f"no room in mujoco_warp for more: {name}" for bit, name in overflows.items()}
         self._overflows, first = sum(overflows), max(overflows).bit_length()
         self._bits = {1 << first + k: cause for k, cause in enumerate((*_STATE.values(), _MASS))} | room
-        self.failure = torch.zeros(num_envs, dtype=torch.int64)
-        self._all = torch.arange(num_envs)
+        self.failure = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        self._all = torch.arange(num_envs, device=self.device)
         self._before: dict[str, Tensor] | None = None  # what to put back of the worlds that do not begin
-        self.readings = torch.zeros(num_envs, substeps, model.nsensordata)
+        self.readings = self._warp.to_torch(self._read).transpose(0, 1)
+        self._mask = self._warp.to_torch(self._beginning)
+        self._context: Any = None
+        self._reset, self._derive, self._advance, self._draw = self._graphs = [
+            Recorded(self._on, what, launch)
+            for what, launch in (
+                ("the physics", self._launch_reset),
+                ("the physics", self._launch_derive),
+                ("the physics", self._launch_step),
+                ("the ray tracer", self._launch_draw),
+            )
+        ]
 
     def field(self, name: str) -> Tensor:
         """See `Backend.field`; float32 (integers for counts)."""
@@ -96,10 +111,12 @@ class WarpBackend:
             shared = getattr(self._model, name)
             if shared.shape[0] != self.num_envs:
                 many = np.repeat(shared.numpy(), self.num_envs, axis=0)
-                with on_device():
+                with on_device(self._on):
                     each = self._warp.array(many, dtype=shared.dtype, shape=(self.num_envs, *shared.shape[1:]))
                 each._is_batched = True  # as `put_model` marks those that it is told of
                 setattr(self._model, name, each)
+                for graph in self._graphs:
+                    graph.forget()
             self._parameters.append(name)
             if self._before is not None:
                 self._before[name] = self._tensor(self._model, name).clone()
@@ -108,11 +125,10 @@ class WarpBackend:
     @contextmanager
     def begin(self, worlds: Tensor) -> Iterator[Tensor]:
         """See `Backend.begin`."""
-        worlds = self._mask(worlds)
-        with on_device(), compiling("the physics"):
-            self._mjwarp.reset_data(self._model, self._data, self._warp.from_torch(worlds))
-        inputs = {name: self.field(name) for name in _INPUTS}
-        self._before = {name: x.clone() for name, x in inputs.items()}
+        worlds = self._masked(worlds)
+        self._mask.copy_(worlds)
+        self._reset()
+        self._before = {name: self.field(name).clone() for name in _INPUTS}
         self._before |= {name: self._fields[name].clone() for name in self._parameters}
         yield self._all
         for name, before in self._before.items():
@@ -122,28 +138,38 @@ class WarpBackend:
 
     def commit(self, worlds: Tensor) -> None:
         """See `Backend.commit`."""
-        worlds = self._mask(worlds)
-        with on_device(), compiling("the physics"):
-            # of all worlds, but those that were not written to keep their state, and `readings` what they had read
-            self._mjwarp.set_const(self._model, self._data)
-            self._mjwarp.forward(self._model, self._data)
+        worlds = self._masked(worlds)
+        # of all worlds, but those that were not written to keep their state, and `readings` what they had read
+        self._derive()
         write(self.readings, worlds, self.field("sensordata")[:, None])
         write(self.failure, worlds, 0)
         self._watch()
 
     def step(self) -> None:
         """See `Backend.step`."""
-        mjwarp, model, data = self._mjwarp, self._model, self._data
-        sensors = self.field("sensordata")
-        with on_device(), compiling("the physics"):
-            for substep in range(self._substeps):
-                mjwarp.step(model, data)
-                self.readings[:, substep] = sensors
-            # positions of the new state; forces keep describing the last substep
-            mjwarp.kinematics(model, data)
-            mjwarp.com_pos(model, data)
-            mjwarp.camlight(model, data)
+        self._advance()
         self._watch()
+
+    def _launch_reset(self) -> None:
+        self._mjwarp.reset_data(self._model, self._data, self._beginning)
+
+    def _launch_derive(self) -> None:
+        self._mjwarp.set_const(self._model, self._data)
+        self._mjwarp.forward(self._model, self._data)
+
+    def _launch_step(self) -> None:
+        mjwarp, model, data = self._mjwarp, self._model, self._data
+        for substep in range(self._substeps):
+            mjwarp.step(model, data)
+            self._warp.copy(self._read[substep], data.sensordata)
+        # positions of the new state; forces keep describing the last substep
+        mjwarp.kinematics(model, data)
+        mjwarp.com_pos(model, data)
+        mjwarp.camlight(model, data)
+
+    def _launch_draw(self) -> None:
+        self._mjwarp.refit_bvh(self._model, self._data, self._context)
+        self._mjwarp.render(self._model, self._data, self._context)
 
     def cause(self, failure: int) -> str:
         """See `Backend.cause`."""
@@ -151,8 +177,8 @@ class WarpBackend:
 
     def look_through(self, views: Sequence[View]) -> None:
         """See `Draws.look_through`."""
-        with on_device(), compiling("the ray tracer"):
-            self._context: Any = make_context(self.model, views, self.num_envs)
+        with on_device(self._on), compiling("the ray tracer"):
+            self._context = make_context(self.model, views, self.num_envs)
         packed = self._warp.to_torch(self._context.rgb_data).view(torch.uint8).view(self.num_envs, -1, 4)
         metres = self._warp.to_torch(self._context.depth_data)
         self._pictures, start = [], 0
@@ -165,9 +191,7 @@ class WarpBackend:
 
     def draw(self) -> list[tuple[Tensor, Tensor]]:
         """See `Draws.draw`: by mujoco_warp's ray tracer."""
-        with on_device(), compiling("the ray tracer"):
-            self._mjwarp.refit_bvh(self._model, self._data, self._context)
-            self._mjwarp.render(self._model, self._data, self._context)
+        self._draw()
         return [(pixels[..., :3].flip(-1), metres) for pixels, metres in self._pictures]
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -175,16 +199,16 @@ class WarpBackend:
         model = copy.copy(self.model)
         for name in self._parameters:
             values = getattr(model, name)
-            values[:] = self._fields[name][world].numpy().reshape(values.shape)
+            values[:] = self._fields[name][world].cpu().numpy().reshape(values.shape)
         data = mujoco.MjData(model) if data is None else data
         mujoco.mj_setConst(model, data)
         for name in _INPUTS:
             values = getattr(data, name)
-            values[:] = self.field(name)[world].numpy().reshape(values.shape)
+            values[:] = self.field(name)[world].cpu().numpy().reshape(values.shape)
         mujoco.mj_forward(model, data)
         return model, data
 
-    def _mask(self, worlds: Tensor) -> Tensor:
+    def _masked(self, worlds: Tensor) -> Tensor:
         if worlds.dtype == torch.bool:
             return worlds
         return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device).index_fill_(0, worlds, True)
