@@ -14,6 +14,30 @@ from robofuse.errors import InputError
 Worlds = Tensor | None
 
 
+def find_device(device: str | torch.device) -> torch.device:
+    """A device that torch can use here, a GPU with its number; `auto` is a GPU if there is one.
+
+    Raises:
+        InputError: there is no such device; the message says what there is.
+    """
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = torch.device("meta")
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
+    if chosen.type == "cpu":
+        return chosen
+    if not torch.cuda.is_available():
+        raise InputError("torch sees no CUDA device here; use device cpu or auto")
+    chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
+    if chosen.index >= torch.cuda.device_count():
+        raise InputError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    return chosen
+
+
 def on_cpu(x: Tensor) -> bool:
     """Whether looking at the numbers costs no waiting: a GPU is behind, and would have to catch up first."""
     return x.device.type == "cpu"

@@ -28,7 +28,7 @@ from robofuse.faults import Mix, Plan
 from robofuse.registration import RENDERERS
 from robofuse.rng import Stream, check_seed, uniform
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
-from robofuse.tensors import Worlds, chosen, integers, one_torch_thread, replaced, take, write
+from robofuse.tensors import Worlds, chosen, find_device, integers, one_torch_thread, replaced, take, write
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
@@ -96,7 +96,7 @@ class World:
         image_size: int | tuple[int, int] = 64,
         render_size: int | tuple[int, int] | None = None,
         renderer: str = "warp",
-        physics: str = "mujoco",
+        physics: str = "auto",
         noise: bool | Noise = True,
         timing: Mapping[str, Timing] | None = None,
         force_window: int = 10,
@@ -106,6 +106,7 @@ class World:
         auto_reset: bool = True,
         seed: int = 0,
         num_threads: int | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         """Builds the model and N simulations; call `reset` before `step`.
 
@@ -121,8 +122,8 @@ class World:
             render_size: pixels at which cameras draw, a multiple of `image_size`; noise and faults act on what is
                 drawn, then it is area-averaged. None draws at `image_size`.
             renderer: `warp` (needs nothing but pip) or `gl` (the fastest on a CPU).
-            physics: `mujoco` (on CPU threads), or `warp`: mujoco_warp, in 32 bits and on one thread of the CPU far
-                slower; to see whether a GPU would compute the same.
+            physics: `mujoco` (on CPU threads), `warp` (mujoco_warp on the device, in 32 bits; on a CPU it is slower,
+                and shows what a GPU would compute), or `auto`: warp on a GPU, else mujoco.
             noise: nominal sensor noise: the default `Noise()`, none (False), or your own.
             timing: sensor key → `Timing`, for sensors that deliver seldom or late.
             force_window: readings of the force sensor (200 Hz) in one observation.
@@ -135,7 +136,10 @@ class World:
             auto_reset: start the next episode of a world as soon as one has ended; without it, ignore what a
                 world returns after its episode has ended, until `reset` or `restart`.
             seed: of all random streams.
-            num_threads: threads for physics and rendering, default one per core.
+            num_threads: threads for physics and rendering on a CPU, default one per core.
+            device: where observations are made and actions taken: `cpu`, `cuda`, `cuda:1`, …, or `auto`: a GPU if there
+                is one. On a GPU nothing of a step waits for it, unless there are faults or physics is `mujoco`; `warp`
+                draws.
 
         Raises:
             InputError: an unknown name or a size out of range; the message lists what exists.
@@ -145,6 +149,9 @@ class World:
             whole(num_threads, "num_threads", 1)
         if renderer not in RENDERERS:
             raise InputError(f"unknown renderer {renderer!r}; renderers: {', '.join(RENDERERS)}")
+        place = find_device(device)
+        if place.type != "cpu" and renderer != "warp":
+            raise InputError(f'on {place} worlds are drawn by mujoco_warp: renderer="warp", not {renderer!r}')
         self.task, model = resolve_task(task), resolve_robot(robot)
         if isinstance(noise, bool):
             noise = Noise() if noise else Noise.off()
@@ -159,7 +166,7 @@ class World:
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
-        self.backend = make_backend(physics, scene, self.num_envs, SUBSTEPS, num_threads)
+        self.backend = make_backend(physics, place, scene, self.num_envs, SUBSTEPS, num_threads)
         self.robot = Robot(model, self.backend)
         self.task.bind(self.backend, self.robot)
         self._rig = Rig(

@@ -21,6 +21,7 @@ from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.policy import Policy, check_network
 from robofuse.policies.registry import Unregistered, registered_names
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
+from robofuse.tensors import find_device
 
 ZOO = Path(__file__).parent / "zoo"
 _ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
@@ -75,7 +76,10 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
             raise InputError(f"{path} does not describe a policy: its {what} is {meta[what]!r}")
     network = unpack(path, tensors, meta)
     return Policy(
-        network.to(_device(device)), str(name) if path.parent == ZOO else path.stem, meta.get("world"), meta.get("card")
+        network.to(find_device(device)),
+        str(name) if path.parent == ZOO else path.stem,
+        meta.get("world"),
+        meta.get("card"),
     )
 
 
@@ -101,27 +105,6 @@ def locate(name: str) -> Path:
         f"no policy {name!r}; policies that come with robofuse: {known}; else give the path of a .safetensors file or "
         "of a training's folder"
     )
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return check_device(device)
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """A device that torch can use here; InputError says what there is."""
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("torch sees no CUDA device here; use device cpu or auto")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
-    return chosen
 
 
 def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from robofuse.checks import usable_cores
 from robofuse.dropout import (
     Constant,
@@ -31,10 +29,10 @@ from robofuse.files import read_tensors
 from robofuse.machine import gl_problem
 from robofuse.memory import stacked_sensors
 from robofuse.policies import FusionPPO
-from robofuse.policies.saving import check_device
 from robofuse.policies.teacher import Advice, load_teacher
 from robofuse.ranks import on_this_machine, own_gpu
 from robofuse.sensors import Sensor
+from robofuse.tensors import find_device
 from robofuse.train.checkpoint import BEST, FINAL
 from robofuse.train.config import Masking, Train, preset
 from robofuse.wrappers import VecSensorStack
@@ -62,11 +60,9 @@ def resolve(config: Train) -> tuple[Train, str]:
                 note = f"the gl renderer does not work here ({problem}), so warp draws; robofuse doctor says more"
             else:
                 renderer = "gl"
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and on_this_machine() > 1:
+    device = str(find_device(device))
+    if config.device in ("auto", "cuda") and device != "cpu" and on_this_machine() > 1:
         device = f"cuda:{own_gpu()}"
-    check_device(device)
     teacher, replay_rows = config.learning.teacher, config.learning.replay_rows
     if teacher == "auto":
         teacher = EXPERT if _has_expert(resolve_task(config.task)) else LEARNED

@@ -3,6 +3,8 @@
 mujoco_warp runs on Warp's CPU device, in 32 bits. Its kernels take half a minute to compile, once per machine.
 """
 
+from functools import partial
+
 import mujoco
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from robofuse.envs import World
 from robofuse.envs.physics.backend import CpuBackend
+from robofuse.envs.physics.staged import StagedBackend
 from robofuse.envs.physics.warp_backend import WarpBackend
 from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
 from robofuse.envs.robot import resolve_robot
@@ -21,6 +24,7 @@ N, SUBSTEPS = 3, 10
 EXACT, FLOAT32 = (0.0, 0.0, 0.0), (1e-5, 1e-4, 1e-3)
 BACKENDS = [
     pytest.param((CpuBackend, EXACT), id="mujoco"),
+    pytest.param((partial(StagedBackend, device="cpu"), FLOAT32), id="staged"),
     pytest.param((WarpBackend, FLOAT32), id="warp", marks=pytest.mark.slow),
 ]
 POSES = ("xpos", "xmat", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "subtree_com")
@@ -300,7 +304,7 @@ def test_what_mujoco_warp_cannot_vary_or_simulate_is_named(scene):
 
 
 def test_unknown_physics():
-    with pytest.raises(ValueError, match="unknown physics 'bullet'; physics: mujoco, warp"):
+    with pytest.raises(ValueError, match="unknown physics 'bullet'; physics: auto, mujoco, warp"):
         World("Reach", 1, physics="bullet")
 
 
@@ -334,6 +338,29 @@ def test_a_world_is_the_same_on_both():
         if steps[0].success.any():
             break
     assert steps[0].success.any()
+    for world in made:
+        world.close()
+
+
+@pytest.mark.slow
+def test_worlds_drawn_elsewhere_than_their_physics(monkeypatch):
+    """MuJoCo on the CPU, and the rest where a GPU would be, cameras that faults move included."""
+    options = {"image_size": 16, "cameras": ("scene", "wrist"), "dropout": 0.3, "faults": "rgb:knocked@3..6", "seed": 2}
+    made = [World("Grasp", 4, **options)]
+    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, place, *args: StagedBackend(*args[:3], place))
+    made.append(World("Grasp", 4, **options))
+    seen, ends = [world.reset() for world in made], 0
+    for _ in range(made[0].max_steps):
+        assert torch.equal(*(x["available"] for x in seen))
+        for key in ("rgb", "rgb_wrist", "depth", "depth_wrist"):
+            a, b = (x[key].float() for x in seen)
+            assert ((a - b).abs() > 3.0).float().mean() < 0.01, key
+        assert torch.allclose(*(x["proprio"] for x in seen), atol=5e-3)
+        action = made[0].expert()
+        steps = [world.step(action) for world in made]
+        seen, ends = [step.observation for step in steps], ends + int(steps[0].ended.sum())
+        assert torch.equal(steps[0].ended, steps[1].ended)
+    assert ends >= 4
     for world in made:
         world.close()
 
@@ -384,7 +411,6 @@ def test_the_expert_grasps_on_both():
 
 
 @pytest.mark.slow
-@pytest.mark.long
 @pytest.mark.parametrize("robot", ["arm", "gripper"])
 def test_the_expert_solves_two_hundred_scenes_on_both(robot):
     assert all(

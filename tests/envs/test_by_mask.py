@@ -25,7 +25,7 @@ CASES = {
 
 def play(monkeypatch, kind, task="Reach", steps=45, **options):
     """Every tensor of every step, in worlds of which some succeed and some run out of time."""
-    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, *args: kind(*args))
+    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, device, *args: kind(*args))
     options = {"robot": "gripper", "sensors": BLIND, "privileged": True, "seed": 5, **options}
     world = World(task, 4, **options)
     trace = [world.reset()]
@@ -66,7 +66,7 @@ def test_and_so_with_pictures_and_a_mix_of_faults(monkeypatch):
 
 
 def test_a_world_that_fails_begins_again_by_mask(monkeypatch):
-    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, *args: MaskedBackend(*args))
+    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, device, *args: MaskedBackend(*args))
     world = World("Reach", 3, robot="gripper", sensors=BLIND, seed=1)
     world.reset()
     before = world.step(world.expert()).observation
@@ -83,7 +83,7 @@ def test_a_world_that_fails_begins_again_by_mask(monkeypatch):
 @pytest.mark.parametrize("case", [case for case in CASES if "faults" not in CASES[case]])
 def test_a_step_looks_at_nothing_and_sends_nothing(monkeypatch, name, case):
     """Physics, pictures, noise, masks, rewards, and the resets of worlds that ended."""
-    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, *args: MetaBackend(*args))
+    monkeypatch.setattr("robofuse.envs.world.make_backend", lambda _, device, *args: MetaBackend(*args))
     cameras = {"cameras": ("scene", "wrist"), "image_size": 8, "render_size": 16, "renderer": "warp"}
     sensors = ("rgb", "depth", "proprio", "force", "truth")
     world = World(name, 4, sensors=sensors, privileged=True, **cameras, **CASES[case])

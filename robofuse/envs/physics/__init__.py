@@ -1,22 +1,29 @@
 """The physics of N worlds: one interface, `backend.Backend`, behind which is MuJoCo on a CPU or mujoco_warp."""
 
 import mujoco
+import torch
 
 from robofuse.envs.physics.backend import Backend, CpuBackend
 from robofuse.errors import InputError
 
 __all__ = ["PHYSICS", "Backend", "CpuBackend", "make_backend"]
 
-PHYSICS = ("mujoco", "warp")
+PHYSICS = ("auto", "mujoco", "warp")
 
 
 def make_backend(
-    name: str, model: mujoco.MjModel, num_envs: int, substeps: int, num_threads: int | None = None
+    name: str,
+    device: torch.device,
+    model: mujoco.MjModel,
+    num_envs: int,
+    substeps: int,
+    num_threads: int | None = None,
 ) -> Backend:
     """N simulations of a model.
 
     Args:
-        name: one of `PHYSICS`.
+        name: one of `PHYSICS`; `auto` is mujoco_warp on a GPU, MuJoCo on a CPU.
+        device: where the tensors are; MuJoCo computes on the CPU all the same.
         model: compiled model.
         num_envs: N.
         substeps: physics steps per control step.
@@ -28,8 +35,13 @@ def make_backend(
     """
     if name not in PHYSICS:
         raise InputError(f"unknown physics {name!r}; physics: {', '.join(PHYSICS)}")
-    if name == "mujoco":
-        return CpuBackend(model, num_envs, substeps, num_threads)
+    on_cpu = device.type == "cpu"
+    if name == "mujoco" or (name == "auto" and on_cpu):
+        if on_cpu:
+            return CpuBackend(model, num_envs, substeps, num_threads)
+        from robofuse.envs.physics.staged import StagedBackend
+
+        return StagedBackend(model, num_envs, substeps, device, num_threads)
     from robofuse.envs.physics.warp_backend import WarpBackend  # Warp takes a second to import
 
-    return WarpBackend(model, num_envs, substeps)
+    return WarpBackend(model, num_envs, substeps, device)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs.physics.warp import Recorded, compiling, import_warp, on_device
+from robofuse.envs.physics.warp import Recorded, import_warp, on_device
 from robofuse.envs.rendering.base import View
-from robofuse.envs.rendering.ray import make_context
+from robofuse.envs.rendering.ray import RayTracer
 from robofuse.errors import InputError
 from robofuse.tensors import write
 
@@ -83,15 +83,10 @@ class WarpBackend:
         self._before: dict[str, Tensor] | None = None  # what to put back of the worlds that do not begin
         self.readings = self._warp.to_torch(self._read).transpose(0, 1)
         self._mask = self._warp.to_torch(self._beginning)
-        self._context: Any = None
-        self._reset, self._derive, self._advance, self._draw = self._graphs = [
-            Recorded(self._on, what, launch)
-            for what, launch in (
-                ("the physics", self._launch_reset),
-                ("the physics", self._launch_derive),
-                ("the physics", self._launch_step),
-                ("the ray tracer", self._launch_draw),
-            )
+        self._tracer: RayTracer | None = None
+        self._reset, self._derive, self._advance = self._graphs = [
+            Recorded(self._on, "the physics", launch)
+            for launch in (self._launch_reset, self._launch_derive, self._launch_step)
         ]
 
     def field(self, name: str) -> Tensor:
@@ -115,7 +110,7 @@ class WarpBackend:
                     each = self._warp.array(many, dtype=shared.dtype, shape=(self.num_envs, *shared.shape[1:]))
                 each._is_batched = True  # as `put_model` marks those that it is told of
                 setattr(self._model, name, each)
-                for graph in self._graphs:
+                for graph in (*self._graphs, *([self._tracer] if self._tracer else [])):
                     graph.forget()
             self._parameters.append(name)
             if self._before is not None:
@@ -167,32 +162,18 @@ class WarpBackend:
         mjwarp.com_pos(model, data)
         mjwarp.camlight(model, data)
 
-    def _launch_draw(self) -> None:
-        self._mjwarp.refit_bvh(self._model, self._data, self._context)
-        self._mjwarp.render(self._model, self._data, self._context)
-
     def cause(self, failure: int) -> str:
         """See `Backend.cause`."""
         return next(cause for bit, cause in self._bits.items() if failure & bit)
 
     def look_through(self, views: Sequence[View]) -> None:
         """See `Draws.look_through`."""
-        with on_device(self._on), compiling("the ray tracer"):
-            self._context = make_context(self.model, views, self.num_envs)
-        packed = self._warp.to_torch(self._context.rgb_data).view(torch.uint8).view(self.num_envs, -1, 4)
-        metres = self._warp.to_torch(self._context.depth_data)
-        self._pictures, start = [], 0
-        for view in views:
-            stop = start + view.height * view.width
-            shape = (self.num_envs, view.height, view.width)
-            # the bytes of a pixel are B, G, R, A in memory
-            self._pictures.append((packed[:, start:stop].view(*shape, 4), metres[:, start:stop].view(shape)))
-            start = stop
+        self._tracer = RayTracer(self._on, self.model, (self._model, self._data), views, self.num_envs)
 
     def draw(self) -> list[tuple[Tensor, Tensor]]:
-        """See `Draws.draw`: by mujoco_warp's ray tracer."""
-        self._draw()
-        return [(pixels[..., :3].flip(-1), metres) for pixels, metres in self._pictures]
+        """See `Draws.draw`."""
+        assert self._tracer is not None
+        return self._tracer.draw()
 
     def snapshot(self, world: int, data: mujoco.MjData | None = None) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """See `Backend.snapshot`."""

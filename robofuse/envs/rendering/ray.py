@@ -1,4 +1,4 @@
-"""The `warp` renderer: mujoco_warp's ray tracer on Warp's CPU device."""
+"""The `warp` renderer: mujoco_warp's ray tracer, for worlds on a CPU in threads, for others on their device."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,14 +6,16 @@ from typing import Any
 
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
-from robofuse.envs.physics.warp import compiling, import_warp
+from robofuse.envs.physics.warp import Recorded, compiling, import_warp
 from robofuse.envs.physics.warp import on_device as guard
 from robofuse.envs.rendering.base import Pictures, Poses, Take, View
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32
-__all__ = ["SLOTS", "RayPainter", "guard", "make_context", "painter_factory"]
+__all__ = ["SLOTS", "RayPainter", "RayTracer", "guard", "painter_factory"]
 
 
 def painter_factory(
@@ -46,11 +48,45 @@ def make_context(model: mujoco.MjModel, views: Sequence[View], num_envs: int) ->
     )
 
 
+class RayTracer:
+    """Draws N worlds whose poses are Warp's arrays already, on their device, without copies."""
+
+    def __init__(
+        self, device: str, model: mujoco.MjModel, arrays: tuple[Any, Any], views: Sequence[View], num_envs: int
+    ) -> None:
+        """Makes room for the pictures; `arrays` are mujoco_warp's model and data of the worlds."""
+        warp, mujoco_warp = import_warp("this renderer")
+        self._draw = Recorded(device, "the ray tracer", self._launch)
+        self._mjwarp, self._arrays = mujoco_warp, arrays
+        with guard(device), compiling("the ray tracer"):
+            self._context = make_context(model, views, num_envs)
+        packed = warp.to_torch(self._context.rgb_data).view(torch.uint8).view(num_envs, -1, 4)
+        metres = warp.to_torch(self._context.depth_data)
+        self._pictures, start = [], 0
+        for view in views:
+            stop, shape = start + view.height * view.width, (num_envs, view.height, view.width)
+            # the bytes of a pixel are B, G, R, A in memory
+            self._pictures.append((packed[:, start:stop].view(*shape, 4), metres[:, start:stop].view(shape)))
+            start = stop
+
+    def draw(self) -> list[tuple[Tensor, Tensor]]:
+        """See `Draws.draw`."""
+        self._draw()
+        return [(pixels[..., :3].flip(-1), metres) for pixels, metres in self._pictures]
+
+    def forget(self) -> None:
+        """To be called after an array of the model has been replaced."""
+        self._draw.forget()
+
+    def _launch(self) -> None:
+        self._mjwarp.refit_bvh(*self._arrays, self._context)
+        self._mjwarp.render(*self._arrays, self._context)
+
+
 class RayPainter:
     """One render context and the slots its worlds are copied into.
 
-    The whole path is numpy views of Warp's CPU arrays. Worlds whose physics is Warp's too draw where they are, without
-    copies: `WarpBackend.draw`.
+    The whole path is numpy views of Warp's CPU arrays.
     """
 
     def __init__(self, model: mujoco.MjModel, views: tuple[View, ...], poses: Poses, slots: int) -> None:
