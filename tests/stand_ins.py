@@ -22,23 +22,21 @@ class MaskedBackend(TorchBackend):
 
     def __init__(self, *args):
         super().__init__(*args)
-        self.by_mask, self._rewritten = True, {"qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat"}
+        self.by_mask = True
+        self._written = {name: self.field(name) for name in ("qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat")}
 
     def parameter(self, name):
-        self._rewritten.add(name)
-        return super().parameter(name)
+        self._written[name] = super().parameter(name)
+        return self._written[name]
 
     @contextmanager
     def begin(self, worlds):
         assert worlds.dtype == torch.bool and worlds.shape == (self.num_envs,)
-        before = {name: self._of(name).clone() for name in self._rewritten}
+        before = {name: x.clone() for name, x in self._written.items()}
         with super().begin(numbers_of(worlds)):
             yield torch.arange(self.num_envs)
             for name, values in before.items():
-                write(self._of(name), ~worlds, values)
-
-    def _of(self, name):
-        return (self.field if hasattr(self._batch.get_data(0), name) else self.parameter)(name)
+                write(self._written[name], ~worlds, values)
 
 
 class MetaBackend:

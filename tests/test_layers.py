@@ -53,6 +53,7 @@ SB3_FILES = {
     "policies.distillation",
     "policies.ppo",
     "policies.rollouts",
+    "policies.stepping",
     "wrappers.sb3",
 }
 

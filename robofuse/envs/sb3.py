@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from robofuse.envs.gym import Observation, arrays, check_render_mode, episode_option
-from robofuse.envs.world import World
+from robofuse.envs.world import Step, World
 from robofuse.errors import InputError, StateError
 from robofuse.rng import check_seed
 
@@ -20,6 +22,12 @@ class SB3VecEnv(VecEnv):
     Arrays are fresh at every step, so a rollout buffer may keep them. `infos` hold `is_success`, `reward_terms`, and at
     the end of an episode `terminal_observation`, `TimeLimit.truncated` and `episode` (return, length, time), as
     SB3's Monitor would give: no Monitor is needed.
+
+    Attributes:
+        world: the worlds.
+        max_steps: of an episode.
+        by_mask: whether nobody is to look at which worlds ended, see `Backend`.
+        finished: return float64 (N,) and length int64 (N,) of the episodes that the last step belonged to, so far.
     """
 
     def __init__(
@@ -38,7 +46,10 @@ class SB3VecEnv(VecEnv):
             raise InputError('an SB3VecEnv has render_mode="rgb_array" only; for a window, make a single environment')
         self.world = World(task, num_envs, auto_reset=True, seed=seed, **options)
         self._actions: np.ndarray | None = None
-        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, int)
+        self.max_steps, self.by_mask = self.world.max_steps, self.world.backend.by_mask
+        self._lengths = torch.zeros_like(self.world.episode)
+        self._returns = self._lengths.double()
+        self.finished = self._returns, self._lengths
         self._start = time.time()
         super().__init__(num_envs, self.world.observation_space, self.world.action_space)
 
@@ -47,7 +58,7 @@ class SB3VecEnv(VecEnv):
         seed, options = self._seeds[0], self._options[0]
         self._reset_seeds()
         self._reset_options()
-        self._returns[:], self._lengths[:] = 0.0, 0
+        self._returns, self._lengths = torch.zeros_like(self._returns), torch.zeros_like(self._lengths)
         observation = self.world.reset(seed, episode_option(options))
         self.reset_infos = [{"episode_number": number} for number in self.world.episode.tolist()]
         return arrays(observation)
@@ -64,14 +75,25 @@ class SB3VecEnv(VecEnv):
         """Advance every world by one control step; see `World.step`."""
         if self._actions is None:
             raise StateError("call step_async() before step_wait()")
-        step = self.world.step(self._actions)
+        step = self.step_tensors(self._actions)
         self._actions = None
-        rewards, dones = step.reward.cpu().numpy(), step.ended.cpu().numpy()
-        self._returns += rewards
-        self._lengths += 1
-        names = tuple(step.terms)
+        return arrays(step.observation), step.reward.cpu().numpy(), step.ended.cpu().numpy(), self.infos(step)
+
+    def step_tensors(self, action: Tensor | np.ndarray) -> Step:
+        """Advance every world by one control step, as `World.step`, for learners that take tensors."""
+        step = self.world.step(action)
+        self.finished = self._returns + step.reward, self._lengths + 1
+        self._returns, self._lengths = (x.masked_fill(step.ended, 0) for x in self.finished)
+        return step
+
+    def infos(self, step: Step) -> list[dict[str, Any]]:
+        """What SB3 calls infos, of the last step."""
         infos: list[dict[str, Any]] = [
-            {"is_success": success, "episode_number": number, "reward_terms": dict(zip(names, values, strict=True))}
+            {
+                "is_success": success,
+                "episode_number": number,
+                "reward_terms": dict(zip(step.terms, values, strict=True)),
+            }
             for success, number, values in zip(
                 step.success.tolist(),
                 step.episode.tolist(),
@@ -79,19 +101,20 @@ class SB3VecEnv(VecEnv):
                 strict=True,
             )
         ]
-        final = arrays(step.final_observation) if dones.any() else {}
-        for index in np.flatnonzero(dones).tolist():
+        ended = step.ended.nonzero()[:, 0].tolist()
+        final = arrays(step.final_observation) if ended else {}
+        returns, lengths = self.finished
+        for index in ended:
             infos[index]["terminal_observation"] = {key: value[index].copy() for key, value in final.items()}
             infos[index]["TimeLimit.truncated"] = bool(step.truncated[index])
             infos[index]["episode"] = {
-                "r": round(float(self._returns[index]), 6),
-                "l": int(self._lengths[index]),
+                "r": round(float(returns[index]), 6),
+                "l": int(lengths[index]),
                 "t": round(time.time() - self._start, 6),
             }
-            self._returns[index], self._lengths[index] = 0.0, 0
             if failure := int(step.failure[index]):
                 infos[index]["sim_error"] = self.world.cause(failure)
-        return arrays(step.observation), rewards, dones, infos
+        return infos
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A picture of every world, uint8 (480, 640, 3) each, if the render mode is `rgb_array`."""

@@ -26,6 +26,7 @@ from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
 from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer
+from robofuse.policies.stepping import Stepper
 from robofuse.policies.teacher import Advice, Teacher
 from robofuse.ranks import Ranks
 from robofuse.sensors import PRIVILEGED, infer_sensors
@@ -221,32 +222,32 @@ class FusionPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        # step, environment, last observation and memory of the episodes that ran out of time
-        truncated: list[tuple[int, int, dict[str, np.ndarray], Tensor]] = []
-        for number in range(n_rollout_steps):
+        stepper = Stepper(env, n_rollout_steps)
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
+        for _ in range(n_rollout_steps):
             began = time.perf_counter()
             observed = self._with_memory(_tensors(self._last_obs, self.device))
             observed |= self._advice(observed)
             actions, executed, values, log_probs = self._act(observed)
+            finite &= executed.isfinite().all()
             acted = time.perf_counter()
-            new_obs, rewards, dones, infos = env.step(executed)
+            new_obs, rewards, dones, infos = stepper.step(executed, self._memory)
             stepped = time.perf_counter()
             self.num_timesteps += env.num_envs * self.ranks.count
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            self._update_info_buffer(infos, dones)
-            truncated += [
-                (number, i, infos[i]["terminal_observation"], self._memory[i])
-                for i in np.flatnonzero(dones).tolist()
-                if infos[i].get("TimeLimit.truncated", False)
-            ]
             rollout_buffer.add(observed, actions, rewards, self._last_episode_starts, values, log_probs)  # pyright: ignore
-            self._last_obs, self._last_episode_starts = new_obs, dones  # pyright: ignore
+            self._last_obs, self._last_episode_starts = new_obs, dones
             self.seconds["simulate"] += stepped - acted
             self.seconds["act"] += acted - began + time.perf_counter() - stepped
+        finished = stepper.finished()
+        self._update_info_buffer(finished, np.ones(len(finished), bool))
+        if not bool(finite):  # where a GPU is waited for anyway
+            rows = {key: store.flatten(0, 1) for key, store in self.rollout_buffer.stored.items()}
+            raise StateError(self._not_finite(rows, {"the actions": self.rollout_buffer.action_store.sum()}))
         began = time.perf_counter()
-        last_values = self._last_values(truncated)
+        last_values = self._last_values(stepper)
         self.seconds["act"] += time.perf_counter() - began
         rollout_buffer.compute_returns_and_advantage(last_values, self._last_episode_starts)  # pyright: ignore
         callback.update_locals(locals())
@@ -269,14 +270,14 @@ class FusionPPO(PPO):
             return {TEACHER_ACTION: torch.zeros_like(store)}
         action = torch.as_tensor(self.teacher(observed), dtype=torch.float32, device=self.device)
         shape = (self.n_envs, *(self.action_space.shape or ()))
-        if action.shape != shape or not bool(action.isfinite().all()):
+        if action.shape != shape or (on_cpu(action) and not bool(action.isfinite().all())):
             what = f"shape {tuple(action.shape)}" if action.shape != shape else "NaN or Inf"
             raise StateError(f"the teacher must give finite actions {shape}, one per environment; it gave {what}")
         return {TEACHER_ACTION: self.policy.squashed(action).clamp(-1.0, 1.0)}
 
     @torch.no_grad()
-    def _act(self, observed: dict[str, Tensor]) -> tuple[Tensor, np.ndarray, Tensor, Tensor]:
-        """Actions as stored and as executed, values, log probabilities; StateError before NaN moves anything."""
+    def _act(self, observed: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Actions as stored and as executed, values, log probabilities; on a CPU, StateError before NaN moves any."""
         try:
             fused = self.policy.fuse(observed)
             actions, values, log_probs = self.policy.choose(fused, observed)
@@ -285,32 +286,21 @@ class FusionPPO(PPO):
             if bool(features.isfinite().all()):
                 raise
             raise StateError(self._not_finite(observed, {"the features": features.sum()})) from None
-        executed = self.policy.execute(actions).cpu().numpy()
-        if not np.isfinite(executed).all():
+        executed = self.policy.execute(actions)
+        if on_cpu(executed) and not bool(executed.isfinite().all()):
             raise StateError(self._not_finite(observed, {"the actions": actions.float().sum()}))
         if fused.memory is not None:
             self._memory = fused.memory
         return actions, executed, values, log_probs
 
     @torch.no_grad()
-    def _last_values(self, truncated: list[tuple[int, int, dict[str, np.ndarray], Tensor]]) -> Tensor:
+    def _last_values(self, stepper: Stepper) -> Tensor:
         """Values (N,) of the present observations; those of truncated episodes are added to their last rewards."""
-        assert isinstance(self._last_obs, dict)
-        batch = self._last_obs
-        if truncated:
-            batch = {
-                k: np.concatenate([x, np.stack([last[k] for _, _, last, _ in truncated])]) for k, x in batch.items()
-            }
-        observed = _tensors(batch, self.device)
-        if self.policy.memory:
-            now = self._with_memory({})[MEMORY]
-            observed[MEMORY] = torch.cat([now, *(memory[None] for *_, memory in truncated)])
-        values = self.policy.predict_values(observed).flatten()
-        count = len(values) - len(truncated)
-        if truncated:
-            steps, env_ids = (torch.tensor(x, device=self.device) for x in list(zip(*truncated, strict=True))[:2])
-            self.rollout_buffer.reward[steps, env_ids] += self.gamma * values[count:]
-        return values[:count]
+        now = self._with_memory(_tensors(self._last_obs, self.device))
+        rewards = self.rollout_buffer.reward
+        return stepper.timeouts.add_values(
+            rewards, now, lambda rows: self.policy.predict_values(rows).flatten(), self.gamma
+        )
 
     def train(self) -> None:
         """One update: `n_epochs` passes over the rollout, then `replay_passes` over past rows.

@@ -165,19 +165,6 @@ def test_nan_is_refused_before_it_reaches_the_weights():
     env.close()
 
 
-def test_actions_that_are_not_finite_move_nothing():
-    env = make_env()
-    model = FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", seed=0)
-    model.learn(48)
-    model._last_obs["proprio"][0] = np.nan
-    moved = []
-    env.step = lambda actions: moved.append(actions)
-    with pytest.raises(RuntimeError, match="'proprio'.*NaN or Inf"):
-        model.learn(48, reset_num_timesteps=False)
-    assert not moved
-    env.close()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"clip_range_vf": 0.2}, "clip_range_vf"), ({"use_sde": True}, "use_sde")],
@@ -186,33 +173,6 @@ def test_options_that_would_do_nothing_are_refused(options, message):
     env = make_env()
     with pytest.raises(ValueError, match=message):
         FusionPPO(env=env, n_steps=8, batch_size=48, device="cpu", **options)
-    env.close()
-
-
-def test_episodes_that_ran_out_of_time_are_worth_what_would_have_followed():
-    """As SB3 does it, though all of a rollout are looked up at once: r + γ V(last observation)."""
-    env = make_env(Independent(0.3))
-    model = FusionPPO(env=env, n_steps=150, batch_size=900, device="cpu", seed=0)
-    seen, step = [], env.step
-
-    def watched(actions):
-        seen.append(step(np.zeros_like(actions)))
-        return seen[-1]
-
-    env.step = watched
-    _, callback = model._setup_learn(900)
-    model.collect_rollouts(env, callback, model.rollout_buffer, 150)
-    late = 0
-    for number, (_, rewards, dones, infos) in enumerate(seen):
-        for i, info in enumerate(infos):
-            expected = rewards[i]
-            if dones[i] and info["TimeLimit.truncated"]:
-                late += 1
-                final = {key: torch.from_numpy(np.asarray(x)[None]) for key, x in info["terminal_observation"].items()}
-                with torch.no_grad():
-                    expected += model.gamma * float(model.policy.predict_values(final))
-            assert float(model.rollout_buffer.reward[number, i]) == pytest.approx(expected, abs=1e-5)
-    assert late >= env.num_envs
     env.close()
 
 
