@@ -53,6 +53,10 @@ def resolve(config: Train) -> tuple[Train, str]:
         InputError: there is no such device.
     """
     note, renderer, device = "", config.scenes.renderer, config.device
+    if config.scenes.physics != "mujoco" and renderer == "gl":
+        raise InputError(f"--physics {config.scenes.physics} draws by mujoco_warp; leave --renderer gl out")
+    if renderer == "auto" and config.scenes.physics != "mujoco":
+        renderer = "warp"
     if renderer == "auto":
         renderer = "warp"
         if {"rgb", "depth"} & set(config.scenes.sensors):
@@ -110,8 +114,10 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
     Raises:
         InputError: options that `World` refuses, a dropout law that does not fit them, or a plan that cannot be read.
     """
-    failures, network = config.failures, config.network
+    failures, network, physics = config.failures, config.network, config.scenes.physics
     env = SB3VecEnv(
+        physics="warp" if physics == "warp" else "mujoco",
+        device="cpu" if physics == "mujoco" else config.device,
         num_envs=config.scenes.num_envs,
         privileged=True,
         dropout=make_dropout(config.masking),
@@ -232,7 +238,7 @@ def _has_teacher(config: Train) -> bool:
 
 def teacher_config(config: Train, folder: Path) -> Train:
     """Options of the training of a run's own teacher: same task, robot, worlds and seed."""
-    shared = ("task", "robot", "seed", "num_envs", "device", "threads")
+    shared = ("task", "robot", "seed", "num_envs", "device", "physics", "threads")
     same = {name: value for name, value in config.items() if name in shared}
     return preset("teacher").replace(**same, steps=config.learning.teacher_steps, renderer="warp", out=folder / TEACHER)
 

@@ -37,7 +37,9 @@ class Scenes:
 
     Attributes:
         num_envs: Simulations side by side.
-        renderer: Of the pictures: auto takes gl if it works here, else warp.
+        physics: Where worlds are simulated: mujoco, on the CPU's cores, and drawn there; warp, all on --device by
+            mujoco_warp, for thousands of worlds on a GPU; mixed, MuJoCo on the cores and everything else on --device.
+        renderer: Of the pictures: auto takes gl if it works here, else warp; on a GPU it is warp.
         image_size: Pixels a side of the pictures that the policy reads.
         render_size: Cameras draw at least so many pixels a side, a multiple of --image-size, and the policy reads
             averages of them; by default --image-size.
@@ -47,6 +49,7 @@ class Scenes:
     """
 
     num_envs: int = 64
+    physics: Literal["mujoco", "warp", "mixed"] = "mujoco"
     renderer: Literal["auto", "gl", "warp"] = "auto"
     image_size: int = 48
     render_size: int | None = None
@@ -257,7 +260,7 @@ class Train:
         steps: Control steps of training, all worlds together.
         seed: Of scenes, masks and network; below 1000, as higher ones are for validation and evaluation.
         preset: A named set of options: default; long, of the policy grasp-remask; quick, for a demonstration; alone,
-            without a teacher; teacher, to be one. Options given beside it win.
+            without a teacher; teacher, to be one; gpu, with all on a GPU. Options given beside it win.
         out: Folder of the run, by default runs/TASK-ROBOT-TIME.
         resume: Folder of a run to go on with; its options are taken from there.
         device: Of the network: auto, cpu or cuda.
@@ -403,6 +406,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validate_every": 50_000,
         "validation_episodes": 16,
         "checkpoint_every": 130_000,
+    },
+    # rollouts of 32,768 rows; a first guess, which no GPU has been asked about yet
+    "gpu": {
+        "device": "cuda",
+        "physics": "warp",
+        "num_envs": 2048,
+        "n_steps": 16,
+        "batch_size": 8192,
+        "steps": 4_000_000,
+        "image_size": 64,
+        "lr": 2e-3,
+        "replay_rows": 300_000,
+        "mixed_precision": True,
+        "validate_every": 1_000_000,
+        "checkpoint_every": 1_000_000,
     },
 }
 """Presets by name: the options in which each differs from the defaults."""

@@ -34,14 +34,14 @@ SMALL = Train("Reach").replace(
 )  # fmt: skip
 KILLED = """
 import os, signal, sys
-from robofuse.train import load_options, run
+from robofuse.train import load_options, run, training
 
-log = run.log_update
+log = training.log_update
 def then_die(model, state, *rest):
     log(model, state, *rest)
     if state.step >= 1120:
         os.kill(os.getpid(), signal.SIGKILL)
-run.log_update = then_die
+training.log_update = then_die
 run.run_train(load_options(run.Path(sys.argv[1])).replace(resume=None, out=run.Path(sys.argv[2])))
 """
 
@@ -328,10 +328,11 @@ def test_a_broken_start_closes_the_worlds(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_pixels_resume_to_the_bit_too(tmp_path):
+@pytest.mark.parametrize("physics", ["mujoco", "warp"])
+def test_pixels_resume_to_the_bit_too(physics, tmp_path):
     config = SMALL.replace(
-        sensors=MODALITIES, image_size=24, renderer="warp", threads=2, steps=1120, validate_every=0, p=0.5,
-        dropout="markov", every=None, fusion="attention", checkpoint_every=400,
+        sensors=MODALITIES, image_size=24, renderer="warp", physics=physics, threads=2, steps=1120,
+        validate_every=0, p=0.5, dropout="markov", every=None, fusion="attention", checkpoint_every=400,
     )  # fmt: skip
     assert run_train(config.replace(out=tmp_path / "whole")) == 0
     code = KILLED.replace("1120", "960")
