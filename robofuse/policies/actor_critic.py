@@ -16,6 +16,7 @@ from robofuse.errors import InputError
 from robofuse.memory.stack import single_sensors, stacked_sensors
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.modules import MEMORY, Recurrent, RunningNorm, TruthHeads
+from robofuse.policies.regularisers import Regularisers
 from robofuse.sensors import PRIVILEGED
 from robofuse.tensors import on_cpu
 
@@ -66,6 +67,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         visible: Sequence[int] | None = None,
         memory: int = 0,
         frames: int = 0,
+        regularisers: Mapping[str, float] | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's, but `net_arch` is a list of hidden widths, the same for actor and critic.
@@ -73,6 +75,8 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
         `visible` are the entries of `privileged` that sensors can tell, for the auxiliary loss; by default all.
         `memory` is the width of the recurrent unit, 0 for none; only `FusionPPO` trains one. `frames` says that
         observations come through a `VecSensorStack` of so many, so that policy files tell; it changes nothing here.
+        `regularisers` are losses on the tokens with their weights, see `regularisers.py`; only `FusionPPO` and
+        behaviour cloning know them.
 
         Raises:
             InputError: infinite action bounds, use_sde, dropout inside the extractor, or `frames` without a stack.
@@ -83,6 +87,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             raise InputError("FusionActorCriticPolicy has no state-dependent exploration; leave use_sde out")
         self._visible, self.memory = None if visible is None else list(visible), whole(memory, "memory", 0)
         self.frames = whole(frames, "frames", 0)
+        self._regularisers = dict(regularisers or {})
         super().__init__(
             observation_space,
             action_space,
@@ -139,6 +144,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
             self.register_buffer("_visible_index", torch.tensor(self.visible, dtype=torch.long), persistent=False)
             token_dim = extractor.mask_tokens.shape[1]
             self.truth_heads = TruthHeads(len(extractor.sensors), token_dim, features, len(self.visible))
+        self.regularisers = Regularisers(self.features_extractor, self._regularisers)
         if self.ortho_init:
             parts: list[tuple[nn.Module, float]] = [
                 (self.actor, math.sqrt(2)),
@@ -152,6 +158,7 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:  # of SB3's `save`
         own = {"visible": self._visible, "memory": self.memory, "frames": self.frames}
+        own["regularisers"] = self._regularisers
         return super()._get_constructor_parameters() | own
 
     def fuse(self, obs: Mapping[str, Tensor], starts: Tensor | None = None) -> Fused:

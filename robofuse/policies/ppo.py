@@ -6,6 +6,7 @@ Read `FusionPPO.collect_rollouts` (act, step, store), then `train` and `loss`; t
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -21,16 +22,18 @@ from torch import Tensor, nn
 
 from robofuse.checks import whole
 from robofuse.dropout.apply import submasks
+from robofuse.dropout.laws import check_names
 from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
+from robofuse.policies.regularisers import gradient_norms, modulate
 from robofuse.policies.rollouts import TEACHER_ACTION, Batch, Replay, TensorRolloutBuffer
 from robofuse.policies.stepping import Stepper
 from robofuse.policies.teacher import Advice, Teacher
 from robofuse.ranks import Ranks
 from robofuse.sensors import PRIVILEGED, infer_sensors
-from robofuse.tensors import on_cpu
+from robofuse.tensors import Constants, on_cpu
 
 
 class FusionPPO(PPO):
@@ -65,6 +68,8 @@ class FusionPPO(PPO):
         ent_coef: float | Schedule = 0.003,
         policy_coef: float = 1.0,
         aux_coef: float = 2.0,
+        sensor_weights: Mapping[str, float] | None = None,
+        modulation: float = 0.0,
         teacher: Advice | None = None,
         teacher_coef: float = 3.0,
         teacher_until: float = 0.6,
@@ -75,6 +80,7 @@ class FusionPPO(PPO):
         remask_self: float = 0.3,
         replay_rows: int = 0,
         replay_passes: float = 4.0,
+        balance: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -95,6 +101,9 @@ class FusionPPO(PPO):
             aux_coef: weight of each auxiliary loss (one per token, one on the features). At 2, image tokens know after
                 20,000 steps where the block is (Huber loss 0.16 of 0.37 for knowing nothing); at 0.2 they do not after
                 140,000 (0.28): the noise of PPO's gradient drowns it.
+            sensor_weights: sensor → factor on the auxiliary loss of its token; 1 for those that are not named.
+            modulation: α of gradient modulation, see `regularisers.modulate`; 0 for none. It compares the auxiliary
+                losses of the tokens.
             teacher: what knows the simulator's truth. Its action is a target for the mean of the student's action in
                 every state that the student comes to, beside PPO's loss, which goes on where the truth cannot be seen
                 (kickstarting, Schmitt et al. 2018; the states are the student's own, as in DAgger, Ross et al. 2011).
@@ -108,6 +117,7 @@ class FusionPPO(PPO):
             remask_self: weight of the squared difference to the policy's own action under all live sensors there;
                 rises from 0 as the teacher's weight falls.
             replay_rows: rows of past rollouts that are kept for the teacher's and the auxiliary losses; 0 for none.
+            balance: draw past rows so that all masks among them are seen equally often, whatever the law of dropout.
             replay_passes: how often, on the average, a row is learned from in this way, beside PPO's own passes, while
                 the teacher has weight.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
@@ -128,12 +138,14 @@ class FusionPPO(PPO):
             raise InputError("FusionPPO does not clip values (clip_range_vf): they are learned in units of the returns")
         self.ranks = Ranks()
         self.policy_coef = policy_coef
-        self.aux_coef = aux_coef
+        self.aux_coef, self.sensor_weights, self.modulation = aux_coef, dict(sensor_weights or {}), modulation
         self.teacher, self.teacher_coef = teacher, teacher_coef
         self.teacher_until, self.teacher_final = teacher_until, teacher_final
         for name, value, most in (
             ("policy_coef", policy_coef, math.inf),
             ("aux_coef", aux_coef, math.inf),
+            ("modulation", modulation, math.inf),
+            *((f"sensor_weights[{key!r}]", weight, math.inf) for key, weight in (sensor_weights or {}).items()),
             ("teacher_final", teacher_final, 1.0),
             ("remask_coef", remask_coef, math.inf),
             ("remask_self", remask_self, math.inf),
@@ -145,7 +157,7 @@ class FusionPPO(PPO):
             raise InputError(f"remask_keep must lie in (0, 1], got {remask_keep}")
         self.remask, self.remask_keep = whole(remask, "remask", 0), remask_keep
         self.remask_coef, self.remask_self, self.replay_passes = remask_coef, remask_self, replay_passes
-        self.replay_rows, self.replay = whole(replay_rows, "replay_rows", 0), None
+        self.replay_rows, self.replay, self.balance = whole(replay_rows, "replay_rows", 0), None, balance
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
         kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
         super().__init__(
@@ -169,6 +181,15 @@ class FusionPPO(PPO):
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
         self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)
+        keys = [sensor.key for sensor in self.policy.features_extractor.sensors]
+        check_names([*self.sensor_weights], keys, "sensor_weights")
+        if self.modulation and not (self.aux_coef and self.policy.truth_dim):
+            raise InputError(
+                "modulation compares what tokens predict of `privileged`; it needs aux_coef above 0 and an environment "
+                "that gives `privileged`"
+            )
+        weights = [self.sensor_weights.get(key, 1.0) for key in keys]
+        self._aux_weights = Constants(torch.tensor([*weights, 1.0]))
         self.replay = Replay(self.replay_rows) if self.replay_rows else None
         if self.remask and self.policy.features_extractor.masked_as == "zeros":
             raise InputError('remask needs mask tokens, which masked_as="zeros" does without; leave remask=0')
@@ -358,7 +379,7 @@ class FusionPPO(PPO):
             return
         self.replay.add(self.rollout_buffer)
         rows = self.rollout_buffer.buffer_size * self.n_envs
-        for obs in self.replay.minibatches(int(rows * self.replay_passes), self.batch_size):
+        for obs in self.replay.minibatches(int(rows * self.replay_passes), self.batch_size, self.balance):
             loss, parts = self.lessons(self._fused(obs), obs)
             means.add(self._descend(loss, parts, obs))
 
@@ -372,6 +393,7 @@ class FusionPPO(PPO):
         optimizer.zero_grad()
         loss.backward()
         self.ranks.average_gradients(self.policy.parameters())
+        parts = parts | self._look_at_encoders(parts)
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         if on_cpu(loss) or not optimizer.defaults.get("fused"):
@@ -381,6 +403,15 @@ class FusionPPO(PPO):
             setattr(optimizer, "found_inf", (~finite).float())  # noqa: B010 - read by the fused kernel
         optimizer.step()
         return parts | {"grad_norm": norm, "not_finite": (~finite).float()}
+
+    def _look_at_encoders(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients' norm of every encoder, after modulation if there is one, and its factors."""
+        extractor, found = self.policy.features_extractor, dict[str, Tensor]()
+        if self.modulation:
+            losses = {sensor.key: parts[f"aux/{sensor.key}"] for sensor in extractor.sensors}
+            factors = modulate(extractor, losses, self.modulation)
+            found = {f"modulation/{key}": factor for key, factor in factors.items()}
+        return found | {f"grad_norm/{key}": norm for key, norm in gradient_norms(extractor).items()}
 
     def _fused(self, obs: dict[str, Tensor], starts: Tensor | None = None) -> Fused:
         fused = self.policy.fuse(obs, starts)
@@ -429,7 +460,8 @@ class FusionPPO(PPO):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses that need no rollout of the present policy.
 
-        They are the distance to the teacher's actions, the same under further masks, and the auxiliary losses.
+        They are the distance to the teacher's actions, the same under further masks, the auxiliary losses, and the
+        policy's regularisers.
 
         Args:
             fused: of the B rows `obs`.
@@ -443,9 +475,12 @@ class FusionPPO(PPO):
         loss, parts = self._distillation(fused, obs, starts)
         if self.aux_coef and policy.truth_dim:
             errors = policy.truth_heads(fused, policy.visible_truth(obs[PRIVILEGED]))
-            loss = loss + self.aux_coef * errors.sum()
+            loss = loss + self.aux_coef * (errors * self._aux_weights.on(errors.device)).sum()
             names = [*(sensor.key for sensor in policy.features_extractor.sensors), "fused"]
             parts |= {f"aux/{name}": error for name, error in zip(names, errors, strict=True)}
+        if policy.regularisers.weights:
+            further, found = policy.regularisers(policy.features_extractor, fused, obs)
+            loss, parts = loss + further, parts | found
         return loss, {name: part.detach() for name, part in parts.items()}
 
     def _distillation(
@@ -522,7 +557,7 @@ class FusionPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory"]
+        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory", "_aux_weights"]
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401

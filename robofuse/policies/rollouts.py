@@ -10,6 +10,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 
 from robofuse.policies.modules import MEMORY
+from robofuse.sensors import AVAILABLE
 from robofuse.tensors import put, take
 
 TEACHER_ACTION = "_teacher"  # the key under which the teacher's action is stored with the observation
@@ -162,12 +163,25 @@ class Replay:
         """Forgets all rows."""
         self.size = self._next = 0
 
-    def minibatches(self, rows: int, batch_size: int) -> Iterator[dict[str, Tensor]]:
-        """Minibatches of observations, key → (batch_size, …), about `rows` in all, drawn uniformly with replacement."""
+    def minibatches(self, rows: int, batch_size: int, balance: bool = False) -> Iterator[dict[str, Tensor]]:
+        """Minibatches of observations, key → (batch_size, …), about `rows` in all, drawn with replacement.
+
+        All rows are equally likely; with `balance`, all sets of live sensors among them are.
+        """
         device = next(iter(self._stored.values())).device
+        weights = by_mask(self._stored[AVAILABLE][: self.size]) if balance and AVAILABLE in self._stored else None
         for _ in range(rows // batch_size):
-            chosen = torch.randint(self.size, (batch_size,), device=device)
+            if weights is None:
+                chosen = torch.randint(self.size, (batch_size,), device=device)
+            else:
+                chosen = torch.multinomial(weights, batch_size, replacement=True)
             yield {key: take(x, chosen) for key, x in self._stored.items()}
+
+
+def by_mask(available: Tensor) -> Tensor:
+    """Weights (n,) of rows with masks (n, M), which sum to 1 over the rows of each mask."""
+    _, which, counts = torch.unique(available, dim=0, return_inverse=True, return_counts=True)
+    return 1.0 / counts.float()[which]
 
 
 def _dtype(dtype: np.dtype | type | None) -> torch.dtype:

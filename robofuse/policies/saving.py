@@ -25,7 +25,7 @@ from robofuse.tensors import find_device
 
 ZOO = Path(__file__).parent / "zoo"
 _ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's further names of the one extractor
-CRITIC = ("critic.", "value_net.", "return_norm.", "truth_norm.", "truth_heads.")  # not needed to act
+CRITIC = ("critic.", "value_net.", "return_norm.", "truth_norm.", "truth_heads.", "regularisers.")  # not needed to act
 _ACTIVATIONS = {part.__name__: part for part in (nn.ELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.GELU)}
 
 
@@ -134,6 +134,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
         "activation": policy.activation_fn.__name__,
         "memory": policy.memory,
         "frames": policy.frames,
+        "regularisers": {} if strip_critic else policy.regularisers.weights,
         "visible": None if strip_critic or not policy.truth_dim else list(policy.visible),
     }
 
@@ -225,6 +226,7 @@ def _build(meta: Mapping[str, Any]) -> FusionActorCriticPolicy:
         visible=meta["visible"],
         memory=meta["memory"],
         frames=meta["frames"],
+        regularisers=meta.get("regularisers") if meta["critic"] else None,
         ortho_init=False,
     )
 

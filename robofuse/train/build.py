@@ -161,6 +161,8 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         ent_coef=ramp(learning.ent_coef, learning.ent_coef * learning.ent_final),
         policy_coef=learning.policy_coef,
         aux_coef=learning.aux_coef,
+        sensor_weights=sensor_weights(config),
+        modulation=learning.modulation,
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,
         teacher_final=learning.teacher_final,
@@ -170,6 +172,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         remask_self=learning.remask_self,
         replay_rows=learning.replay_rows,
         replay_passes=learning.replay_passes,
+        balance=learning.balance,
         vf_coef=learning.vf_coef,
         max_grad_norm=learning.max_grad_norm,
         target_kl=learning.target_kl,
@@ -190,6 +193,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
             "visible": env.world.task.visible(),
             "memory": network.memory_size if network.memory == "recurrent" else 0,
             "frames": network.frames if network.memory == "stack" else 0,
+            "regularisers": _weights("--regularisers", "contrastive=0.1", learning.regularisers),
         },
     )
 
@@ -275,12 +279,7 @@ def make_dropout(masking: Masking) -> Dropout | None:
 
 def _law(masking: Masking) -> Law:
     if masking.dropout == "rates":
-        try:
-            return Rates({key: float(rate) for key, rate in _pairs("--rates", "rgb=0.1", masking.rates).items()})
-        except InputError:
-            raise
-        except ValueError:
-            raise InputError(f"--rates takes entries such as rgb=0.1, got {' '.join(masking.rates)!r}") from None
+        return Rates(_weights("--rates", "rgb=0.1", masking.rates))
     if masking.dropout == "subsets":
         return Subsets()
     if masking.dropout == "markov":
@@ -304,6 +303,19 @@ def encoder_names(config: Train) -> dict[str, str]:
         InputError: an entry that is not KEY=NAME.
     """
     return _pairs("--encoders", "rgb=NAME", config.network.encoders)
+
+
+def sensor_weights(config: Train) -> dict[str, float]:
+    """Sensor → factor on the auxiliary loss of its token; InputError for an entry that is not KEY=NUMBER."""
+    return _weights("--sensor-weights", "rgb=2", config.learning.sensor_weights)
+
+
+def _weights(option: str, example: str, texts: Sequence[str]) -> dict[str, float]:
+    pairs = _pairs(option, example, texts)
+    try:
+        return {key: float(value) for key, value in pairs.items()}
+    except ValueError:
+        raise InputError(f"{option} takes entries such as {example}, got {' '.join(texts)!r}") from None
 
 
 def _pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:

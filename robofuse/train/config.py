@@ -150,6 +150,11 @@ class Learning:
         ent_final: Share of it that is left at the end, falling linearly.
         policy_coef: Weight of PPO's clipped objective; 0, with --ent-coef 0, leaves imitation of the teacher alone.
         aux_coef: Weight of the loss with which tokens learn to predict the simulator's truth.
+        sensor_weights: Factors on that loss by sensor, such as force=2 rgb=0.5; 1 for all others.
+        modulation: Damps the gradients of sensors that are ahead of the others in it (α of OGM); 0 for none.
+        regularisers: Further losses on the tokens against leaning on one sensor, with weights: contrastive=0.1
+            (InfoNCE between sensors), reconstruction=1 (of each reading, coarsely), consistency=0.3 (of the features
+            under fewer sensors).
         teacher: What knows the simulator's truth, and whose actions ours is to copy: expert, the task's scripted
             solution; learned, a policy that is trained first, into the folder `teacher` of the run; auto, the expert if
             the task has one, else learned; none; or a policy file or run folder.
@@ -164,6 +169,7 @@ class Learning:
         remask_self: Weight of the squared difference to the policy's own action there; it rises from 0 as the teacher's
             weight falls.
         replay_rows: Rows of past rollouts to go on copying the teacher on; 0 for none.
+        balance: Draw rows to copy on so that all sets of live sensors are equally frequent among them.
         replay_passes: How often such a row is learned from, beside --epochs of PPO, while the teacher has weight.
         vf_coef: Weight of the value loss.
         max_grad_norm: Gradients are clipped to this norm.
@@ -184,6 +190,9 @@ class Learning:
     ent_final: float = 1.0
     policy_coef: float = _PPO["policy_coef"]
     aux_coef: float = _PPO["aux_coef"]
+    sensor_weights: tuple[str, ...] = ()
+    modulation: float = _PPO["modulation"]
+    regularisers: tuple[str, ...] = ()
     teacher: str = "auto"
     teacher_steps: int = 600_000
     teacher_coef: float = _PPO["teacher_coef"]
@@ -195,6 +204,7 @@ class Learning:
     remask_self: float = _PPO["remask_self"]
     replay_rows: int = _PPO["replay_rows"]
     replay_passes: float = _PPO["replay_passes"]
+    balance: bool = _PPO["balance"]
     vf_coef: float = _PPO["vf_coef"]
     max_grad_norm: float = _PPO["max_grad_norm"]
     target_kl: float | None = _PPO["target_kl"]

@@ -13,9 +13,10 @@ from robofuse.dropout import Masker
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.rollouts import by_mask
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
-from robofuse.train.build import make_dropout, world_options
+from robofuse.train.build import make_dropout, sensor_weights, world_options
 from robofuse.train.config import Train
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
@@ -125,15 +126,22 @@ class BehaviourCloning:
             total = total + self._config.learning.vf_coef * value
         if self._config.learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
             truth = policy.visible_truth(batch[PRIVILEGED])
-            total = total + self._config.learning.aux_coef * policy.truth_heads(fused, truth).sum()
-        return total, difference
+            weights = sensor_weights(self._config)
+            factors = [weights.get(sensor.key, 1.0) for sensor in self._sensors] + [1.0]
+            errors = policy.truth_heads(fused, truth) * torch.tensor(factors, device=policy.device)
+            total = total + self._config.learning.aux_coef * errors.sum()
+        further, _ = policy.regularisers(policy.features_extractor, fused, batch)
+        return total + further, difference
 
     def _batches(
         self, epoch: int, count: int, generator: torch.Generator
     ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
         """Yields minibatches of observations, actions and returns, in random order; one pass."""
         shown, device = self._observation[AVAILABLE] & self._masks(epoch), self._config.device
-        for rows in torch.randperm(len(self._actions), generator=generator).chunk(count):
+        order = torch.randperm(len(self._actions), generator=generator)
+        if self._config.learning.balance:
+            order = torch.multinomial(by_mask(shown), len(shown), replacement=True, generator=generator)
+        for rows in order.chunk(count):
             batch = {key: take(x, rows) for key, x in (self._observation | {AVAILABLE: shown}).items()}
             batch = {key: x.to(device) for key, x in batch.items()}
             yield batch, self._actions[rows].to(device), self._returns[rows].to(device)

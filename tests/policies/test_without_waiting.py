@@ -8,6 +8,7 @@ from robofuse.envs import SB3VecEnv
 from robofuse.errors import StateError
 from robofuse.policies import FusionPPO
 from robofuse.policies.ppo import Means
+from robofuse.policies.regularisers import REGULARISERS
 
 
 def make(image_size=24, **options):
@@ -40,7 +41,9 @@ SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in ("sum", "gate
 
 @pytest.mark.parametrize("fusion", ["concat", "attention", *SLOW])
 def test_acting_and_an_update_look_at_no_number(fusion):
-    model = make(policy_kwargs={"features_extractor_kwargs": {"fusion": fusion}})
+    weights = dict.fromkeys(REGULARISERS, 0.1)
+    kwargs = {"features_extractor_kwargs": {"fusion": fusion}, "regularisers": weights}
+    model = make(policy_kwargs=kwargs, modulation=0.2, sensor_weights={"rgb": 2.0})
     observed = to_meta(model)
     with torch.no_grad():
         fused = model.policy.fuse(observed)
@@ -50,7 +53,8 @@ def test_acting_and_an_update_look_at_no_number(fusion):
     buffer.compute_returns_and_advantage(values, np.zeros(4, np.float32))
     means, epochs = model.update(0.2)
     assert epochs == 2 and all(x.is_meta for x in means.tensors().values())
-    assert {"policy_loss", "teacher", "remask/teacher", "aux/rgb", "not_finite"} <= set(means.tensors())
+    named = {"policy_loss", "teacher", "remask/teacher", "aux/rgb", "not_finite", "grad_norm/rgb", "contrastive/loss"}
+    assert named <= set(means.tensors())
 
 
 def test_both_ways_to_encode_live_rows_agree(monkeypatch):
