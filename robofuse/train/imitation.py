@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from robofuse.demos.layout import Episode
 from robofuse.demos.reader import check_fits, read
 from robofuse.dropout import Masker
+from robofuse.dropout.apply import submasks
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
@@ -117,19 +118,24 @@ class BehaviourCloning:
     ) -> tuple[Tensor, Tensor]:
         """The loss of a minibatch, and the part of it that is the squared difference of the actions."""
         fused = policy.features_extractor.fuse(batch)
-        mean = policy.distribution(fused).mode()
-        difference = (torch.tanh(mean) - policy.squashed(action)).square().sum(1).mean()
+        target, learning = policy.squashed(action), self._config.learning
+        difference = (policy.mean_action(fused) - target).square().sum(1).mean()
         total = difference
+        if learning.remask:
+            masks = submasks(fused.available.repeat(learning.remask, 1), learning.remask_keep)
+            again = policy.mean_action(policy.fuse_again(fused, masks, batch))
+            further = (again - target.repeat(learning.remask, 1)).square().sum(1).mean()
+            total = total + learning.remask_coef / learning.teacher_coef * further
         if PRIVILEGED in batch or not policy.truth_dim:
-            target = ((returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
-            value = (policy.normalised_values(fused, batch) - target).square().mean()
-            total = total + self._config.learning.vf_coef * value
-        if self._config.learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
+            worth = ((returns - policy.return_norm.mean) / policy.return_norm.std)[:, None]
+            value = (policy.normalised_values(fused, batch) - worth).square().mean()
+            total = total + learning.vf_coef * value
+        if learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
             truth = policy.visible_truth(batch[PRIVILEGED])
             weights = sensor_weights(self._config)
             factors = [weights.get(sensor.key, 1.0) for sensor in self._sensors] + [1.0]
             errors = policy.truth_heads(fused, truth) * torch.tensor(factors, device=policy.device)
-            total = total + self._config.learning.aux_coef * errors.sum()
+            total = total + learning.aux_coef * errors.sum()
         further, _ = policy.regularisers(policy.features_extractor, fused, batch)
         return total + further, difference
 
