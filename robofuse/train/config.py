@@ -218,10 +218,13 @@ class Imitation:
         demos: Folder of demonstrations (`robofuse record`), copied with sensors masked as in the training; none begins
             with random weights.
         demo_epochs: Passes over the demonstrations.
+        blending: Weigh the sensors' auxiliary losses anew so many times, by how much they have learned that holds on
+            demonstrations set apart, and how much by heart (gradient blending); 0 for equal weights.
     """
 
     demos: str = "none"
     demo_epochs: int = 40
+    blending: int = 0
 
 
 @dataclass(frozen=True)
@@ -352,6 +355,7 @@ class Train:
         whole(self.records.validate_every, "--validate-every", 0)
         whole(self.learning.remask, "--remask", 0)
         whole(self.learning.replay_rows, "--replay-rows", 0)
+        whole(self.imitation.blending, "--blending", 0)
         if self.threads is not None:
             whole(self.threads, "--threads", 1)
         if self.scenes.render_size is not None:

@@ -11,16 +11,20 @@ from robofuse.demos.layout import Episode
 from robofuse.demos.reader import check_fits, read
 from robofuse.dropout import Masker
 from robofuse.dropout.apply import submasks
+from robofuse.dropout.laws import check_names
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.regularisers import modulate
 from robofuse.policies.rollouts import by_mask
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
+from robofuse.train.blending import Blending
 from robofuse.train.build import make_dropout, sensor_weights, world_options
 from robofuse.train.config import Train
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
+_HELD_OUT, _MEASURED = 10, 2000  # for blending: every tenth demonstration is held out; about so many rows are looked at
 
 
 class BehaviourCloning:
@@ -61,6 +65,24 @@ class BehaviourCloning:
         self._lengths = [len(episode) for episode in self.demos.episodes]
         self._actions = torch.cat([episode.action for episode in self.demos.episodes])
         self._returns = torch.cat([discounted(one.reward, config.learning.gamma) for one in self.demos.episodes])
+        weights = sensor_weights(config)
+        check_names([*weights], [sensor.key for sensor in self._sensors], "--sensor-weights")
+        self._factors = torch.tensor([weights.get(sensor.key, 1.0) for sensor in self._sensors] + [1.0])
+        blending = config.imitation.blending
+        if blending and not (known and config.learning.aux_coef):
+            raise InputError(
+                "--blending compares what tokens predict of the truth: it needs --aux-coef above 0 and demonstrations "
+                "with `privileged` (robofuse record keeps it)"
+            )
+        if blending and len(self._lengths) < _HELD_OUT:
+            raise InputError(
+                f"--blending sets every {_HELD_OUT}th demonstration apart, and there are only "
+                f"{len(self._lengths)}; record more"
+            )
+        self._blending = Blending(len(self._factors)) if blending else None
+        number = torch.repeat_interleave(torch.arange(len(self._lengths)), torch.tensor(self._lengths))
+        held = (number % _HELD_OUT == _HELD_OUT - 1) & (blending > 0)
+        self._copied, self._held_out = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
     def run(
         self, policy: FusionActorCriticPolicy, show: Callable[[str], None], stop: Callable[[], bool]
@@ -77,31 +99,12 @@ class BehaviourCloning:
         Returns:
             What was copied, for the card of the policy; None if it was stopped.
         """
-        began, learning, epochs = time.perf_counter(), self._config.learning, self._config.imitation.demo_epochs
-        generator = torch.Generator().manual_seed(self._config.seed)
-        optimizer = torch.optim.Adam(policy.parameters(), lr=learning.lr, eps=1e-5)
-        batches = max(1, len(self._actions) // learning.batch_size)
-        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LR_FINAL, epochs * batches)
-        policy.update_norms(self._returns.to(policy.device), self._truth(policy))
-        policy.set_training_mode(True)
-        difference: list[float] = []
-        for epoch in range(epochs):
-            losses = []
-            for batch, action, returns in self._batches(epoch, batches, generator):
-                total, squared = self._loss(policy, batch, action, returns)
-                optimizer.zero_grad()
-                total.backward()
-                nn.utils.clip_grad_norm_(policy.parameters(), learning.max_grad_norm)
-                optimizer.step()
-                decay.step()
-                losses.append(squared.detach())
-            difference.append(float(torch.stack(losses).mean()))
-            if not torch.tensor(difference[-1]).isfinite():
-                raise StateError(f"copying {self.demos.folder} gave NaN or Inf; look at its readings, or lower --lr")
-            show(f"demonstrations, pass {epoch + 1} of {epochs}: squared difference of actions {difference[-1]:.3f}")
-            if stop():
-                return None
-        optimizer.zero_grad()
+        began, epochs = time.perf_counter(), self._config.imitation.demo_epochs
+        with torch.random.fork_rng(devices=[policy.device] if policy.device.type == "cuda" else []):
+            torch.manual_seed(self._config.seed)  # of masks drawn again
+            difference = self._run(policy, show, stop)
+        if difference is None:
+            return None
         by = self.demos.about.get("by") or {}
         return {
             "folder": str(self.demos.folder),
@@ -113,12 +116,49 @@ class BehaviourCloning:
             "seconds": round(time.perf_counter() - began, 1),
         }
 
+    def _run(
+        self, policy: FusionActorCriticPolicy, show: Callable[[str], None], stop: Callable[[], bool]
+    ) -> list[float] | None:
+        """The squared difference of the actions in every pass; None if it was stopped."""
+        learning, epochs = self._config.learning, self._config.imitation.demo_epochs
+        stretch = max(1, epochs // max(self._config.imitation.blending, 1))
+        generator = torch.Generator().manual_seed(self._config.seed)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=learning.lr, eps=1e-5)
+        batches = max(1, len(self._copied) // learning.batch_size)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LR_FINAL, epochs * batches)
+        policy.update_norms(self._returns.to(policy.device), self._truth(policy))
+        policy.set_training_mode(True)
+        difference: list[float] = []
+        for epoch in range(epochs):
+            losses = []
+            for batch, action, returns in self._batches(epoch, batches, generator):
+                total, squared, errors = self._loss(policy, batch, action, returns)
+                optimizer.zero_grad()
+                total.backward()
+                if learning.modulation and errors is not None:
+                    losses_of = {sensor.key: error for sensor, error in zip(self._sensors, errors, strict=False)}
+                    modulate(policy.features_extractor, losses_of, learning.modulation)
+                nn.utils.clip_grad_norm_(policy.parameters(), learning.max_grad_norm)
+                optimizer.step()
+                decay.step()
+                losses.append(squared.detach())
+            difference.append(float(torch.stack(losses).mean()))
+            if not torch.tensor(difference[-1]).isfinite():
+                raise StateError(f"copying {self.demos.folder} gave NaN or Inf; look at its readings, or lower --lr")
+            show(f"demonstrations, pass {epoch + 1} of {epochs}: squared difference of actions {difference[-1]:.3f}")
+            if stop():
+                return None
+            if self._blending is not None and (epoch + 1) % stretch == 0:
+                self._blending.measure(*(self._head_errors(policy, rows) for rows in (self._copied, self._held_out)))
+        optimizer.zero_grad()
+        return difference
+
     def _loss(
         self, policy: FusionActorCriticPolicy, batch: dict[str, Tensor], action: Tensor, returns: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The loss of a minibatch, and the part of it that is the squared difference of the actions."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The loss of a minibatch, the squared difference of the actions in it, and the errors of the truth heads."""
         fused = policy.features_extractor.fuse(batch)
-        target, learning = policy.squashed(action), self._config.learning
+        target, learning, errors = policy.squashed(action), self._config.learning, None
         difference = (policy.mean_action(fused) - target).square().sum(1).mean()
         total = difference
         if learning.remask:
@@ -131,23 +171,31 @@ class BehaviourCloning:
             value = (policy.normalised_values(fused, batch) - worth).square().mean()
             total = total + learning.vf_coef * value
         if learning.aux_coef and policy.truth_dim and PRIVILEGED in batch:
-            truth = policy.visible_truth(batch[PRIVILEGED])
-            weights = sensor_weights(self._config)
-            factors = [weights.get(sensor.key, 1.0) for sensor in self._sensors] + [1.0]
-            errors = policy.truth_heads(fused, truth) * torch.tensor(factors, device=policy.device)
-            total = total + learning.aux_coef * errors.sum()
+            errors = policy.truth_heads(fused, policy.visible_truth(batch[PRIVILEGED]))
+            factors = self._factors if self._blending is None else self._factors * self._blending.weights
+            total = total + learning.aux_coef * (errors * factors.to(policy.device)).sum()
         further, _ = policy.regularisers(policy.features_extractor, fused, batch)
-        return total + further, difference
+        return total + further, difference, errors
+
+    @torch.no_grad()
+    def _head_errors(self, policy: FusionActorCriticPolicy, rows: Tensor) -> Tensor:
+        """Losses (M + 1,) of the truth heads on some rows, with all that was recorded."""
+        chosen = rows[:: max(1, len(rows) // _MEASURED)]
+        batch = {key: take(x, chosen).to(policy.device) for key, x in self._observation.items()}
+        fused = policy.features_extractor.fuse(batch)
+        return policy.truth_heads(fused, policy.visible_truth(batch[PRIVILEGED])).cpu()
 
     def _batches(
         self, epoch: int, count: int, generator: torch.Generator
     ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
         """Yields minibatches of observations, actions and returns, in random order; one pass."""
         shown, device = self._observation[AVAILABLE] & self._masks(epoch), self._config.device
-        order = torch.randperm(len(self._actions), generator=generator)
         if self._config.learning.balance:
-            order = torch.multinomial(by_mask(shown), len(shown), replacement=True, generator=generator)
-        for rows in order.chunk(count):
+            weights = by_mask(shown[self._copied])
+            order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
+        else:
+            order = torch.randperm(len(self._copied), generator=generator)
+        for rows in self._copied[order].chunk(count):
             batch = {key: take(x, rows) for key, x in (self._observation | {AVAILABLE: shown}).items()}
             batch = {key: x.to(device) for key, x in batch.items()}
             yield batch, self._actions[rows].to(device), self._returns[rows].to(device)

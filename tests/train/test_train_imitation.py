@@ -80,6 +80,35 @@ def test_neither_random_numbers_nor_the_clock_matter(config):
     assert not torch.equal(third["action_net.weight"], one["action_net.weight"])
 
 
+def test_methods_against_collapse_take_part(config):
+    """Each of them changes what is learned, and none makes it depend on torch's global random numbers."""
+    plain = start(config)[0].state_dict()
+    for options in (
+        {"balance": True},
+        {"modulation": 0.5},
+        {"sensor_weights": ("force=3",)},
+        {"regularisers": ("reconstruction=1", "consistency=1")},
+    ):
+        torch.manual_seed(1)
+        one = start(config.replace(**options))[0].state_dict()
+        torch.manual_seed(2)
+        two = start(config.replace(**options))[0].state_dict()
+        assert all(torch.equal(x, two[name]) for name, x in one.items()), options
+        assert not torch.equal(one["action_net.weight"], plain["action_net.weight"]), options
+
+
+def test_blending_learns_nothing_from_the_demonstrations_it_sets_apart(config, demos, tmp_path):
+    def spoil(policy, warm):
+        warm._actions[warm._held_out] = float("nan")  # would show in every weight
+        assert len(warm._held_out) and not set(warm._held_out.tolist()) & set(warm._copied.tolist())
+
+    more = tmp_path / "d"
+    assert run_record(Record(task="Reach", robot="gripper", sensors=BLIND, episodes=10, num_envs=8, out=more)) == 0
+    policy, warm, _, _ = start(config.replace(demos=str(more), blending=3), spoil)
+    assert not torch.equal(warm._blending.weights, torch.ones(3))
+    assert all(bool(x.isfinite().all()) for x in policy.state_dict().values())
+
+
 @pytest.mark.parametrize("law", ["independent", "markov", "none"])
 def test_sensors_are_masked_as_in_the_training(config, law):
     config = config.replace(dropout=law, full=0.0, outage_steps=4.0)
@@ -160,6 +189,9 @@ def test_asked_to_stop_while_copying_it_begins_again(config, tmp_path):
         ({"force_window": 5}, r"'force' of shape \(10, 8\); in this training it is \(5, 8\)"),
         ({"demos": "nowhere"}, "there is no folder nowhere: it holds no demonstrations"),
         ({"demo_epochs": 0}, "--demo-epochs must be"),
+        ({"blending": 3, "aux_coef": 0.0}, "needs --aux-coef above 0"),
+        ({"blending": 3}, "there are only 8"),
+        ({"sensor_weights": ("rgb=2",)}, "unknown sensor 'rgb' in"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(config, tmp_path, options, message):
