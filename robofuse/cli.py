@@ -102,6 +102,10 @@ COMMANDS = {
         "Record demonstrations of a script or a policy, in LeRobot's layout.",
         _load("robofuse.demos", "Record", "run_record"),
     ),
+    "study": Command(
+        "Compare methods over seeds: a grid of jobs, on this machine or a cluster, and its page.",
+        _load("robofuse.study", "RunStudy", "run_study"),
+    ),
 }
 
 DESCRIPTION = """Train robot policies that keep working when sensors fail.

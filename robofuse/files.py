@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from robofuse.errors import InputError
+
+if TYPE_CHECKING:  # torch takes a second to import, and plain files do without
+    from torch import Tensor
 
 FORMAT = 1  # raised when older readers could not make sense of a new file
 _JSON, _DIGEST = "robofuse", "sha256"
@@ -135,12 +135,15 @@ def lock(folder: str | Path, activity: str) -> Iterator[None]:
             folder.rmdir()
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
+def write_tensors(path: str | Path, tensors: Mapping[str, "Tensor"], meta: Mapping[str, Any]) -> Path:
     """Write tensors, on any device, and plain JSON as safetensors with a checksum, by `write_atomic`.
 
     Raises:
         InputError: the meta data is not JSON, or holds NaN or Inf; or the file cannot be written.
     """
+    import torch
+    from safetensors.torch import save
+
     path = Path(path)
     try:
         text = json.dumps({"format": FORMAT, **meta}, allow_nan=False, sort_keys=True)
@@ -153,7 +156,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping
     return write_atomic(path, save(plain, {_JSON: text, _DIGEST: _digest(text, plain)}))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
     """Read the tensors, on the CPU, and the meta data of a file that `write_tensors` made.
 
     Raises:
@@ -187,7 +190,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, meta
 
 
-def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+def _digest(text: str, tensors: Mapping[str, "Tensor"]) -> str:
+    import torch
+
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

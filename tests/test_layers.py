@@ -38,10 +38,11 @@ LAYERS = [
         "replay",
         "rl_zoo",
     },  # fmt: skip
+    {"study"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-COMMANDS = LAYERS[-3] | LAYERS[-2] | LAYERS[-1]
+COMMANDS = LAYERS[-4] | LAYERS[-3] | LAYERS[-2] | LAYERS[-1]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
 # all that a robot needs to have; Gymnasium is left out by sensors.py
