@@ -14,6 +14,8 @@ SENSORS = (
 
 
 SPACE = observation_space(SENSORS, privileged=6)
+# options of an extractor whose encoders estimate missing tokens
+ESTIMATES = {"encoders": dict.fromkeys(("depth", "rgb", "vector", "window"), "transformer"), "masked_as": "estimate"}
 
 
 def observe(batch, seed=0, available=None):

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from robofuse.deploy.inputs import NEXT, STATE
 from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
-from robofuse.policies.encoders import SLOPE, ImageEncoder, VectorEncoder
+from robofuse.policies.encoders import ImageEncoder, VectorEncoder
+from robofuse.policies.planes import SLOPE
 from robofuse.sensors import AVAILABLE, Sensor, channels_last
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it

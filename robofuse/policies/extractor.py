@@ -23,10 +23,13 @@ from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
 from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
+from robofuse.policies.u2a.estimates import Estimate, Estimates
+from robofuse.policies.u2a.lora import Adapt, adapt_encoder
+from robofuse.policies.u2a.transformer import TransformerEncoder
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, infer_sensors, order
 from robofuse.tensors import on_cpu, take
 
-MaskedAs = Literal["token", "zeros"]
+MaskedAs = Literal["token", "zeros", "estimate"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
 _LARGE = 2048  # numbers of a vector or window, beyond which it may be an image, a point cloud or a sound
 _GOAL = "desired_goal"  # of Gymnasium's goal environments: an order to the agent, not a reading
@@ -40,12 +43,15 @@ class Fused(NamedTuple):
         tokens: (B, M, D) a token per sensor; a hidden sensor's is its mask token.
         available: bool (B, M), which are live.
         memory: (B, H) what a policy with a memory remembers after this step.
+        estimates: (B, M, M, D) what every live sensor says of every other's token, see `Estimates`; only with
+            `masked_as="estimate"`.
     """
 
     features: Tensor
     tokens: Tensor
     available: Tensor
     memory: Tensor | None = None
+    estimates: Tensor | None = None
 
 
 class FusionExtractor(BaseFeaturesExtractor):
@@ -75,6 +81,8 @@ class FusionExtractor(BaseFeaturesExtractor):
         mixed_precision: bool = False,
         live_rows_only: bool = True,
         masked_as: MaskedAs = "token",
+        estimate: Estimate = "mean",
+        adapt: Adapt = "full",
     ) -> None:
         """Builds an encoder per sensor.
 
@@ -101,7 +109,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
                 On a GPU that is always so, as one would have to wait for it to know which rows are live.
             masked_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
-                and the fusion take that for a reading, and nothing tells that it is hidden.
+                and the fusion take that for a reading, and nothing tells that it is hidden; or `estimate`, what the
+                live sensors' encoders say of its token (U2A), for encoders that are `transformer`.
+            estimate: how estimates of several live sensors become one: `mean`, or `gated`, by learned weights.
+            adapt: what learns of an encoder that is a `transformer`: all (`full`), low-rank adapters of its
+                attention (`lora`), or nothing but its head and tokens (`frozen`).
 
         Raises:
             InputError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
@@ -116,20 +128,28 @@ class FusionExtractor(BaseFeaturesExtractor):
         keys = [sensor.key for sensor in self.sensors]
         readings = Readings(observation_space, self.sensors)
         check_encoders(encoders or {}, self.sensors)
-        if masked_as not in get_args(MaskedAs):
-            raise InputError(f"masked_as must be one of {', '.join(get_args(MaskedAs))}, got {masked_as!r}")
+        for name, given, known in (
+            ("masked_as", masked_as, MaskedAs),
+            ("estimate", estimate, Estimate),
+            ("adapt", adapt, Adapt),
+        ):
+            if given not in get_args(known):
+                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {given!r}")
         if not 0.0 <= dropout < 1.0:
             raise InputError(f"dropout must lie in [0, 1), got {dropout}")
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
-        self.masked_as = masked_as
+        self.masked_as, self.estimate = masked_as, estimate
+        self.adapt: Adapt = adapt
         self.ignore, self.readings = tuple(ignore), readings
         self._told, self._columns, self._width = _available_columns(observation_space, keys, maskable, ignore)
         self._droppable = _droppable(keys, maskable) if dropout else []
         self.encoders = nn.ModuleDict(
             {key: make_encoder(encoders or {}, sensor, token_dim) for key, sensor in readings.encoded.items()}
         )
+        self.estimates = Estimates(len(keys), estimate) if masked_as == "estimate" else None
+        self._prepare_transformers()
         self.mask_tokens = nn.Parameter(torch.randn(len(keys), token_dim) * 0.5)
         self.fusion = fuse
         self.availability = nn.Linear(len(keys), self.features_dim, bias=False)
@@ -153,8 +173,16 @@ class FusionExtractor(BaseFeaturesExtractor):
             observations, read = self._zeroed(observations, available), torch.ones_like(available)
         tokens = [self._token(m, sensor.key, observations, read[:, m]) for m, sensor in enumerate(self.sensors)]
         stacked = torch.stack(tokens, dim=1)
+        if self.estimates is not None:
+            return self._from_estimates(stacked, available)
         features = self.fusion(stacked, read) + self.availability(read.float())
         return Fused(features, stacked, available)
+
+    def _from_estimates(self, said: Tensor, available: Tensor) -> Fused:
+        assert self.estimates is not None
+        tokens = self.estimates(said, available, self.mask_tokens)
+        features = self.fusion(tokens, available) + self.availability(available.float())
+        return Fused(features, tokens, available, estimates=said)
 
     def fuse_again(self, fused: Fused, available: Tensor) -> Fused:
         """The same rows with fewer live sensors, from tokens that are there: no encoder runs.
@@ -171,7 +199,10 @@ class FusionExtractor(BaseFeaturesExtractor):
         """
         if self.masked_as == "zeros":
             raise InputError('masks cannot be drawn again with masked_as="zeros"; it takes mask tokens')
-        again = fused.tokens.repeat(len(available) // len(fused.tokens), 1, 1)
+        count = len(available) // len(fused.tokens)
+        if fused.estimates is not None:
+            return self._from_estimates(fused.estimates.repeat(count, 1, 1, 1), available)
+        again = fused.tokens.repeat(count, 1, 1)
         tokens = torch.where(available[..., None], again, self.mask_tokens)
         return Fused(self.fusion(tokens, available) + self.availability(available.float()), tokens, available)
 
@@ -187,28 +218,57 @@ class FusionExtractor(BaseFeaturesExtractor):
                 readings[sensor.key] = torch.zeros(len(available), *shape, dtype=dtype, device=available.device)
         return mask_sensors(readings, available, keys)
 
+    def _prepare_transformers(self) -> None:
+        """Asks encoders for estimates of the other sensors, and freezes what is not to learn.
+
+        Raises:
+            InputError: there are encoders that estimate nothing, or none that can be adapted.
+        """
+        found = {key: one for key, one in self.encoders.items() if isinstance(one, TransformerEncoder)}
+        others = {key: type(one).__name__ for key, one in self.encoders.items() if key not in found}
+        if self.masked_as == "estimate" and others:
+            raise InputError(
+                'masked_as="estimate" needs encoders that estimate the other sensors, such as transformer; '
+                f"{', '.join(f'{key!r} has {name}' for key, name in others.items())}: say encoders="
+                f"{dict.fromkeys(others, 'transformer')}"
+            )
+        if self.adapt != "full" and not found:
+            raise InputError(f"adapt={self.adapt!r} is for the encoder transformer, and no sensor has it")
+        for encoder in found.values():
+            adapt_encoder(encoder, self.adapt)
+            if self.masked_as == "estimate":
+                encoder.estimate(len(self.sensors) - 1)
+
     def _token(self, m: int, key: str, observations: Mapping[str, Tensor], live: Tensor) -> Tensor:
-        mask = self.mask_tokens[m].expand(len(live), -1)
+        """The token (B, D) of sensor m; of one that estimates, what it says of all, (B, M, D), 0 where it is hidden."""
+        mask = self.mask_tokens[m] if self.estimates is None else torch.zeros_like(self.mask_tokens)
+        mask = mask.expand(len(live), *mask.shape)
         rows = live.nonzero()[:, 0] if on_cpu(live) else None
         if rows is not None and len(rows) == 0:
             return mask
         x = self.readings.read(observations, key)
         if rows is not None and len(rows) == len(live):
-            return self._encode(key, x)
+            return self._encode(m, key, x)
         if rows is None or not self.live_rows_only:
             hidden = ~live.view(-1, *[1] * (x.ndim - 1))
             x = (x.view(torch.int16).masked_fill(hidden, 0).view(x.dtype) if x.dtype == torch.uint16
                  else x.masked_fill(hidden, 0))  # fmt: skip
-            return torch.where(live[:, None], self._encode(key, x), mask)
+            return torch.where(live.view(-1, *[1] * (mask.ndim - 1)), self._encode(m, key, x), mask)
         padded = torch.cat([rows, rows[-1:].expand(-len(rows) % _ROWS)])
-        return mask.index_copy(0, rows, self._encode(key, take(x, padded))[: len(rows)])
+        return mask.index_copy(0, rows, self._encode(m, key, take(x, padded))[: len(rows)])
 
-    def _encode(self, key: str, x: Tensor) -> Tensor:
+    def _encode(self, m: int, key: str, x: Tensor) -> Tensor:
         x = self.readings.for_encoder(key, x)
         if not (self.mixed_precision and x.ndim == 4):
-            return self.encoders[key](x)
+            return self._encoded(m, key, x)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return self.encoders[key](x).float()
+            return self._encoded(m, key, x).float()
+
+    def _encoded(self, m: int, key: str, x: Tensor) -> Tensor:
+        if self.estimates is None:
+            return self.encoders[key](x)
+        own, others = cast(TransformerEncoder, self.encoders[key]).tokens(x).split([1, len(self.sensors) - 1], dim=1)
+        return torch.cat([others[:, :m], own, others[:, m:]], dim=1)
 
     def available(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Which sensors are live, bool (B, M); while training, with `dropout`, drawn anew at every call.

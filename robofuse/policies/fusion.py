@@ -37,6 +37,22 @@ class Sum(nn.Module):
         return (tokens * live).sum(1) / live.sum(1).clamp(min=1.0)
 
 
+class SumAll(nn.Module):
+    """Mean over all tokens, of live and of hidden sensors: F = D.
+
+    With tokens that are estimated where a sensor is missing, it is the sum that U2A takes.
+    """
+
+    def __init__(self, sensors: int, token_dim: int) -> None:
+        """No weights."""
+        super().__init__()
+        self.features = token_dim
+
+    def forward(self, tokens: Tensor, available: Tensor) -> Tensor:
+        """See the module."""
+        return tokens.mean(1)
+
+
 class Attention(nn.Module):
     """One pre-norm transformer layer over a readout token, live tokens and mask tokens; the readout is the result.
 
@@ -109,6 +125,7 @@ Fusion = Callable[[int, int], nn.Module]
 FUSIONS: dict[str, Fusion] = {
     "concat": Concat,
     "sum": Sum,
+    "sum_all": SumAll,
     "attention": Attention,
     "gated": Gated,
     "product_of_experts": ProductOfExperts,

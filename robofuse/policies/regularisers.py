@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from robofuse.checks import check_name
 from robofuse.dropout.apply import submasks
 from robofuse.errors import InputError
-from robofuse.policies.encoders import millimetres
 from robofuse.policies.extractor import Fused, FusionExtractor
+from robofuse.policies.planes import millimetres
+from robofuse.policies.u2a.alignment import Alignment
 from robofuse.tensors import Constants
 
 _PROJECTED = 32  # width of the space in which tokens of different sensors are compared
@@ -159,6 +160,7 @@ class Consistency(nn.Module):
 Regulariser = Callable[[FusionExtractor], nn.Module]
 """What makes a regulariser: an extractor to a module, see above."""
 REGULARISERS: dict[str, Regulariser] = {
+    "alignment": Alignment,
     "consistency": Consistency,
     "contrastive": Contrastive,
     "reconstruction": Reconstruction,

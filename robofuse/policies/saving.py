@@ -239,6 +239,10 @@ def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
         options["encoders"] = encoders
     if extractor.masked_as != "token":
         options["masked_as"] = extractor.masked_as
+    if extractor.masked_as == "estimate":
+        options["estimate"] = extractor.estimate
+    if extractor.adapt != "full":
+        options["adapt"] = extractor.adapt
     if given.get("maskable") is not None:  # a file knows nothing of keys that are never read
         options["maskable"] = [key for key in given["maskable"] if key not in extractor.ignore]
     for name in ("mixed_precision", "live_rows_only"):

@@ -30,6 +30,7 @@ from robofuse.machine import gl_problem
 from robofuse.memory import stacked_sensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.teacher import Advice, load_teacher
+from robofuse.policies.u2a.weights import load_pretrained
 from robofuse.ranks import on_this_machine, own_gpu
 from robofuse.sensors import Sensor
 from robofuse.tensors import find_device
@@ -141,14 +142,14 @@ def make_validation_world(config: Train, episodes: int) -> World:
 
 
 def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
-    """The learner, with random weights and still without a teacher.
+    """The learner, with random weights, but for pretrained encoders, and still without a teacher.
 
     Raises:
-        InputError: options that the network or PPO refuse.
+        InputError: options that the network or PPO refuse, or encoders that do not fit.
     """
     network, learning = config.network, config.learning
     sensors = env.world.sensors
-    return FusionPPO(
+    model = FusionPPO(
         "FusionPolicy",
         env,
         learning_rate=ramp(learning.lr, learning.lr * (learning.lr_final if learning.lr_schedule == "linear" else 1.0)),
@@ -188,6 +189,8 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
                 "fusion": network.fusion,
                 "encoders": encoder_names(config),
                 "masked_as": network.masked_as,
+                "estimate": network.estimate,
+                "adapt": network.adapt,
                 "mixed_precision": network.mixed_precision,
             },
             "visible": env.world.task.visible(),
@@ -196,6 +199,9 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
             "regularisers": _weights("--regularisers", "contrastive=0.1", learning.regularisers),
         },
     )
+    if network.pretrained != "none":
+        load_pretrained(model.policy.features_extractor, network.pretrained)
+    return model
 
 
 def needs_teacher(config: Train, folder: Path) -> bool:

@@ -105,11 +105,18 @@ class Network:
     """The network.
 
     Attributes:
-        fusion: How tokens become features: concat, sum, attention, gated, product_of_experts; or one of yours.
-        encoders: In place of the standard encoders, by sensor or kind of sensor, yours, such as rgb=thumbnail.
+        fusion: How tokens become features: concat, sum (of the live ones), sum_all, attention, gated,
+            product_of_experts; or one of yours.
+        encoders: In place of the standard encoders, by sensor or kind of sensor: transformer, or yours, such as
+            rgb=thumbnail.
+        pretrained: Weights of the transformers: a folder of `robofuse pretrain`, or shipped, for those that come along;
+            none begins with random ones.
+        adapt: What learns of the transformers: full, all; lora, low-rank adapters of their attention; frozen, neither.
+            Heads and tokens learn in any case.
         token_dim: Width of a sensor's token.
         masked_as: What is read of a masked sensor: its learned token, or zeros, the usual baseline, in which nothing
-            tells that it is masked.
+            tells that it is masked; or estimate, what the transformers of the live sensors say of its token (U2A).
+        estimate: How estimates of several live sensors become one: their mean, or gated, by weights that are learned.
         mixed_precision: Encode pictures in bfloat16, for GPUs.
         memory: What helps when a sensor fails in the middle: none; stack, the last --frames readings that each sensor
             delivered, however long ago; recurrent, a unit that learns what to remember.
@@ -122,7 +129,10 @@ class Network:
     fusion: str = _EXTRACTOR["fusion"]
     encoders: tuple[str, ...] = ()
     token_dim: int = _EXTRACTOR["token_dim"]
-    masked_as: Literal["token", "zeros"] = _EXTRACTOR["masked_as"]
+    pretrained: str = "none"
+    adapt: Literal["full", "lora", "frozen"] = _EXTRACTOR["adapt"]
+    masked_as: Literal["token", "zeros", "estimate"] = _EXTRACTOR["masked_as"]
+    estimate: Literal["mean", "gated"] = _EXTRACTOR["estimate"]
     mixed_precision: bool = _EXTRACTOR["mixed_precision"]
     memory: Literal["none", "stack", "recurrent"] = "none"
     frames: int = 2
@@ -218,12 +228,15 @@ class Imitation:
         demos: Folder of demonstrations (`robofuse record`), copied with sensors masked as in the training; none begins
             with random weights.
         demo_epochs: Passes over the demonstrations.
+        demo_optimizer: adam, its rate falling linearly; or adamw as in U2A, with weight decay 0.02, a tenth of the rate
+            in the first twentieth, and a fall by a power of 0.9.
         blending: Weigh the sensors' auxiliary losses anew so many times, by how much they have learned that holds on
             demonstrations set apart, and how much by heart (gradient blending); 0 for equal weights.
     """
 
     demos: str = "none"
     demo_epochs: int = 40
+    demo_optimizer: Literal["adam", "adamw"] = "adam"
     blending: int = 0
 
 
@@ -360,6 +373,11 @@ class Train:
             whole(self.threads, "--threads", 1)
         if self.scenes.render_size is not None:
             whole(self.scenes.render_size, "--render-size", 1)
+        if self.network.adapt != "full" and self.network.pretrained == "none":
+            raise InputError(
+                f"--adapt {self.network.adapt} freezes the transformers; give them weights by --pretrained: shipped, "
+                "or a folder of robofuse pretrain"
+            )
         for width in self.network.hidden:
             whole(width, "--hidden", 1)
         for name, value in self.items():

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from robofuse.demos.layout import Episode
 from robofuse.demos.reader import check_fits, read
@@ -17,6 +19,7 @@ from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.regularisers import modulate
 from robofuse.policies.rollouts import by_mask
+from robofuse.policies.u2a.lora import adapter_dropout
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
 from robofuse.train.blending import Blending
@@ -24,6 +27,7 @@ from robofuse.train.build import make_dropout, sensor_weights, world_options
 from robofuse.train.config import Train
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
+_DECAY = 0.02  # of weights, under AdamW
 _HELD_OUT, _MEASURED = 10, 2000  # for blending: every tenth demonstration is held out; about so many rows are looked at
 
 
@@ -100,8 +104,9 @@ class BehaviourCloning:
             What was copied, for the card of the policy; None if it was stopped.
         """
         began, epochs = time.perf_counter(), self._config.imitation.demo_epochs
-        with torch.random.fork_rng(devices=[policy.device] if policy.device.type == "cuda" else []):
-            torch.manual_seed(self._config.seed)  # of masks drawn again
+        devices = [policy.device] if policy.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), adapter_dropout(policy):
+            torch.manual_seed(self._config.seed)  # of masks drawn again, and of what adapters drop
             difference = self._run(policy, show, stop)
         if difference is None:
             return None
@@ -123,9 +128,8 @@ class BehaviourCloning:
         learning, epochs = self._config.learning, self._config.imitation.demo_epochs
         stretch = max(1, epochs // max(self._config.imitation.blending, 1))
         generator = torch.Generator().manual_seed(self._config.seed)
-        optimizer = torch.optim.Adam(policy.parameters(), lr=learning.lr, eps=1e-5)
         batches = max(1, len(self._copied) // learning.batch_size)
-        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, _LR_FINAL, epochs * batches)
+        optimizer, decay = self._optimizer(policy, epochs * batches)
         policy.update_norms(self._returns.to(policy.device), self._truth(policy))
         policy.set_training_mode(True)
         difference: list[float] = []
@@ -152,6 +156,14 @@ class BehaviourCloning:
                 self._blending.measure(*(self._head_errors(policy, rows) for rows in (self._copied, self._held_out)))
         optimizer.zero_grad()
         return difference
+
+    def _optimizer(self, policy: FusionActorCriticPolicy, steps: int) -> tuple[Optimizer, LRScheduler]:
+        lr = self._config.learning.lr
+        if self._config.imitation.demo_optimizer == "adam":
+            adam = torch.optim.Adam(policy.parameters(), lr=lr, eps=1e-5)
+            return adam, torch.optim.lr_scheduler.LinearLR(adam, 1.0, _LR_FINAL, steps)
+        adamw = torch.optim.AdamW(policy.parameters(), lr=lr, eps=1e-8, weight_decay=_DECAY)
+        return adamw, torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: polynomial(step / steps))
 
     def _loss(
         self, policy: FusionActorCriticPolicy, batch: dict[str, Tensor], action: Tensor, returns: Tensor
@@ -226,6 +238,11 @@ class BehaviourCloning:
             found[TRUTH], recorded = found[PRIVILEGED], [*recorded, TRUTH]
             shown = torch.cat([shown, torch.ones_like(shown[:, :1])], dim=1)
         return found | {AVAILABLE: shown[:, [recorded.index(key) for key in keys]]}
+
+
+def polynomial(progress: float) -> float:
+    """U2A's factor on the learning rate: a tenth in the first twentieth, then a fall from 1 by a power of 0.9."""
+    return 0.1 if progress < 0.05 else max(1.0 - progress, 0.0) ** 0.9
 
 
 def discounted(rewards: Tensor, gamma: float) -> Tensor:

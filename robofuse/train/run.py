@@ -22,6 +22,7 @@ from robofuse.interrupts import Interrupt
 from robofuse.machine import describe_machine, package_versions
 from robofuse.plugins import import_options
 from robofuse.policies.registry import find_encoder, find_fusion
+from robofuse.policies.u2a.lora import count_weights
 from robofuse.ranks import Ranks, join
 from robofuse.train.build import (
     TEACHER,
@@ -218,13 +219,13 @@ def _headline(config: Train, training: Training, folder: Path, ranks: Ranks) -> 
     drawn = f", drawn at {drawn_size(config)}²," if drawn_size(config) > scenes.image_size else ""
     size = f" at {scenes.image_size}² pixels{drawn} from {scenes.renderer}" if len(sensors) else ""
     pictures = any(sensor.kind in ("rgb", "depth") for sensor in sensors)
-    weights = sum(x.numel() for x in training.model.policy.parameters())
+    weights = count_weights(training.model.policy)
     since = f" from step {training.state.step:,} on" if training.state.step else ""
     return (
         f"{config.task} with the {config.robot}{since}: {config.steps:,} steps in {scenes.num_envs} worlds"
         f"{f' in each of {ranks.count} processes' if ranks.count > 1 else ''}, "
         f"sensors {', '.join(sensor.key for sensor in sensors)}{size if pictures else ''}, "
-        f"dropout {config.masking.dropout}; {weights:,} weights on {config.device}, "
+        f"dropout {config.masking.dropout}; {weights}, on {config.device}, "
         f"{config.threads} thread{'s' if config.threads != 1 else ''}; seed {config.seed}, into {folder}"
     )
 

@@ -16,6 +16,7 @@ from robofuse.errors import StateError
 from robofuse.faults import seen_faults
 from robofuse.policies import FusionPPO
 from robofuse.policies.saving import save
+from robofuse.policies.u2a.lora import count_weights
 from robofuse.ranks import Ranks
 from robofuse.train.build import find_teacher, make_env, make_model, spell_out_faults, world_options
 from robofuse.train.checkpoint import (
@@ -81,7 +82,8 @@ class Training:
             found = self.ranks.first_then_others(lambda: find_checkpoint(folder))
             if found:
                 check_origin(found[1], config, self._world)
-            self.model: FusionPPO = make_model(config, self.env)
+            # of a run that goes on, the checkpoint has all weights
+            self.model: FusionPPO = make_model(config.replace(pretrained="none") if found else config, self.env)
             self.model.ranks = self.ranks
             self._shown = (found[1].get("card") or {}).get("demonstrations") if found else None
             self._demos = None
@@ -262,6 +264,7 @@ class Training:
             "validation_episodes": self.config.records.validation_episodes,
             "teacher": self._teacher,
             "demonstrations": self._shown,
+            "weights": count_weights(self.model.policy)._asdict(),
             "seen_faults": seen_faults(self.env.world.faults),
             "options": self.config.to_dict(),
         }

@@ -10,7 +10,8 @@ from torch import nn
 
 from robofuse.plugins import import_plugin
 from robofuse.policies import FusionActorCriticPolicy, FusionExtractor, FusionPPO
-from robofuse.policies.encoders import ImageEncoder, millimetres, saturated, slopes
+from robofuse.policies.encoders import ImageEncoder
+from robofuse.policies.planes import millimetres, saturated, slopes
 from robofuse.sensors import Sensor
 
 SPACE = Dict(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sensing import SENSORS, SPACE, observe, spoil
+from sensing import ESTIMATES, SENSORS, SPACE, observe, spoil
 from test_distillation import make_model
 
 from robofuse.policies import FusionExtractor
@@ -22,6 +22,7 @@ from robofuse.policies.regularisers import (
 from robofuse.policies.rollouts import by_mask
 from robofuse.sensors import Sensor, observation_space
 
+NEEDS = {"alignment": ESTIMATES}
 PAIR = tuple(Sensor(key, "vector", (3,), "float32", "m", 1.0, 20.0) for key in ("left", "right"))
 
 
@@ -40,7 +41,7 @@ def two_views(rows, seed=0):
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 99))
 def test_hidden_readings_reach_neither_loss_nor_gradient(name, seed):
-    extractor = make_extractor()
+    extractor = make_extractor(**NEEDS.get(name, {}))
     module, seen = REGULARISERS[name](extractor), observe(12, seed)
     results = []
     for rows in (seen, spoil(seen)):
@@ -55,7 +56,7 @@ def test_hidden_readings_reach_neither_loss_nor_gradient(name, seed):
 @pytest.mark.parametrize("name", REGULARISERS)
 @pytest.mark.parametrize("live", [[], [0], [3]])
 def test_a_batch_in_which_little_is_live_gives_a_finite_loss(name, live):
-    extractor, available = make_extractor(), torch.zeros(3, 4)
+    extractor, available = make_extractor(**NEEDS.get(name, {})), torch.zeros(3, 4)
     available[:, live] = 1
     seen = observe(3, available=available)
     seen = {key: x for key, x in seen.items() if key not in {s.key for m, s in enumerate(SENSORS) if m not in live}}

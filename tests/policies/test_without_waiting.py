@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sensing import ESTIMATES
 
 from robofuse.envs import SB3VecEnv
 from robofuse.errors import StateError
@@ -36,13 +37,17 @@ def to_meta(model):
     return {key: x[0] for key, x in buffer.stored.items()}
 
 
-SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in ("sum", "gated", "product_of_experts")]
+SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in ("sum", "sum_all", "gated", "product_of_experts")]
 
 
 @pytest.mark.parametrize("fusion", ["concat", "attention", *SLOW])
 def test_acting_and_an_update_look_at_no_number(fusion):
-    weights = dict.fromkeys(REGULARISERS, 0.1)
-    kwargs = {"features_extractor_kwargs": {"fusion": fusion}, "regularisers": weights}
+    weights, estimates = dict.fromkeys(REGULARISERS, 0.1), {}
+    if fusion == "sum_all":
+        estimates = ESTIMATES | {"estimate": "gated", "adapt": "lora"}
+    else:
+        weights.pop("alignment")
+    kwargs = {"features_extractor_kwargs": {"fusion": fusion, **estimates}, "regularisers": weights}
     model = make(policy_kwargs=kwargs, modulation=0.2, sensor_weights={"rgb": 2.0})
     observed = to_meta(model)
     with torch.no_grad():
