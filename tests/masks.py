@@ -2,13 +2,15 @@
 
 import torch
 
-from robofuse.dropout import Dropout, Groups, Independent, Markov, Masker, Rates, Subsets
+from robofuse.dropout import Dropout, Groups, Independent, LoseOne, Markov, Masker, Rates, Subsets
 
 KEYS = ("depth", "force", "proprio", "rgb")
 LAWS = (
     Independent(0.4),
     Independent({"rgb": 0.5, "proprio": 1.0}),
     Subsets(),
+    LoseOne(0.6),
+    LoseOne(groups=(("depth", "rgb"),)),
     Groups(p=0.5),
     Groups((("rgb", "proprio"), ("force",)), {"rgb": 0.6, "depth": 0.9}),
     Rates({"rgb": 0.3, "force": 0.2}),

@@ -3,13 +3,16 @@
 A law is the joint distribution of the masked sensors. It speaks of units: sets of sensors that are masked together,
 mostly one sensor; two pictures that share a cable are one unit too. A law may mask every unit; `Masker` then keeps one.
 
-To write your own, subclass `Law` as a frozen dataclass and implement `bind`. This one masks exactly one sensor:
+To write your own, subclass `Law` as a frozen dataclass and implement `bind`. This one leaves exactly one sensor:
 
     @dataclass(frozen=True)
-    class LoseOne(Law): def bind(self, keys): def draw(numbers, strength): lost = (numbers[:, :1] * len(keys)).long() ==
-        torch.arange(len(keys)) return lost & (numbers[:, -1:] < strength)
+    class KeepOne(Law):
+        def bind(self, keys):
+            def draw(numbers, strength):
+                left = (numbers[:, :1] * len(keys)).long() == torch.arange(len(keys))
+                return ~left & (numbers[:, -1:] < strength)
 
-            return Bound(singles(keys), (1 / len(keys),) * len(keys), draw)
+            return Bound(singles(keys), (1 - 1 / len(keys),) * len(keys), draw)
 """
 
 import math
@@ -119,6 +122,36 @@ class Groups(Law):
         groups = _same_camera(keys) if self.groups is None else self.groups
         units = _grouped(keys, groups, "Groups.groups")
         return _by_unit(units, _per_unit(self.p, units, "Groups.p"))
+
+
+@dataclass(frozen=True)
+class LoseOne(Law):
+    """Exactly one sensor is masked, each as likely as any other; with a probability of 1 − p, none is.
+
+    "All sensors, or one at random dropped", as unimodal encoders are adapted to missing sensors (U2A).
+
+    Attributes:
+        p: probability that one is masked.
+        groups: sensors that are masked together, as in `Groups`, and count as one; by default each for itself.
+    """
+
+    p: float = 1.0
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_probability(self.p, "LoseOne.p")
+        _grouped((), self.groups, "LoseOne.groups", known=False)
+
+    def bind(self, keys: Sequence[str]) -> Bound:
+        """Every group is a unit; one number chooses it, another whether it is masked."""
+        units = _grouped(keys, self.groups, "LoseOne.groups")
+        numbers_of_units = Constants(torch.arange(len(units)))
+
+        def draw(numbers: Tensor, strength: float) -> Tensor:
+            lost = (numbers[:, :1] * len(units)).long().clamp_(max=len(units) - 1)
+            return (lost == numbers_of_units.on(lost.device)) & (numbers[:, -1:] < self.p * strength)
+
+        return Bound(units, (self.p / len(units),) * len(units), draw)
 
 
 @dataclass(frozen=True)

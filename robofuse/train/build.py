@@ -15,6 +15,7 @@ from robofuse.dropout import (
     Independent,
     Law,
     Linear,
+    LoseOne,
     Markov,
     Rates,
     Subsets,
@@ -286,6 +287,8 @@ def make_dropout(masking: Masking) -> Dropout | None:
 def _law(masking: Masking) -> Law:
     if masking.dropout == "rates":
         return Rates(_weights("--rates", "rgb=0.1", masking.rates))
+    if masking.dropout == "one":
+        return LoseOne(masking.p)
     if masking.dropout == "subsets":
         return Subsets()
     if masking.dropout == "markov":

@@ -63,9 +63,10 @@ class Masking:
     """Sensors masked on purpose, so that the policy learns to do without.
 
     Attributes:
-        dropout: Law: independent, each sensor for itself; subsets, all sets of live sensors equally likely; groups, the
-            colour and depth of a camera together; rates, as given by --rates; markov, outages that begin and end.
-        p: Probability of masking a sensor (markov: share of the time in which one is masked).
+        dropout: Law: independent, each sensor for itself; one, exactly one sensor or none; subsets, all sets of live
+            sensors equally likely; groups, the colour and depth of a camera together; rates, as given by --rates;
+            markov, outages that begin and end.
+        p: Probability of masking a sensor (one: of masking any; markov: share of the time in which one is masked).
         rates: For rates: probability by sensor, such as rgb=0.1 depth=0.3.
         full: Share of the episodes in which nothing is masked.
         every: How long a draw lasts; by default an episode (markov: a step).
@@ -75,7 +76,7 @@ class Masking:
         until: Share of the training after which it is full.
     """
 
-    dropout: Literal["independent", "subsets", "groups", "rates", "markov", "none"] = "independent"
+    dropout: Literal["independent", "one", "subsets", "groups", "rates", "markov", "none"] = "independent"
     p: float = 0.3
     rates: tuple[str, ...] = ()
     full: float = 0.3

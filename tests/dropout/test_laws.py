@@ -17,6 +17,7 @@ from robofuse.dropout import (
     Independent,
     Law,
     Linear,
+    LoseOne,
     Markov,
     Masker,
     Rates,
@@ -85,22 +86,33 @@ def test_a_markov_outage_of_everything_keeps_one_sensor_until_it_is_over():
     assert moves < 0.15  # a new choice at every step would move three in four times
 
 
+def test_one_of_all_is_lost_and_never_two():
+    masks = masks_of(LoseOne(), range(4000), 0)[0]
+    assert (masks.sum(dim=1) == 3).all()
+    assert torch.allclose(1.0 - masks.double().mean(dim=0), torch.tensor(0.25).double(), atol=0.025)
+    everything = masks_of(LoseOne(0.3), range(4000), 0)[0].all(dim=1).double().mean()
+    assert abs(float(everything) - 0.7) < 0.025
+    pairs = masks_of(LoseOne(groups=(("depth", "rgb"),)), range(4000), 0)[0]
+    assert torch.equal(pairs[:, 0], pairs[:, 3]) and (pairs[:, :3].sum(dim=1) == 2).all()
+    assert torch.allclose(1.0 - pairs.double().mean(dim=0), torch.tensor(1 / 3).double(), atol=0.025)
+
+
 @dataclass(frozen=True)
-class LoseOne(Law):
+class KeepOne(Law):
     """The example of the module's documentation."""
 
     def bind(self, keys):
         def draw(numbers, strength):
-            lost = (numbers[:, :1] * len(keys)).long() == torch.arange(len(keys))
-            return lost & (numbers[:, -1:] < strength)
+            left = (numbers[:, :1] * len(keys)).long() == torch.arange(len(keys))
+            return ~left & (numbers[:, -1:] < strength)
 
-        return Bound(singles(keys), (1 / len(keys),) * len(keys), draw)
+        return Bound(singles(keys), (1 - 1 / len(keys),) * len(keys), draw)
 
 
 def test_a_law_of_ones_own():
-    assert (masks_of(LoseOne(), range(500), 0)[0].sum(dim=1) == 3).all()
+    assert (masks_of(KeepOne(), range(500), 0)[0].sum(dim=1) == 1).all()
     assert torch.allclose(
-        hidden_share(Dropout(LoseOne(), schedule=Constant(0.4))), torch.tensor(0.1).double(), atol=0.01
+        hidden_share(Dropout(KeepOne(), schedule=Constant(0.4))), torch.tensor(0.3).double(), atol=0.01
     )
 
 
@@ -119,6 +131,7 @@ def test_ramps(ramp):
     [
         (Independent(0.4), 0.4 / 2),
         (Subsets(), (7 / 15) / 2),
+        (LoseOne(0.8), 0.2 / 2),
         (Groups(p=0.4), 0.4 / 2),
         (Rates({"rgb": 0.4}), torch.tensor([0, 0, 0, 0.2])),
         (Markov(0.1, 0.3), 0.05 / 0.35),
@@ -140,6 +153,9 @@ def test_strength(law, expected):
         (lambda: Independent(float("nan")), r"\[0, 1\]"),
         (lambda: Independent(True), r"\[0, 1\]"),
         (lambda: Rates(0.1), "mapping"),
+        (lambda: LoseOne(1.2), "LoseOne.p"),
+        (lambda: Masker(LoseOne(0.5, (KEYS,)), KEYS, 1), "masked together"),
+        (lambda: Masker(LoseOne(0.5), ("rgb",), 1), "only sensor"),
         (lambda: Markov(0.1, 2), "Markov.recover"),
         (lambda: Groups(((),)), "empty"),
         (lambda: Groups(("rgb", "depth")), "groups of sensors"),

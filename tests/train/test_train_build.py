@@ -8,7 +8,7 @@ import torch
 from helpers import same
 from test_train_run import SMALL
 
-from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, Markov, Rates, Subsets
+from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, LoseOne, Markov, Rates, Subsets
 from robofuse.envs import World
 from robofuse.envs.cameras import CAMERAS
 from robofuse.play import Trained, load_trained, make_world
@@ -54,6 +54,7 @@ def test_dropout_from_options():
     assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
     assert made(dropout="none") is None
     assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
+    assert made(dropout="one", p=0.5).law == LoseOne(0.5)
     assert made(dropout="groups", p=0.2, schedule="cosine", warmup=0.1, until=0.5, full=0.0) == Dropout(
         Groups(p=0.2), schedule=Cosine(warmup=0.1, until=0.5)
     )
