@@ -35,7 +35,11 @@ class Kind:
     options: tuple[str, ...] = ()
 
 
-TRIALS: dict[str, Kind | str] = {"example": "robofuse.study.trials.example:KIND"}
+TRIALS: dict[str, Kind | str] = {
+    "clone": "robofuse.study.trials.cloning:KIND",
+    "example": "robofuse.study.trials.example:KIND",
+    "sequence": "robofuse.study.trials.sequences:KIND",
+}
 """Kinds of trials by name; those of robofuse as `module:name`, as they are imported only by jobs that need them."""
 
 

@@ -2,7 +2,95 @@
 
 from robofuse.study.declare import Study
 
+_FIVE = (0, 1, 2, 3, 4)
+_CLONE = {"robot": "gripper", "remask": 0, "aux_coef": 0.0}  # nothing against a missing sensor but dropout
+_HEADS = {"aux_coef": 2.0}
+_RATES = (0, 20, 40, 60, 80, 100)
+_AGGRESSIVE = {
+    "specialist": {"specialist": True},
+    **{f"{rate} %": {"supporting": rate / 100} for rate in _RATES},
+}
+
 _ALL = (
+    Study(
+        name="dropout",
+        title="Laws of sensor dropout",
+        question="How often, and which sensors together, should be masked in training?",
+        trial="clone",
+        base={**_CLONE, **_HEADS, "full": 0.0},
+        methods={
+            "none": {"dropout": "none"},
+            **{f"independent {p} %": {"p": p / 100} for p in (10, 30, 50, 70)},
+            "30 %, zeros": {"p": 0.3, "masked_as": "zeros"},
+            "30 %, a third full": {"p": 0.3, "full": 0.33},
+            "30 %, every step": {"p": 0.3, "every": "step"},
+            "outages (Markov)": {"dropout": "markov", "p": 0.3},
+            "subsets": {"dropout": "subsets"},
+            "cameras together": {"dropout": "groups", "p": 0.3},
+        },
+        score="success/worst",
+        baseline="none",
+        lower_is_better=("action", "offset", "seconds"),
+    ),
+    Study(
+        name="collapse",
+        title="Losses against leaning on one sensor",
+        question="Which loss beside dropout keeps a policy from leaning on one sensor?",
+        trial="clone",
+        base=_CLONE,
+        methods={
+            "dropout": {},
+            "no dropout": {"dropout": "none"},
+            "truth heads": _HEADS,
+            "contrastive": {"regularisers": ["contrastive=0.1"]},
+            "reconstruction": {"regularisers": ["reconstruction=1"]},
+            "consistency": {"regularisers": ["consistency=0.3"]},
+            "re-masking": {"remask": 2},
+            "balanced masks": {"balance": True},
+            "heads, weights": {**_HEADS, "sensor_weights": ["force=3", "proprio=3"]},
+            "heads, OGM": {**_HEADS, "modulation": 0.3},
+            "heads, blending": {**_HEADS, "blending": 4},
+            "heads, re-masking": {**_HEADS, "remask": 2},
+            "heads, re-masking, contrastive": {**_HEADS, "remask": 2, "regularisers": ["contrastive=0.1"]},
+        },
+        score="success/worst",
+        lower_is_better=("action", "offset", "seconds"),
+    ),
+    Study(
+        name="fusion",
+        title="Ways to fuse tokens",
+        question="Which fusion holds when a sensor is missing?",
+        trial="clone",
+        base={**_CLONE, **_HEADS, "remask": 2},
+        methods={name: {"fusion": name} for name in ("concat", "sum", "attention", "gated", "product_of_experts")},
+        score="success/worst",
+        lower_is_better=("action", "offset", "seconds"),
+    ),
+    Study(
+        name="colearning",
+        title="Co-learning gain of aggressive dropout",
+        question="How often must supporting sensors be dropped so that having had them helps the one that is left?",
+        trial="sequence",
+        base={"robot": "gripper"},
+        methods=_AGGRESSIVE,
+        tasks={f"{target} alone": {"target": target} for target in ("rgb", "depth", "proprio", "force")},
+        budgets={name: {"network": name} for name in ("early-fusion", "memory-fusion", "mask-tokens")},
+        seeds=_FIVE,
+        score="explained/target",
+        baseline="specialist",
+    ),
+    Study(
+        name="colearning-policy",
+        title="Co-learning gain of a policy",
+        question="Does a policy that had other sensors in training grasp better with one camera than a specialist?",
+        trial="clone",
+        base={**_CLONE, **_HEADS},
+        methods=_AGGRESSIVE,
+        tasks={f"{target} alone": {"target": target} for target in ("rgb", "depth")},
+        score="success/target",
+        baseline="specialist",
+        lower_is_better=("action", "offset", "seconds"),
+    ),
     Study(
         name="example",
         title="Dropout of sensors in least squares",

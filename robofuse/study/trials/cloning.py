@@ -1,0 +1,191 @@
+"""The trial `clone`: a policy copies recorded demonstrations, and is judged in closed loop without each sensor.
+
+It takes a minute on a core where PPO takes ten, and masks, losses, encoders and fusions are the very ones of
+`robofuse train`. Its options are those of `robofuse train`; `episodes`, `noise` and `held_out` for the demonstrations,
+which are recorded once and shared by all jobs; and `target`, `supporting` and `specialist` for aggressive dropout, see
+`sequences.py`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robofuse.demos.reader import read
+from robofuse.demos.run import Record, run_record
+from robofuse.errors import InputError, StateError
+from robofuse.evaluate.conditions import Condition
+from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.saving import save
+from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED
+from robofuse.study.registry import Kind, Options
+from robofuse.tensors import take
+from robofuse.train.build import make_env, make_model, resolve, world_options
+from robofuse.train.config import Train, preset
+from robofuse.train.imitation import BehaviourCloning
+from robofuse.train.validate import Validator, alone, removed
+
+DATA = {"episodes": 1000, "noise": 0.4, "held_out": 60}  # of the demonstrations
+# Of aggressive dropout: the sensor that is never masked, how often each other one is, and whether there are others.
+TARGET: dict[str, Any] = {"target": "", "supporting": 0.0, "specialist": False}
+# Little is simulated, so one core of a job is left to the network; what is not learned in this trial is off.
+BASE = {"render_size": None, "demo_epochs": 12, "replay_rows": 0, "num_envs": 1, "validation_episodes": 64}
+_HELD_OUT = 999  # seed of the demonstrations that nobody copies; trainings begin at 0
+_BATCH = 512
+
+
+def prepare(options: Options, folder: Path) -> None:
+    """Records the demonstrations that these options ask for, unless they are there.
+
+    Args:
+        options: that all jobs share.
+        folder: for the demonstrations.
+
+    Raises:
+        StateError: the expert did not succeed often enough.
+    """
+    config, data = _config(options, 0, folder)
+    for name, episodes, seed in (("copied", data["episodes"], 0), ("held-out", data["held_out"], _HELD_OUT)):
+        record = Record(
+            task=config.task,
+            robot=config.robot,
+            episodes=episodes,
+            out=_demos(config, data, folder, name),
+            keep="all",
+            noise=data["noise"],
+            seed=seed,
+            image_size=config.scenes.image_size,
+            render_size=config.scenes.render_size,
+            cameras=config.scenes.cameras,
+            renderer=config.scenes.renderer,
+        )
+        if run_record(record):
+            raise StateError(f"the demonstrations in {record.out} could not be recorded")
+
+
+def run(options: Options, seed: int, folder: Path, report: Callable[[float], None]) -> dict[str, float]:
+    """Trains and judges one policy.
+
+    Args:
+        options: of `robofuse train` by plain names, of the demonstrations, and `prepared`, the folder that holds them.
+        seed: of network, masks and the order of rows.
+        folder: of the job; gets the policy, `policy.safetensors`.
+        report: told the share that is done.
+
+    Returns:
+        By condition such as `all`, `no-rgb` and `only-rgb`: `success/…` in closed loop on scenes that nobody has seen;
+        `action/…`, the squared difference to the expert's action, and `offset/…` [mm], the error of what the auxiliary
+        head says of the object's place from the hand, both on held-out demonstrations. `success/worst` is the least
+        with one sensor missing, `success/alone` the mean of each sensor alone, `…/target` with the target alone;
+        `parameters`, `seconds`.
+    """
+    began, prepared = time.perf_counter(), Path(options["prepared"])
+    config, data = _config({name: x for name, x in options.items() if name != "prepared"}, seed, prepared)
+    env = make_env(config)
+    try:
+        torch.manual_seed(seed)
+        policy = make_model(config, env).policy
+        cloning, done = BehaviourCloning(config, env.world), 0
+
+        def show(_: str) -> None:
+            nonlocal done
+            done += 1
+            report(0.8 * done / config.imitation.demo_epochs)
+
+        cloning.run(policy, show, lambda: False)
+        seconds = time.perf_counter() - began
+        policy.set_training_mode(False)
+        validator = Validator(config, [sensor.key for sensor in env.world.sensors])
+        try:
+            success = validator.run(policy, lambda: False)
+        finally:
+            validator.close()
+        report(0.95)
+        save(policy, folder / "policy.safetensors", world_options(config))
+        errors = _held_out(policy, validator.conditions, _demos(config, data, prepared, "held-out"), env.world)
+    finally:
+        env.close()
+    found = {f"success/{name}": value for name, value in success.items()} | errors
+    if without := removed(validator.conditions):
+        found["success/worst"] = min(success[name] for name in without)
+    if left := alone(validator.conditions):
+        found["success/alone"] = float(np.mean([success[name] for name in left]))
+    if target := options.get("target"):
+        named = "all" if options.get("specialist") else f"only-{target}"
+        found |= {f"{what}/target": found[f"{what}/{named}"] for what in ("success", "action", "offset")}
+    learnable = [weight for weight in policy.parameters() if weight.requires_grad]
+    return found | {"parameters": float(sum(weight.numel() for weight in learnable)), "seconds": seconds}
+
+
+def demonstrations(options: Options, folder: Path, name: str) -> Path:
+    """The folder in which `prepare` has put demonstrations; `name` is `copied` or `held-out`."""
+    return _demos(*_config(options, 0, folder), folder, name)
+
+
+def _config(options: Options, seed: int, folder: Path) -> tuple[Train, dict[str, Any]]:
+    """The training's options and those of the demonstrations."""
+    data = {name: options.get(name, value) for name, value in DATA.items()}
+    own = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items() if name not in (*DATA, *TARGET)}
+    own |= _aggressive(**{name: options.get(name, value) for name, value in TARGET.items()})
+    config = preset("quick").replace(**BASE | {"device": "cpu", "threads": 1, "seed": seed} | own)
+    config.check()
+    config, _ = resolve(config)
+    return config.replace(demos=str(_demos(config, data, folder, "copied"))), data
+
+
+def _aggressive(target: str, supporting: float, specialist: bool) -> dict[str, Any]:
+    """Options of `robofuse train` that say so."""
+    if not target:
+        return {}
+    if target not in MODALITIES:
+        raise InputError(f"unknown target {target!r}; sensors: {', '.join(MODALITIES)}")
+    if specialist or not supporting:
+        return {"dropout": "none", "sensors": (target,) if specialist else MODALITIES}
+    rates = tuple(f"{key}={supporting}" for key in MODALITIES if key != target)
+    return {"dropout": "rates", "rates": rates, "full": 0.0}
+
+
+def _demos(config: Train, data: Mapping[str, Any], folder: Path, name: str) -> Path:
+    what = f"{config.task}-{config.robot}-{config.scenes.image_size}-{data['episodes']}-{data['noise']:g}".lower()
+    return folder / f"{what}-{name}"
+
+
+@torch.no_grad()
+def _held_out(
+    policy: FusionActorCriticPolicy,
+    conditions: list[Condition],
+    demos: Path,
+    world: Any,  # noqa: ANN401
+) -> dict[str, float]:
+    """Errors on demonstrations that nobody copied, by condition."""
+    episodes, keys = read(demos).episodes, [sensor.key for sensor in world.sensors]
+    rows = {key: torch.cat([one.observation[key] for one in episodes]) for key in (*keys, PRIVILEGED)}
+    wanted = policy.squashed(torch.cat([one.action for one in episodes]))
+    offset = [
+        i for i, place in enumerate(policy.visible) if world.privileged_names[place].endswith(("_dx", "_dy", "_dz"))
+    ]
+    unit = policy.truth_norm.std[policy.visible][offset]
+    truth = policy.visible_truth(rows[PRIVILEGED])[:, offset]
+    found = {}
+    for condition in conditions:
+        rows[AVAILABLE] = torch.tensor([[key in condition.live for key in keys]]).expand(len(wanted), -1).to(torch.int8)
+        off, away = [], []
+        for some in torch.arange(len(wanted)).split(_BATCH):
+            fused = policy.fuse({key: take(x, some) for key, x in rows.items()})
+            off.append((policy.mean_action(fused) - wanted[some]).square().sum(1))
+            told = policy.truth_heads.features(fused.features)[:, offset]
+            away.append(_length((told - truth[some]) * unit))
+        found[f"action/{condition.name}"] = float(torch.cat(off).mean())
+        found[f"offset/{condition.name}"] = 1000.0 * float(torch.cat(away).mean())
+    return found
+
+
+def _length(x: Tensor) -> Tensor:
+    return x.square().sum(1).sqrt()
+
+
+KIND = Kind(run, prepare)
