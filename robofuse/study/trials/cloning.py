@@ -7,6 +7,7 @@ which are recorded once and shared by all jobs; and `target`, `supporting` and `
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
     env = make_env(config)
     try:
         torch.manual_seed(seed)
-        policy = make_model(config, env).policy
+        with warnings.catch_warnings():  # nothing is rolled out
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            policy = make_model(config, env).policy
         cloning, done = BehaviourCloning(config, env.world), 0
 
         def show(_: str) -> None:
