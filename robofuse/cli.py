@@ -98,6 +98,10 @@ COMMANDS = {
     "export": Command(
         "Write a policy as ONNX, for robots without torch.", _load("robofuse.export", "Export", "run_export")
     ),
+    "pretrain": Command(
+        "Pretrain an encoder per sensor on simulator data, without labels.",
+        _load("robofuse.train.pretrain", "Pretrain", "run_pretrain"),
+    ),
     "record": Command(
         "Record demonstrations of a script or a policy, in LeRobot's layout.",
         _load("robofuse.demos", "Record", "run_record"),
