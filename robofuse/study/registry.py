@@ -38,6 +38,7 @@ class Kind:
 TRIALS: dict[str, Kind | str] = {
     "clone": "robofuse.study.trials.cloning:KIND",
     "example": "robofuse.study.trials.example:KIND",
+    "train": "robofuse.study.trials.training:KIND",
     "sequence": "robofuse.study.trials.sequences:KIND",
 }
 """Kinds of trials by name; those of robofuse as `module:name`, as they are imported only by jobs that need them."""

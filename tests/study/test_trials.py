@@ -10,6 +10,7 @@ from robofuse.study import STUDIES
 from robofuse.study.registry import TRIALS, find_trial
 from robofuse.study.trials import cloning, sequences
 from robofuse.study.trials.networks import NETWORKS
+from robofuse.train.config import preset
 
 SIZES = {"force": 3, "rgb": 5}
 
@@ -64,6 +65,8 @@ def test_the_studies_that_come_along_ask_for_what_their_trial_knows(study, tmp_p
         elif study.trial == "sequence":
             assert {*job.options} <= {*sequences.DEFAULTS, *cloning.DATA, "robot"}
             assert job.options["network"] in NETWORKS
+        elif study.trial == "train":
+            preset("quick").replace(**cloning.from_json(job.options)).check()
     assert study.trial in TRIALS and len(study.seeds) >= 5
 
 
@@ -74,17 +77,21 @@ def test_the_studies_that_come_along_ask_for_what_their_trial_knows(study, tmp_p
         ("clone", {"regularisers": ["contrastive=0.1"], "blending": 1}, "success/worst"),
         ("clone", {"target": "rgb", "specialist": True}, "success/target"),
         ("sequence", {"network": "mask-tokens", "supporting": 0.5, "passes": 1}, "explained/target"),
+        ("train", {"steps": 400, "num_envs": 8, "batch_size": 200, "checkpoint_every": 400}, "success/worst"),
     ],
 )
 def test_a_small_job_gives_the_same_numbers_twice(trial, options, score, tmp_path):
-    small = {"task": "Reach", "robot": "gripper", "episodes": 10, "held_out": 2, "image_size": 16}
+    small = {"task": "Reach", "robot": "gripper", "image_size": 16}
+    small |= {} if trial == "train" else {"episodes": 10, "held_out": 2}
     small |= {} if trial == "sequence" else {"demo_epochs": 1, "validation_episodes": 2}
     kind, found = find_trial(trial), []
-    kind.prepare(small, tmp_path)
+    if kind.prepare is not None:
+        kind.prepare(small, tmp_path)
+        options = options | {"prepared": str(tmp_path)}
     for name in "ab":
         (tmp_path / name).mkdir()
         shares = []
-        metrics = kind.run(small | options | {"prepared": str(tmp_path)}, 3, tmp_path / name, shares.append)
+        metrics = kind.run(small | options, 3, tmp_path / name, shares.append)
         assert shares == sorted(shares) and 0.0 < shares[-1] <= 1.0
         found.append({key: value for key, value in metrics.items() if key != "seconds"})
     assert found[0] == found[1] and score in found[0]

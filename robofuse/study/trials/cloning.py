@@ -8,7 +8,7 @@ which are recorded once and shared by all jobs; and `target`, `supporting` and `
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +112,27 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
         errors = _held_out(policy, validator.conditions, _demos(config, data, prepared, "held-out"), env.world)
     finally:
         env.close()
-    found = {f"success/{name}": value for name, value in success.items()} | errors
-    if without := removed(validator.conditions):
-        found["success/worst"] = min(success[name] for name in without)
-    if left := alone(validator.conditions):
-        found["success/alone"] = float(np.mean([success[name] for name in left]))
+    found = by_condition(success, validator.conditions) | errors
     if target := options.get("target"):
         named = "all" if options.get("specialist") else f"only-{target}"
         found |= {f"{what}/target": found[f"{what}/{named}"] for what in ("success", "action", "offset")}
     learnable = [weight for weight in policy.parameters() if weight.requires_grad]
     return found | {"parameters": float(sum(weight.numel() for weight in learnable)), "seconds": seconds}
+
+
+def by_condition(success: Mapping[str, float], conditions: Sequence[Condition]) -> dict[str, float]:
+    """Metrics of success by condition; see `run`."""
+    found = {f"success/{name}": value for name, value in success.items()}
+    if without := removed(conditions):
+        found["success/worst"] = min(success[name] for name in without)
+    if left := alone(conditions):
+        found["success/alone"] = float(np.mean([success[name] for name in left]))
+    return found
+
+
+def from_json(options: Options) -> dict[str, Any]:
+    """Options of `robofuse train`, in which lists stand for tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def demonstrations(options: Options, folder: Path, name: str) -> Path:
@@ -132,7 +143,7 @@ def demonstrations(options: Options, folder: Path, name: str) -> Path:
 def _config(options: Options, seed: int, folder: Path) -> tuple[Train, dict[str, Any]]:
     """The training's options and those of the demonstrations."""
     data = {name: options.get(name, value) for name, value in DATA.items()}
-    own = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items() if name not in (*DATA, *TARGET)}
+    own = {name: x for name, x in from_json(options).items() if name not in (*DATA, *TARGET)}
     own |= _aggressive(**{name: options.get(name, value) for name, value in TARGET.items()})
     config = preset("quick").replace(**BASE | {"device": "cpu", "threads": 1, "seed": seed} | own)
     config.check()
