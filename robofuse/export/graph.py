@@ -21,6 +21,7 @@ from robofuse.errors import InputError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
 from robofuse.policies.encoders import ImageEncoder, VectorEncoder
 from robofuse.policies.planes import SLOPE
+from robofuse.policies.u2a.transformer import TransformerEncoder, own_at, patches
 from robofuse.sensors import AVAILABLE, Sensor, channels_last
 
 OPSET = 17  # the first with LayerNormalization: runtimes of 2022 can read it
@@ -53,7 +54,7 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
     if ACTION in [sensor.key for sensor in sensors]:
         raise InputError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
     extractor, count = network.features_extractor, len(sensors)
-    zeros = extractor.masked_as == "zeros"
+    zeros, estimates = extractor.masked_as == "zeros", extractor.estimates is not None
     constants = {f"{_OWN}column/{m}": np.array([m]) for m in range(count)}
     constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
     nodes, lives, tokens = [_node("Cast", [AVAILABLE], _LIVE, to=TensorProto.BOOL)], [], []
@@ -61,17 +62,20 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         lives.append(_ALWAYS if sensor.key in required else f"{_LIVE}/{m}")
         if lives[-1] != _ALWAYS:
             nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
-        encoder = to_token(extractor.encoders[sensor.key], sensor.shape)
+        encoder = to_token(extractor.encoders[sensor.key], sensor.shape, m if estimates else None)
         one = torch.zeros(1, *sensor.shape, device=network.device)
         with torch.no_grad():
             hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
+            if estimates:  # a missing sensor says nothing
+                hidden = torch.zeros_like(extractor.mask_tokens)[None]
         tokens.append(f"{_OWN}token/{m}")
         branches = {
             "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, ["token"], f"{_OWN}encoder/{m}/")),
             "else_branch": _constant(f"{_OWN}hidden/{m}", hidden),
         }
         nodes.append(_node("If", [lives[-1]], tokens[-1], **branches))
-    example = torch.zeros(1, count, extractor.mask_tokens.shape[1], device=network.device)
+    size = extractor.mask_tokens.shape
+    example = torch.zeros(1, count, *(size if estimates else size[1:]), device=network.device)
     read = torch.ones(1, count, dtype=torch.bool, device=network.device)
     given, outputs, state = {"tokens": example, "read": read}, [ACTION], []
     if network.memory:
@@ -142,17 +146,26 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], pr
     return compose.add_prefix(model, prefix).graph
 
 
-def to_token(encoder: nn.Module, shape: Sequence[int]) -> nn.Module:
+def to_token(encoder: nn.Module, shape: Sequence[int], own: int | None = None) -> nn.Module:
     """A module from one reading of that shape as float32 (1, …) to its token (1, D).
+
+    Args:
+        encoder: a policy's.
+        shape: of the reading.
+        own: of an encoder that estimates the others' tokens, its own place among them: the result is (1, M, D).
 
     Raises:
         InputError: an encoder that is not robofuse's.
     """
+    last = channels_last(tuple(shape))
     if isinstance(encoder, ImageEncoder):
-        return (_Depth if encoder.depth else _Image)(encoder, channels_last(tuple(shape)))
+        return _Image(encoder, last)
     if isinstance(encoder, VectorEncoder):
         return _Vector(encoder, False)
-    raise InputError(f"export knows the encoders ImageEncoder and VectorEncoder, not {type(encoder).__name__}")
+    if isinstance(encoder, TransformerEncoder):
+        return _Transformer(encoder, last, own)
+    known = "ImageEncoder, VectorEncoder and TransformerEncoder"
+    raise InputError(f"export knows the encoders {known}, not {type(encoder).__name__}")
 
 
 class _Encoder(nn.Module):
@@ -165,27 +178,31 @@ class _Encoder(nn.Module):
 class _Image(_Encoder):
     def forward(self, x: Tensor) -> Tensor:
         encoder = self.encoder
-        planes = x.permute(0, 3, 1, 2) if self.last else x
-        frames = [planes[:, 3 * k : 3 * k + 3] for k in range(encoder.middle.numel() - planes.shape[1])]
-        saturations = [colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True) for colours in frames]
-        planes = torch.cat([planes, *saturations], dim=1)
-        planes = planes * (1.0 / encoder.scale) - encoder.middle
-        return encoder.head(encoder.convolutions(planes))
+        return encoder.head(encoder.convolutions(_planes(x, encoder, self.last)))
 
 
-class _Depth(_Encoder):
-    def forward(self, x: Tensor) -> Tensor:
-        encoder = self.encoder
-        frames = x.permute(0, 3, 1, 2) if self.last else x
-        depth = frames.reshape(-1, 1, *encoder.size) / encoder.scale
-        seen = (depth > 0).float()
-        dx = (depth[..., 1:] - depth[..., :-1]) * (seen[..., 1:] * seen[..., :-1])
-        dy = (depth[..., 1:, :] - depth[..., :-1, :]) * (seen[..., 1:, :] * seen[..., :-1, :])
-        dx, dy = ((d * SLOPE).clamp(-1.0, 1.0) for d in (dx, dy))
-        none = torch.zeros_like(depth)
-        dx, dy = torch.cat([none[..., :1], dx], dim=3), torch.cat([none[..., :1, :], dy], dim=2)
-        planes = torch.cat([depth, dx, dy], dim=1).reshape(1, -1, *encoder.size)
-        return encoder.head(encoder.convolutions(planes))
+def _planes(x: Tensor, encoder: Any, last: bool) -> Tensor:  # noqa: ANN401
+    """An image as float32 to its planes, (1, C, H, W), scaled; see `policies/planes.py`."""
+    images = x.permute(0, 3, 1, 2) if last else x
+    return _depth(images, encoder.scale) if encoder.depth else _colours(images, encoder.scale, encoder.middle)
+
+
+def _colours(planes: Tensor, scale: float, middle: Tensor) -> Tensor:
+    frames = [planes[:, 3 * k : 3 * k + 3] for k in range(middle.numel() - planes.shape[1])]
+    saturations = [colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True) for colours in frames]
+    return torch.cat([planes, *saturations], dim=1) * (1.0 / scale) - middle.reshape(-1, 1, 1)
+
+
+def _depth(frames: Tensor, scale: float) -> Tensor:
+    size = frames.shape[2:]
+    depth = frames.reshape(-1, 1, *size) / scale
+    seen = (depth > 0).float()
+    dx = (depth[..., 1:] - depth[..., :-1]) * (seen[..., 1:] * seen[..., :-1])
+    dy = (depth[..., 1:, :] - depth[..., :-1, :]) * (seen[..., 1:, :] * seen[..., :-1, :])
+    dx, dy = ((d * SLOPE).clamp(-1.0, 1.0) for d in (dx, dy))
+    none = torch.zeros_like(depth)
+    dx, dy = torch.cat([none[..., :1], dx], dim=3), torch.cat([none[..., :1, :], dy], dim=2)
+    return torch.cat([depth, dx, dy], dim=1).reshape(1, -1, *size)
 
 
 class _Asinh(torch.autograd.Function):
@@ -207,10 +224,28 @@ class _Vector(_Encoder):
         return encoder.layers(3.0 * _Asinh.apply(x / 3.0))
 
 
+class _Transformer(_Encoder):
+    """To its token (1, D); or to what it says of all sensors, (1, M, D), its own token in place `own`."""
+
+    def __init__(self, encoder: TransformerEncoder, last: bool, own: int | None) -> None:
+        super().__init__(encoder, last)
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoder, body = self.encoder, self.encoder.body
+        if body.image:
+            pieces = patches(_planes(x, body, self.last).permute(0, 2, 3, 1))
+        else:
+            pieces = (3.0 * _Asinh.apply(x.reshape(1, *body.unit.shape) * body.unit / 3.0)).reshape(1, -1, body.size)
+        tokens = encoder.said(pieces)
+        return tokens[:, 0] if self.own is None else own_at(tokens, self.own)
+
+
 class Head(nn.Module):
     """From tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …).
 
-    With a recurrent memory also from its state (1, H) to the next one.
+    With encoders that estimate, from what each says of all, (1, M, M, D). With a recurrent memory also from its state
+    (1, H) to the next one.
     """
 
     def __init__(self, network: FusionActorCriticPolicy) -> None:
@@ -222,6 +257,8 @@ class Head(nn.Module):
     def forward(self, tokens: Tensor, read: Tensor, state: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """See the class."""
         network, extractor = self.network, self.network.features_extractor
+        if extractor.estimates is not None:
+            tokens = extractor.estimates(tokens, read, extractor.mask_tokens)
         features = extractor.fusion(tokens, read) + extractor.availability(read.float())
         if state is not None:
             state = cast(Tensor, network.recurrent(features, state))

@@ -25,7 +25,7 @@ from robofuse.policies.fusion import Fusion
 from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
 from robofuse.policies.u2a.estimates import Estimate, Estimates
 from robofuse.policies.u2a.lora import Adapt, adapt_encoder
-from robofuse.policies.u2a.transformer import TransformerEncoder
+from robofuse.policies.u2a.transformer import TransformerEncoder, own_at
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, infer_sensors, order
 from robofuse.tensors import on_cpu, take
 
@@ -267,8 +267,7 @@ class FusionExtractor(BaseFeaturesExtractor):
     def _encoded(self, m: int, key: str, x: Tensor) -> Tensor:
         if self.estimates is None:
             return self.encoders[key](x)
-        own, others = cast(TransformerEncoder, self.encoders[key]).tokens(x).split([1, len(self.sensors) - 1], dim=1)
-        return torch.cat([others[:, :m], own, others[:, m:]], dim=1)
+        return own_at(cast(TransformerEncoder, self.encoders[key]).tokens(x), m)
 
     def available(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Which sensors are live, bool (B, M); while training, with `dropout`, drawn anew at every call.

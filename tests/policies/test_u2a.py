@@ -229,9 +229,23 @@ def test_policy_files_know_of_it(tmp_path):
     assert count_weights(loaded.network) == count_weights(policy)
 
 
-def test_export_is_refused_in_a_sentence():
-    with pytest.raises(InputError, match="not TransformerEncoder"):
-        exported(Policy(make_policy(), "u2a"))
+PLAIN = pytest.param({"masked_as": "token"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("options", [PLAIN, {"estimate": "gated", "adapt": "lora"}])
+def test_what_is_exported_acts_the_same(options):
+    policy = make_policy(**options)
+    for part in policy.modules():
+        if isinstance(part, LoRALinear):
+            torch.nn.init.normal_(part.up, std=0.1)
+    deployed = exported(Policy(policy, "u2a")).deployed  # which compares them, too
+    seen = observe(6)
+    seen["available"][0] = 0
+    policy.set_training_mode(False)
+    for row in range(6):
+        one = {key: x[row : row + 1] for key, x in seen.items() if key != "privileged"}
+        acted = deployed({key: x[0].numpy() for key, x in one.items()})
+        np.testing.assert_allclose(acted, policy.act(one)[0].numpy(), atol=1e-4, rtol=0)
 
 
 def test_pretrained_weights_are_loaded_for_images_of_any_size(tmp_path):
@@ -294,6 +308,24 @@ def test_the_first_ratio_of_ppo_is_one(sensors):
     found = model.logger.name_to_value
     ratio = found["train/first_ratio_error"]
     assert ratio < 1e-5 and found["train/alignment/loss"] > 0 and found["train/alignment/relative"] > 0
+
+
+@pytest.mark.slow
+def test_a_tiny_training_learns_and_its_estimates_come_close():
+    """With PPO, on what it is taught and what it finds out; hand and force do not tell each other all."""
+    env = SB3VecEnv("Reach", 16, sensors=("proprio", "force"), robot="gripper", privileged=True, dropout=0.3, seed=3)
+    kwargs = ESTIMATES | {"fusion": "sum_all", "token_dim": 96}
+    model = FusionPPO(
+        env=env, seed=0, device="cpu", n_steps=20, batch_size=80, teacher=lambda _: env.world.expert(), teacher_final=1.0,
+        policy_kwargs={"features_extractor_kwargs": kwargs, "regularisers": {"alignment": 0.2}},
+    )  # fmt: skip
+    found = []
+    for _ in range(6):
+        model.learn(640, reset_num_timesteps=False)
+        found.append(dict(model.logger.name_to_value))
+    env.close()
+    assert found[-1]["train/teacher"] < 0.6 * found[0]["train/teacher"]
+    assert found[-1]["train/alignment/loss"] < 0.5 * found[0]["train/alignment/loss"]
 
 
 def test_nothing_looks_at_a_number():

@@ -63,7 +63,7 @@ class Body(nn.Module):
     def __init__(self, sensor: Sensor) -> None:
         """Layers for this sensor's shape."""
         super().__init__()
-        self.kind = sensor.kind
+        self.kind, self.depth = sensor.kind, sensor.kind == "depth"
         self.image = sensor.kind in ("rgb", "depth")
         if self.image:
             middle, unit = middle_and_unit(sensor)
@@ -92,7 +92,7 @@ class Body(nn.Module):
         if not self.image:
             x = x.reshape(len(x), *self.unit.shape) * self.unit
             return (3.0 * torch.asinh(x / 3.0)).reshape(len(x), -1, self.size)
-        seen = slopes(millimetres(x), self.scale / SLOPE) if self.kind == "depth" else saturated(x)
+        seen = slopes(millimetres(x), self.scale / SLOPE) if self.depth else saturated(x)
         return patches(seen * self.unit - self.middle)
 
     def embedded(self, pieces: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
@@ -133,14 +133,23 @@ class TransformerEncoder(nn.Module):
 
     def tokens(self, x: Tensor) -> Tensor:
         """(n, …) in the sensor's dtype to (n, 1 + others, D): its own token, then the estimates."""
+        return self.said(self.body.pieces(x))
+
+    def said(self, pieces: Tensor) -> Tensor:
+        """`tokens` from pieces (n, P, K)."""
         asked = torch.cat([self.body.class_token, self.mask_tokens])
-        pieces = self.body.embedded(self.body.pieces(x))
-        out = self.body(torch.cat([asked.expand(len(pieces), -1, -1), pieces], dim=1))
+        given = self.body.embedded(pieces)
+        out = self.body(torch.cat([asked.expand(len(given), -1, -1), given], dim=1))
         return self.head(out[:, : len(asked)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) in the sensor's dtype to (n, D), its own token."""
         return self.tokens(x)[:, 0]
+
+
+def own_at(tokens: Tensor, place: int) -> Tensor:
+    """Tokens (n, M, D), a sensor's own first and the others' in order, in the order of all sensors."""
+    return torch.cat([tokens[:, 1 : place + 1], tokens[:, :1], tokens[:, place + 1 :]], dim=1)
 
 
 def patches(image: Tensor) -> Tensor:
