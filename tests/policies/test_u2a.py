@@ -316,7 +316,8 @@ def test_a_tiny_training_learns_and_its_estimates_come_close():
     env = SB3VecEnv("Reach", 16, sensors=("proprio", "force"), robot="gripper", privileged=True, dropout=0.3, seed=3)
     kwargs = ESTIMATES | {"fusion": "sum_all", "token_dim": 96}
     model = FusionPPO(
-        env=env, seed=0, device="cpu", n_steps=20, batch_size=80, teacher=lambda _: env.world.expert(), teacher_final=1.0,
+        env=env, seed=0, device="cpu", n_steps=20, batch_size=80,
+        teacher=lambda _: env.world.expert(), teacher_final=1.0,
         policy_kwargs={"features_extractor_kwargs": kwargs, "regularisers": {"alignment": 0.2}},
     )  # fmt: skip
     found = []
