@@ -13,8 +13,9 @@ from robofuse.policies.extractor import Fused, FusionExtractor
 class Alignment(nn.Module):
     """Mean squared error of every sensor's estimate of another's token, over the rows where both are live (U2A).
 
-    The mean over all ordered pairs. `relative` is the error over the variance of the tokens: at 1, the estimates are no
-    better than the token's mean, and `relative/depth>rgb` is that of what depth says of rgb.
+    Both directions of a pair are added, and the mean over the pairs is taken. `relative` is the error over the variance
+    of the tokens: at 1, the estimates are no better than the token's mean. `relative/depth>rgb` is that of what depth
+    says of rgb.
     """
 
     def __init__(self, extractor: FusionExtractor) -> None:
@@ -44,4 +45,4 @@ class Alignment(nn.Module):
                 pair = f"{extractor.sensors[s].key}>{extractor.sensors[t].key}"
                 found[f"relative/{pair}"] = loss / variance.clamp(min=1e-6)
         found = {name: x.detach() for name, x in found.items()}
-        return {"loss": torch.stack(losses).mean(), "relative": torch.stack([*found.values()]).mean(), **found}
+        return {"loss": 2.0 * torch.stack(losses).mean(), "relative": torch.stack([*found.values()]).mean(), **found}
