@@ -2,13 +2,14 @@
 
 import torch
 
-from robofuse.dropout import Dropout, Groups, Independent, LoseOne, Markov, Masker, Rates, Subsets
+from robofuse.dropout import Dropout, Empirical, Groups, Independent, LoseOne, Markov, Masker, Rates, Subsets
 
 KEYS = ("depth", "force", "proprio", "rgb")
 LAWS = (
     Independent(0.4),
     Independent({"rgb": 0.5, "proprio": 1.0}),
     Subsets(),
+    Empirical({(): 2, ("rgb",): 1, ("depth", "rgb"): 3, ("depth", "force", "proprio", "rgb"): 1}),
     LoseOne(0.6),
     LoseOne(groups=(("depth", "rgb"),)),
     Groups(p=0.5),

@@ -4,6 +4,7 @@ from .laws import (
     Constant,
     Cosine,
     Dropout,
+    Empirical,
     Groups,
     Independent,
     Law,
@@ -16,6 +17,7 @@ from .laws import (
     as_dropout,
     singles,
 )
+from .logs import Log, as_log, read_log
 from .masker import Masker
 
 __all__ = [
@@ -23,10 +25,12 @@ __all__ = [
     "Constant",
     "Cosine",
     "Dropout",
+    "Empirical",
     "Groups",
     "Independent",
     "Law",
     "Linear",
+    "Log",
     "LoseOne",
     "Markov",
     "Masker",
@@ -34,7 +38,9 @@ __all__ = [
     "Schedule",
     "Subsets",
     "as_dropout",
+    "as_log",
     "mask_arrays",
     "mask_sensors",
+    "read_log",
     "singles",
 ]

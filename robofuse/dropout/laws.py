@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.checks import at_least_zero
+from robofuse.dropout.logs import as_log, missing_sets, missing_share, transitions
 from robofuse.errors import InputError
 from robofuse.tensors import Constants
 
@@ -98,6 +100,58 @@ class Rates(Law):
         """Every sensor is a unit."""
         units = singles(keys)
         return _by_unit(units, _per_unit(self.rates, units, "Rates.rates"))
+
+    @classmethod
+    def from_log(cls, available: Any, keys: Sequence[str]) -> "Rates":  # noqa: ANN401
+        """The rates in a log of which sensors delivered; arguments and errors as of `as_log`."""
+        return cls(missing_share(as_log(available, keys)))
+
+
+@dataclass(frozen=True)
+class Empirical(Law):
+    """The joint law measured on the robot: which sensors are missing together, and how often.
+
+    `missing` is set of missing sensors → its frequency, such as {(): 90, ("rgb",): 2, ("depth", "rgb"): 8};
+    frequencies may be counts, as they are divided by their sum. Sensors that are in no set are never masked.
+    """
+
+    missing: Mapping[tuple[str, ...], float]
+
+    def __post_init__(self) -> None:
+        example = '{(): 90, ("rgb",): 2, ("depth", "rgb"): 8}'
+        if not isinstance(self.missing, Mapping) or not all(
+            isinstance(lost, tuple) and all(isinstance(key, str) for key in lost) for lost in self.missing
+        ):
+            raise InputError(f"Empirical.missing must map sets of sensors to numbers, such as {example}, "
+                             f"got {self.missing!r}")  # fmt: skip
+        for lost, frequency in self.missing.items():
+            at_least_zero(frequency, f"Empirical.missing[{lost!r}]")
+        if not sum(self.missing.values()) > 0:
+            raise InputError(f"Empirical.missing needs a set with a frequency above 0, such as {example}")
+
+    def bind(self, keys: Sequence[str]) -> Bound:
+        """Every sensor is a unit; one number chooses the set."""
+        for lost in self.missing:
+            check_names(lost, keys, "Empirical.missing")
+        sets = [(lost, float(n)) for lost, n in self.missing.items() if n > 0]
+        total = math.fsum(n for _, n in sets)
+        ends = torch.tensor([n for _, n in sets], dtype=torch.float64).cumsum(0)
+        table = Constants(torch.tensor([[key in lost for key in keys] for lost, _ in sets]))
+        ends = Constants(ends / ends[-1])
+
+        def draw(numbers: Tensor, strength: float) -> Tensor:
+            which = torch.bucketize(numbers[:, 0].contiguous(), ends.on(numbers.device), right=True).clamp_(
+                max=len(sets) - 1
+            )
+            return table.on(numbers.device).index_select(0, which) & (numbers[:, -1:] < strength)
+
+        rates = (math.fsum(n for lost, n in sets if key in lost) / total for key in keys)
+        return Bound(singles(keys), tuple(rates), draw)
+
+    @classmethod
+    def from_log(cls, available: Any, keys: Sequence[str]) -> "Empirical":  # noqa: ANN401
+        """The frequencies in a log of which sensors delivered; arguments and errors as of `as_log`."""
+        return cls(missing_sets(as_log(available, keys)))
 
 
 @dataclass(frozen=True)
@@ -221,6 +275,48 @@ class Markov(Law):
 
         rates = tuple(f / (f + r) if f else 0.0 for f, r in zip(fail, recover, strict=True))
         return Bound(units, rates, draw, follow)
+
+    @classmethod
+    def fit(
+        cls,
+        available: Any,  # noqa: ANN401
+        keys: Sequence[str],
+        starts: Any = None,  # noqa: ANN401
+        groups: tuple[tuple[str, ...], ...] = (),
+    ) -> "Markov":
+        """The most likely rates, given a log of which sensors delivered and how its episodes begin.
+
+        They are the shares of delivering steps that were followed by an outage, and of missing ones that were followed
+        by its end (maximum likelihood of a chain; Anderson and Goodman 1957).
+
+        Args:
+            available: the log, (T, M) or (T, N, M), see `as_log`.
+            keys: its sensors.
+            starts: where its episodes begin; no step leads from one to the next.
+            groups: sensors that fail together, as in `Groups`.
+
+        Raises:
+            InputError: not a log; a group whose sensors are not missing together; or a sensor whose rates it cannot
+                tell, as it never delivers, or never comes back.
+        """
+        log = as_log(available, keys, starts)
+        units = _grouped(log.keys, groups, "groups")
+        fail, recover = dict[str, float](), dict[str, float]()
+        for unit, counts in zip(units, transitions(log, units), strict=True):
+            names, ((stays, fails), (returns, lasts)) = " and ".join(unit), counts.tolist()
+            delivers = log.available[..., log.keys.index(unit[0])]
+            if not delivers.any():
+                raise InputError(f"{names} never delivered in this log, so it cannot tell how often they fail")
+            if not delivers.all() and not returns:
+                raise InputError(
+                    f"in this log {names} never came back before an episode ended, so it cannot tell how long an "
+                    "outage lasts; give a longer log, or take Empirical.from_log, for whole episodes"
+                )
+            rate = fails / max(stays + fails, 1)
+            back = returns / (returns + lasts) if returns else 1.0
+            fail |= {key: rate for key in unit}
+            recover |= {key: back for key in unit}
+        return cls(fail, recover, groups)
 
 
 class Schedule(ABC):

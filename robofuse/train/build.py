@@ -7,19 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from robofuse.checks import usable_cores
-from robofuse.dropout import (
-    Constant,
-    Cosine,
-    Dropout,
-    Groups,
-    Independent,
-    Law,
-    Linear,
-    LoseOne,
-    Markov,
-    Rates,
-    Subsets,
-)
 from robofuse.envs import World
 from robofuse.envs.cameras import resolve as resolve_cameras
 from robofuse.envs.sb3 import SB3VecEnv
@@ -36,7 +23,8 @@ from robofuse.ranks import on_this_machine, own_gpu
 from robofuse.sensors import Sensor
 from robofuse.tensors import find_device
 from robofuse.train.checkpoint import BEST, FINAL
-from robofuse.train.config import Masking, Train, preset
+from robofuse.train.config import Train, parse_numbers, parse_pairs, preset
+from robofuse.train.masking import make_dropout, spell_out_rates
 from robofuse.wrappers import VecSensorStack
 
 EXPERT, LEARNED = "expert", "learned"  # the scripted solution, and a policy that is trained first
@@ -82,7 +70,10 @@ def resolve(config: Train) -> tuple[Train, str]:
     remask = 0 if config.network.masked_as == "zeros" else config.learning.remask  # which has no mask tokens
     threads = config.threads or max(1, usable_cores() // on_this_machine())
     learned = {"teacher": teacher, "replay_rows": replay_rows, "remask": remask}
-    return config.replace(renderer=renderer, device=device, threads=threads, **learned), note
+    rates = spell_out_rates(config.masking).rates
+    return config.replace(
+        renderer=renderer, device=device, threads=threads, **learned, rates=rates, rates_from=None
+    ), note
 
 
 def world_options(config: Train) -> dict[str, Any]:
@@ -197,7 +188,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
             "visible": env.world.task.visible(),
             "memory": network.memory_size if network.memory == "recurrent" else 0,
             "frames": network.frames if network.memory == "stack" else 0,
-            "regularisers": _weights("--regularisers", "contrastive=0.1", learning.regularisers),
+            "regularisers": parse_numbers("--regularisers", "contrastive=0.1", learning.regularisers),
         },
     )
     if network.pretrained != "none":
@@ -263,76 +254,18 @@ def _ramp(first: float, last: float, left: float) -> float:
     return last + (first - last) * left
 
 
-def make_dropout(masking: Masking) -> Dropout | None:
-    """The sensor dropout that the options describe; None for none.
-
-    Raises:
-        InputError: options that contradict each other, or a probability out of range.
-    """
-    if masking.dropout != "rates" and masking.rates:
-        raise InputError("--rates is for --dropout rates; the other laws take --p")
-    if masking.dropout == "none":
-        return None
-    rise = {"warmup": masking.warmup, "until": masking.until}
-    schedule = {"constant": Constant, "linear": partial(Linear, **rise), "cosine": partial(Cosine, **rise)}
-    return Dropout(
-        law=_law(masking),
-        every=masking.every,
-        schedule=schedule[masking.schedule](),
-        full=masking.full,
-        outage_steps=masking.outage_steps,
-    )
-
-
-def _law(masking: Masking) -> Law:
-    if masking.dropout == "rates":
-        return Rates(_weights("--rates", "rgb=0.1", masking.rates))
-    if masking.dropout == "one":
-        return LoseOne(masking.p)
-    if masking.dropout == "subsets":
-        return Subsets()
-    if masking.dropout == "markov":
-        if not 0.0 <= masking.p < 1.0 or not masking.outage_steps >= 1.0:
-            raise InputError(f"markov needs p in [0, 1) and outages of at least 1 step, got {masking}")
-        recover = 1.0 / masking.outage_steps
-        fail = recover * masking.p / (1.0 - masking.p)
-        if fail > 1.0:
-            raise InputError(
-                f"outages of {masking.outage_steps:g} steps cannot fill {masking.p:.0%} of the time; give longer "
-                "outages, or a smaller p"
-            )
-        return Markov(fail, recover)
-    return Groups(p=masking.p) if masking.dropout == "groups" else Independent(masking.p)
-
-
 def encoder_names(config: Train) -> dict[str, str]:
     """Sensor or kind of sensor → name of its encoder, where it is not the standard one.
 
     Raises:
         InputError: an entry that is not KEY=NAME.
     """
-    return _pairs("--encoders", "rgb=NAME", config.network.encoders)
+    return parse_pairs("--encoders", "rgb=NAME", config.network.encoders)
 
 
 def sensor_weights(config: Train) -> dict[str, float]:
     """Sensor → factor on the auxiliary loss of its token; InputError for an entry that is not KEY=NUMBER."""
-    return _weights("--sensor-weights", "rgb=2", config.learning.sensor_weights)
-
-
-def _weights(option: str, example: str, texts: Sequence[str]) -> dict[str, float]:
-    pairs = _pairs(option, example, texts)
-    try:
-        return {key: float(value) for key, value in pairs.items()}
-    except ValueError:
-        raise InputError(f"{option} takes entries such as {example}, got {' '.join(texts)!r}") from None
-
-
-def _pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, _, value) in zip(texts, pairs, strict=True):
-        if not key or not value:
-            raise InputError(f"{option} takes entries such as {example}, got {text!r}")
-    return {key: value for key, _, value in pairs}
+    return parse_numbers("--sensor-weights", "rgb=2", config.learning.sensor_weights)
 
 
 def spell_out_faults(config: Train, sensors: Sequence[Sensor]) -> Train:

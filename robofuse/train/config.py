@@ -64,11 +64,16 @@ class Masking:
 
     Attributes:
         dropout: Law: independent, each sensor for itself; one, exactly one sensor or none; subsets, all sets of live
-            sensors equally likely; groups, the colour and depth of a camera together; rates, as given by --rates;
-            markov, outages that begin and end.
+            sensors equally likely; groups, the colour and depth of a camera together; rates, each sensor at the rate of
+            --rates; empirical, sets of sensors as often as --rates says; markov, outages that begin and end.
         p: Probability of masking a sensor (one: of masking any; markov: share of the time in which one is masked).
-        rates: For rates: probability by sensor, such as rgb=0.1 depth=0.3.
-        full: Share of the episodes in which nothing is masked.
+        rates: For rates: probability by sensor, such as rgb=0.1 depth=0.3. For empirical: how often each set of sensors
+            is masked, such as none=90 rgb=2 depth+rgb=8. For markov, in place of --p: share of the time and mean length
+            of an outage in steps, such as rgb=0.1/35.
+        rates_from: A log that says --rates: a CSV file with a column of 0 and 1 for each sensor, 1 = delivering, a row
+            for each control step, and a column `episode` if there are several; an .npz file with `available`, `keys`
+            and `starts`; or a folder of demonstrations.
+        full: Share of the episodes in which nothing is masked; by default 0.3, and 0 where --rates say how often.
         every: How long a draw lasts; by default an episode (markov: a step).
         outage_steps: Mean length of an outage in control steps, for markov and --every outage.
         schedule: Strength in the course of training: constant, or from 0 to full strength.
@@ -76,10 +81,11 @@ class Masking:
         until: Share of the training after which it is full.
     """
 
-    dropout: Literal["independent", "one", "subsets", "groups", "rates", "markov", "none"] = "independent"
+    dropout: Literal["independent", "one", "subsets", "groups", "rates", "empirical", "markov", "none"] = "independent"
     p: float = 0.3
     rates: tuple[str, ...] = ()
-    full: float = 0.3
+    rates_from: str | None = None
+    full: float | None = None
     every: Literal["episode", "outage", "step"] | None = None
     outage_steps: float = 20.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -531,6 +537,24 @@ def check_changes(before: Train, now: Train) -> list[str]:
             f"{', '.join('--' + name.replace('_', '-') for name in (*TUNABLE, *FREE))}"
         )
     return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]
+
+
+def parse_numbers(option: str, example: str, texts: Sequence[str]) -> dict[str, float]:
+    """`parse_pairs`, with numbers for values."""
+    pairs = parse_pairs(option, example, texts)
+    try:
+        return {key: float(value) for key, value in pairs.items()}
+    except ValueError:
+        raise InputError(f"{option} takes entries such as {example}, got {' '.join(texts)!r}") from None
+
+
+def parse_pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:
+    """The entries KEY=VALUE of an option; InputError, naming the option and an example, for anything else."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise InputError(f"{option} takes entries such as {example}, got {text!r}")
+    return {key: value for key, _, value in pairs}
 
 
 def fixed_options(changed: list[str]) -> list[str]:

@@ -23,8 +23,9 @@ from robofuse.policies.u2a.lora import adapter_dropout
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
 from robofuse.train.blending import Blending
-from robofuse.train.build import make_dropout, sensor_weights, world_options
+from robofuse.train.build import sensor_weights, world_options
 from robofuse.train.config import Train
+from robofuse.train.masking import make_dropout
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
 _DECAY = 0.02  # of weights, under AdamW

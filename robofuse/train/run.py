@@ -28,7 +28,6 @@ from robofuse.train.build import (
     TEACHER,
     drawn_size,
     encoder_names,
-    make_dropout,
     needs_teacher,
     resolve,
     teacher_config,
@@ -44,6 +43,7 @@ from robofuse.train.display import (
     Display,
     validation_table,
 )
+from robofuse.train.masking import make_dropout
 from robofuse.train.training import Training, kept_random_state
 
 RUN = "run.json"  # a record of the starts of a run, for people

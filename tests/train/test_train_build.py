@@ -8,7 +8,8 @@ import torch
 from helpers import same
 from test_train_run import SMALL
 
-from robofuse.dropout import Cosine, Dropout, Groups, Independent, Linear, LoseOne, Markov, Rates, Subsets
+from robofuse.demos.layout import Episode
+from robofuse.dropout import Cosine, Dropout, Empirical, Groups, Independent, Linear, LoseOne, Markov, Rates, Subsets
 from robofuse.envs import World
 from robofuse.envs.cameras import CAMERAS
 from robofuse.play import Trained, load_trained, make_world
@@ -17,7 +18,6 @@ from robofuse.sensors import MODALITIES
 from robofuse.train import Train
 from robofuse.train.build import (
     drawn_size,
-    make_dropout,
     make_env,
     make_model,
     ramp,
@@ -25,6 +25,7 @@ from robofuse.train.build import (
     spell_out_faults,
     world_options,
 )
+from robofuse.train.masking import make_dropout
 
 
 def test_faults_to_train_on_reach_the_observation():
@@ -55,6 +56,9 @@ def test_dropout_from_options():
     assert made(dropout="none") is None
     assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
     assert made(dropout="one", p=0.5).law == LoseOne(0.5)
+    told = made(dropout="empirical", rates=("none=90", "depth+rgb=8"))
+    assert told == Dropout(Empirical({(): 90.0, ("depth", "rgb"): 8.0}), full=0.0)
+    assert made(dropout="markov", rates=("rgb=0.2/4",)).law.fail == pytest.approx({"rgb": 0.0625})
     assert made(dropout="groups", p=0.2, schedule="cosine", warmup=0.1, until=0.5, full=0.0) == Dropout(
         Groups(p=0.2), schedule=Cosine(warmup=0.1, until=0.5)
     )
@@ -64,6 +68,58 @@ def test_dropout_from_options():
     assert markov.law.bind(MODALITIES).rates == pytest.approx((0.25,) * 4)
     with pytest.raises(ValueError, match="cannot fill 80% of the time"):
         made(dropout="markov", p=0.8, outage_steps=1.0)
+
+
+LOG = np.array([[1, 1, 1]] * 6 + [[0, 0, 1]] * 2 + [[1, 1, 0]] + [[1, 1, 1]], np.int8)
+
+
+@pytest.mark.parametrize(
+    ("law", "rates"),
+    [
+        ("rates", ("depth=0.2", "rgb=0.2", "force=0.1")),
+        ("empirical", ("none=7", "depth+rgb=2", "force=1")),
+        ("markov", ("depth=0.2222222/2", "rgb=0.2222222/2", "force=0.1111111/1")),
+    ],
+)
+def test_the_log_of_a_robot_becomes_options(law, rates, tmp_path):
+    np.savez(tmp_path / "log.npz", available=LOG, keys=["depth", "rgb", "force"])
+    lines = ["time,depth,rgb,force", *(f"{t / 20},{a},{b},{c}" for t, (a, b, c) in enumerate(LOG))]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    for name in ("log.npz", "log.csv"):
+        config, _ = resolve(
+            SMALL.replace(device="cpu", full=None, every=None, dropout=law, rates_from=str(tmp_path / name))
+        )
+        assert config.masking.rates_from is None  # the folder of the run needs no log
+        found, expected = ([text.replace("/", "=").split("=") for text in x] for x in (config.masking.rates, rates))
+        assert [x[0] for x in found] == [x[0] for x in expected]
+        assert [float(n) for x in found for n in x[1:]] == pytest.approx([float(n) for x in expected for n in x[1:]])
+        assert make_dropout(config.masking).full == 0.0
+
+
+def test_a_folder_of_demonstrations_is_a_log(monkeypatch, tmp_path):
+    ones = torch.ones(3, 1)
+    episodes = [Episode({"available": torch.tensor(x)}, ones, ones, ones) for x in ([[1, 1]] * 3, [[0, 1]] * 3)]
+    demos = SimpleNamespace(episodes=episodes, sensors=[SimpleNamespace(key=key) for key in ("force", "proprio")])
+    monkeypatch.setattr("robofuse.train.masking.read_demos", lambda folder: demos)
+    masking = SMALL.replace(dropout="empirical", rates_from=str(tmp_path)).masking
+    assert make_dropout(masking).law == Empirical({(): 3, ("force",): 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rates": ("rgb=0.1",)}, "--p"),
+        ({"rates_from": "log.csv"}, "--p"),
+        ({"dropout": "empirical"}, "needs --rates"),
+        ({"dropout": "rates", "rates": ("rgb=0.1",), "rates_from": "log.csv"}, "not both"),
+        ({"dropout": "rates", "rates_from": "gone.csv"}, "cannot read the log gone.csv"),
+        ({"dropout": "markov", "rates": ("rgb=0.1",)}, "rgb=0.1/35"),
+        ({"dropout": "empirical", "rates": ("rgb+depth",)}, "depth.rgb=8"),
+    ],
+)
+def test_rates_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_dropout(SMALL.replace(**options).masking)
 
 
 def test_ramps():
