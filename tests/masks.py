@@ -20,10 +20,16 @@ EVERY = ("episode", "outage", "step")
 PLANS = [Dropout(law, every, outage_steps=3) for law in LAWS for every in EVERY]
 PLANS += [Dropout(Markov(0.1, 0.3)), Dropout(Markov(0.6, 0.1, (("rgb", "depth"),)), full=0.2)]
 
+SHARED = [
+    Dropout(Independent(0.5), shared=True, outage_steps=3, full=0.2),
+    Dropout(Subsets(), "step", shared=True),
+    Dropout(Markov(0.2, 0.3), shared=True),
+]
+
 
 def law_and_pace(plan):
     """The id of a test."""
-    return f"{type(plan.law).__name__}-{plan.every}"
+    return f"{type(plan.law).__name__}-{plan.every}{'-shared' * plan.shared}"
 
 
 def masks_of(plan, episodes, steps, seed=0, keys=KEYS):

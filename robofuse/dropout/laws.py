@@ -390,10 +390,14 @@ class Dropout:
     Attributes:
         law: which sensors are masked together, and how often.
         every: how long a draw lasts: an `episode`; an `outage`, a piece of an episode of random length; or one control
-            `step`. By default `step` for processes in time (`Markov`), which know no other, and `episode` for the rest.
+            `step`. By default `step` for processes in time (`Markov`), which know no other, and `episode` for the rest
+            (`outage` if `shared`).
         schedule: strength of the law in the course of training.
         full: share of the episodes in which nothing is masked, so that the policy also knows the healthy robot.
         outage_steps: mean length of a piece [control steps], of `every="outage"`; lengths are geometric.
+        shared: per batch: at any time all environments have the same mask, by default in pieces of random length, as
+            their episodes end at different times. `full` is the share of those pieces then. Else each environment
+            draws its own.
     """
 
     law: Law = field(default_factory=Independent)
@@ -401,6 +405,7 @@ class Dropout:
     schedule: Schedule = field(default_factory=Constant)
     full: float = 0.0
     outage_steps: float = 20.0
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.law, Law):
@@ -408,7 +413,8 @@ class Dropout:
         if not isinstance(self.schedule, Schedule):
             raise InputError(f"schedule must be a robofuse.dropout schedule such as Linear(), got {self.schedule!r}")
         if self.every is None:
-            object.__setattr__(self, "every", "step" if self.law.stepwise else "episode")
+            alone = "outage" if self.shared else "episode"
+            object.__setattr__(self, "every", "step" if self.law.stepwise else alone)
         if self.every not in get_args(Every):
             raise InputError(f"every must be one of {', '.join(get_args(Every))}, got {self.every!r}")
         if self.law.stepwise and self.every != "step":
@@ -416,7 +422,15 @@ class Dropout:
                 f"{type(self.law).__name__} is a process in time that moves at every control step and makes outages "
                 f'by itself: every="{self.every}" has no meaning for it; leave `every` out'
             )
-        check_probability(self.full, "full")
+        if self.shared and self.every == "episode":
+            raise InputError(
+                "shared masks change for all environments at once, and their episodes end at different times: give "
+                'every="outage" or "step"'
+            )
+        if check_probability(self.full, "full") and self.shared and self.law.stepwise:
+            raise InputError(
+                f"shared masks of {type(self.law).__name__} have no pieces of which `full` could be a share; leave it 0"
+            )
         steps = self.outage_steps
         if isinstance(steps, bool) or not isinstance(steps, int | float | np.number) or not 1.0 <= steps < np.inf:
             raise InputError(f"outage_steps must be a number of at least 1, got {steps!r}")

@@ -25,6 +25,9 @@ class Masker:
     At least one unit of the law is always kept: where it would mask them all, one stays, uniformly at random among
     those that are not always masked (a `Markov` outage of everything keeps the same one until it is over).
 
+    Shared masks are those of a single environment, which starts whenever all N start at once, with the lowest of their
+    episode numbers; what starts alone takes part in the mask that there is.
+
     Attributes:
         dropout: what to mask.
         keys: the M sensors, in the order of `available`.
@@ -62,16 +65,18 @@ class Masker:
         unit_of = [next(u for u, unit in enumerate(units) if key in unit) for key in self.keys]
         self._unit_of = torch.tensor(unit_of, device=device)
         self._spare = torch.tensor([u for u, rate in enumerate(self._bound.rates) if rate < 1.0], device=device)
-        self._episode = torch.zeros(num_envs, dtype=torch.int64, device=device)
-        self._elapsed = torch.zeros(num_envs, dtype=torch.int64, device=device)
-        self._until = torch.full((num_envs,), _NEVER, device=device)  # when the next outage begins
-        self._full = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        rows = 1 if self.dropout.shared else num_envs  # that draw masks of their own
+        self._drawn = self.available[:1].clone() if self.dropout.shared else self.available
+        self._episode = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._until = torch.full((rows,), _NEVER, device=device)  # when the next outage begins
+        self._full = torch.zeros(rows, dtype=torch.bool, device=device)
         # what the law says, before one is kept
-        self._masked = torch.zeros(num_envs, len(units), dtype=torch.bool, device=device)
-        self._kept = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._masked = torch.zeros(rows, len(units), dtype=torch.bool, device=device)
+        self._kept = torch.zeros(rows, dtype=torch.int64, device=device)
         self._tick = 0
         ahead = AHEAD if on_cpu(self._kept) else 1
-        self._ahead = torch.zeros(num_envs, ahead, _LAW + len(units) + 1, dtype=torch.float64, device=device)
+        self._ahead = torch.zeros(rows, ahead, _LAW + len(units) + 1, dtype=torch.float64, device=device)
 
     @property
     def progress(self) -> float:
@@ -98,6 +103,10 @@ class Masker:
                 "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3",
                 stacklevel=2,
             )
+        if self.dropout.shared:
+            worlds, episode = self._all_of(worlds), episode.min()[None]
+            if on_cpu(worlds) and not worlds.any():
+                return
         write(self._episode, worlds, episode)
         write(self._elapsed, worlds, 0)
         if self.dropout.every == "episode":
@@ -144,10 +153,19 @@ class Masker:
         if self._bound.follow:
             write(self._masked, worlds, masked)
         if self.dropout.full:
-            shown |= chosen(self._full, worlds)[:, None]
-        write(self.available, worlds, shown.index_select(1, self._unit_of).to(torch.int8))
+            full = numbers[:, _FULL] < self.dropout.full if self.dropout.shared else chosen(self._full, worlds)
+            shown |= full[:, None]
+        write(self._drawn, worlds, shown.index_select(1, self._unit_of).to(torch.int8))
+        if self.dropout.shared:
+            self.available.copy_(self._drawn.expand_as(self.available))
         if self.dropout.every == "outage":
             write(self._until, worlds, chosen(self._elapsed, worlds) + self._length(numbers[:, _LENGTH]))
+
+    def _all_of(self, worlds: Tensor) -> Tensor:
+        """Bool (1,), whether these are all environments."""
+        if by_number(worlds) is None:
+            return worlds.all()[None]
+        return torch.full((1,), len(worlds) == len(self.available), device=worlds.device)
 
     def _length(self, numbers: Tensor) -> Tensor:
         """Geometric lengths of at least 1, int64 (n,)."""

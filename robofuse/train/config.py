@@ -73,9 +73,12 @@ class Masking:
         rates_from: A log that says --rates: a CSV file with a column of 0 and 1 for each sensor, 1 = delivering, a row
             for each control step, and a column `episode` if there are several; an .npz file with `available`, `keys`
             and `starts`; or a folder of demonstrations.
-        full: Share of the episodes in which nothing is masked; by default 0.3, and 0 where --rates say how often.
+        full: Share of the episodes in which nothing is masked; by default 0.3, and 0 where --rates say how often
+            and for --shared markov.
         every: How long a draw lasts; by default an episode (markov: a step).
         outage_steps: Mean length of an outage in control steps, for markov and --every outage.
+        shared: Per batch: all environments have the same mask at any time, in pieces of --outage-steps. While copying
+            demonstrations, so have all rows of a minibatch.
         schedule: Strength in the course of training: constant, or from 0 to full strength.
         warmup: Share of the training after which the strength begins to rise.
         until: Share of the training after which it is full.
@@ -88,6 +91,7 @@ class Masking:
     full: float | None = None
     every: Literal["episode", "outage", "step"] | None = None
     outage_steps: float = 20.0
+    shared: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = 0.0
     until: float = 1.0

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from robofuse.demos.layout import Episode
 from robofuse.demos.reader import check_fits, read
-from robofuse.dropout import Masker
+from robofuse.dropout import Dropout, Masker
 from robofuse.dropout.apply import submasks
 from robofuse.dropout.laws import check_names
 from robofuse.envs import World
@@ -202,16 +203,30 @@ class BehaviourCloning:
         self, epoch: int, count: int, generator: torch.Generator
     ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
         """Yields minibatches of observations, actions and returns, in random order; one pass."""
-        shown, device = self._observation[AVAILABLE] & self._masks(epoch), self._config.device
+        shown, device, shared = self._observation[AVAILABLE], self._config.device, None
+        if self._dropout is not None and self._dropout.shared:
+            shared = self._minibatch_masks(self._dropout, epoch, count)
+        else:
+            shown = shown & self._masks(epoch)
         if self._config.learning.balance:
             weights = by_mask(shown[self._copied])
             order = torch.multinomial(weights, len(weights), replacement=True, generator=generator)
         else:
             order = torch.randperm(len(self._copied), generator=generator)
-        for rows in self._copied[order].chunk(count):
+        for number, rows in enumerate(self._copied[order].chunk(count)):
             batch = {key: take(x, rows) for key, x in (self._observation | {AVAILABLE: shown}).items()}
+            if shared is not None:
+                batch[AVAILABLE] = batch[AVAILABLE] & shared[number]
             batch = {key: x.to(device) for key, x in batch.items()}
             yield batch, self._actions[rows].to(device), self._returns[rows].to(device)
+
+    def _minibatch_masks(self, dropout: Dropout, epoch: int, count: int) -> Tensor:
+        """Availability in this pass, int8 (count, M): one mask for all rows of a minibatch."""
+        dropout = replace(dropout, shared=False)
+        masker = Masker(dropout, [sensor.key for sensor in self._sensors], count, self._config.seed)
+        masker.progress = 1.0
+        masker.start(torch.arange(count), epoch * count + torch.arange(count))
+        return masker.available
 
     def _masks(self, epoch: int) -> Tensor:
         """Availability in this pass, int8 (n, M), 0 = masked; every demonstration is an episode of the law."""

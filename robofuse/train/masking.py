@@ -45,12 +45,15 @@ def make_dropout(masking: Masking) -> Dropout | None:
         return None
     rise = {"warmup": masking.warmup, "until": masking.until}
     schedule = {"constant": Constant, "linear": partial(Linear, **rise), "cosine": partial(Cosine, **rise)}
+    law = _law(masking)
+    full = 0.0 if masking.rates or (masking.shared and law.stepwise) else FULL
     return Dropout(
-        law=_law(masking),
+        law=law,
         every=masking.every,
         schedule=schedule[masking.schedule](),
-        full=(0.0 if masking.rates else FULL) if masking.full is None else masking.full,
+        full=full if masking.full is None else masking.full,
         outage_steps=masking.outage_steps,
+        shared=masking.shared,
     )
 
 

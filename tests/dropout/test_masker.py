@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from masks import EVERY, KEYS, PLANS, law_and_pace, masks_of
+from masks import EVERY, KEYS, PLANS, SHARED, law_and_pace, masks_of
 
 from robofuse.dropout import Dropout, Independent, Linear, Markov, Masker, Subsets, mask_sensors
 
@@ -96,7 +96,46 @@ def test_a_schedule_that_nobody_tells_complains_once():
     masker.start(rows, rows)
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=law_and_pace)
+@settings(max_examples=30, deadline=None)
+@given(
+    plan=st.sampled_from(SHARED),
+    seed=st.integers(0, 2**63 - 1),
+    num=st.integers(2, 6),
+    first=st.integers(0, 2**40),
+    alone=st.lists(st.integers(0, 30), max_size=4),
+)
+def test_shared_masks_are_those_of_one_environment_whatever_starts_alone(plan, seed, num, first, alone):
+    expected = masks_of(plan, [first], 30, seed)
+    masker, everyone = Masker(plan, KEYS, num, seed), torch.arange(num)
+    masker.start(everyone, everyone)
+    masker.step()
+    masker.start(everyone.flip(0), first + everyone)
+    for step, mask in enumerate(expected):
+        assert torch.equal(masker.available, mask.expand(num, -1)) and mask.any()
+        if step in alone:
+            masker.start(everyone[: num - 1], everyone[: num - 1])
+            assert torch.equal(masker.available, mask.expand(num, -1))
+        masker.step()
+
+
+def test_shared_masks_come_in_pieces_of_which_some_are_full():
+    plan = Dropout(Independent(0.5), shared=True, outage_steps=4, full=0.25)
+    masks = masks_of(plan, [0, 1], 20_000)
+    assert torch.equal(masks[:, 0], masks[:, 1])
+    changes = (masks[1:, 0] != masks[:-1, 0]).any(dim=1).double().mean()
+    assert 0.15 < float(changes) < 0.25  # a quarter of the steps begins a piece, some of them with the same set
+    full = masks[:, 0].all(dim=1).double().mean()
+    assert abs(float(full) - (0.25 + 0.75 * 0.5**4)) < 0.05
+
+
+def test_shared_masks_have_no_episodes():
+    with pytest.raises(ValueError, match="end at different times"):
+        Dropout(Subsets(), "episode", shared=True)
+    with pytest.raises(ValueError, match="no pieces"):
+        Dropout(Markov(), full=0.1, shared=True)
+
+
+@pytest.mark.parametrize("plan", PLANS + SHARED, ids=law_and_pace)
 def test_masks_are_the_same_where_nobody_looks(plan, monkeypatch):
     """On a device every mask is drawn for all; and on `meta`, where looking at a number raises, it runs."""
     expected = masks_of(plan, range(30), 40)

@@ -55,6 +55,9 @@ def test_dropout_from_options():
     assert made() == Dropout(Independent(0.3), every="episode", full=0.3)
     assert made(dropout="none") is None
     assert made(dropout="subsets", every="step", full=0.0) == Dropout(Subsets(), every="step")
+    shared = made(shared=True, dropout="markov")
+    assert shared.shared and shared.every == "step" and shared.full == 0.0
+    assert made(shared=True) == Dropout(Independent(0.3), "outage", full=0.3, shared=True)
     assert made(dropout="one", p=0.5).law == LoseOne(0.5)
     told = made(dropout="empirical", rates=("none=90", "depth+rgb=8"))
     assert told == Dropout(Empirical({(): 90.0, ("depth", "rgb"): 8.0}), full=0.0)

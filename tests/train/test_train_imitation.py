@@ -127,6 +127,19 @@ def test_sensors_are_masked_as_in_the_training(config, law):
     assert bool(constant) == (law == "independent")  # of an episode, or in the course of it
 
 
+def test_shared_masks_are_one_per_minibatch(config):
+    config = config.replace(dropout="independent", p=0.5, full=0.0, shared=True)
+    env = make_env(config)
+    warm = BehaviourCloning(config, env.world)
+    env.close()
+    masks = []
+    for epoch in range(10):
+        for batch, _, _ in warm._batches(epoch, 4, torch.Generator().manual_seed(epoch)):
+            assert (batch["available"] == batch["available"][0]).all()
+            masks.append(tuple(batch["available"][0].tolist()))
+    assert len(set(masks)) == 3  # of two sensors one is always kept
+
+
 def test_what_a_hidden_sensor_held_is_not_copied(config):
     """The demonstrations' own gaps count: what was not delivered stays unread, whatever is drawn."""
 
