@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from exporting import make
 from stable_baselines3.common.preprocessing import is_image_space
 
@@ -16,6 +17,7 @@ from robofuse.policies.saving import save
 from scripts.bench.__main__ import main
 from scripts.bench.contenders import ByteDepth
 from scripts.bench.deploy import DeployBench, bench_deploy
+from scripts.bench.device import PARTS, DeviceBench, bench_device
 from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.train import TrainBench, bench_train
 
@@ -145,4 +147,40 @@ def test_a_tiny_deployment_is_measured_with_every_sensor_hidden(tmp_path, capsys
 )
 def test_what_cannot_be_deployed_is_refused_at_once(arguments, message, capsys):
     assert main(["deploy", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow  # mujoco_warp's kernels have to be compiled, on a machine that has not met them
+@pytest.mark.parametrize("physics", ["warp", "mixed", "mujoco"])
+def test_a_device_is_measured_part_by_part(physics, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    few = {"num_envs": (2,), "image_size": 16, "steps": 4, "turns": 1, "batch_size": 4}
+    result = bench_device(DeviceBench("Reach", "gripper", physics=physics, device="cpu", json=path, **few))
+    assert json.loads(path.read_text()) == json.loads(json.dumps(result))
+    (row,) = result["rows"]
+    assert all(math.isfinite(row[part]) and row[part] > 0 for part in PARTS) and row["warm_up_s"] > 0
+    assert "waits" not in row  # nobody counts what is not there
+    assert "not counted" in capsys.readouterr().out
+
+
+def test_too_many_worlds_for_a_device_say_how_many_may_fit(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("scripts.bench.device._row", full)
+    with pytest.raises(RuntimeError, match=r"4,096 worlds do not fit into the memory of cpu; less than that may"):
+        bench_device(DeviceBench("Reach", "gripper", (4096,), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-envs", "0"], "--num-envs must be an integer of at least 1"),
+        (["--steps", "1"], "--steps must be an integer of at least 2"),
+        (["--device", "toaster"], "toaster"),
+        (["--json", "nowhere/x.json"], "there is no folder"),
+    ],
+)
+def test_a_device_that_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
+    assert main(["device", *arguments]) == 2
     assert message in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """What speed comes to, measured: `python -m scripts.bench env`, `train`, `learn`, …, from the repository's root.
 
 `env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `learn` the time until a policy succeeds,
-`faults` what broken sensors cost, and `deploy` how long an action takes on one core. But for `learn`, contenders take
-turns, so ratios hold on a busy machine too.
+`faults` what broken sensors cost, `device` worlds and learning part by part on a GPU, and `deploy` how long an action
+takes on one core. But for `learn`, contenders take turns, so ratios hold on a busy machine too.
 """
 
 import sys
@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes
 
 from robofuse.errors import RobofuseError
 from scripts.bench.deploy import DeployBench, bench_deploy
+from scripts.bench.device import DeviceBench, bench_device
 from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.faults import FaultBench, bench_faults
 from scripts.bench.learn import LearnBench, bench_learn
@@ -38,11 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
         """Measures what broken sensors cost, beside the same worlds without faults."""
         bench_faults(config)
 
+    def device(config: OmitArgPrefixes[DeviceBench]) -> None:
+        """Measures worlds and learning part by part, all on one device: a GPU if there is one."""
+        bench_device(config)
+
     def deploy(config: OmitArgPrefixes[DeployBench]) -> None:
         """Measures how long an action takes on one core, exported and in torch, with sensors masked."""
         bench_deploy(config)
 
-    commands = {"env": env, "train": train, "learn": learn, "faults": faults, "deploy": deploy}
+    commands = {"env": env, "train": train, "learn": learn, "faults": faults, "device": device, "deploy": deploy}
     words = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(
