@@ -13,6 +13,7 @@ from robofuse.envs.control import Robot
 from robofuse.envs.rig import Rig
 from robofuse.envs.tasks import Task
 from robofuse.envs.tasks.task import expect
+from robofuse.errors import InputError
 from robofuse.faults import Injector, Plan
 from robofuse.faults.mix import FaultsLike, as_faults
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH, Sensor, order
@@ -60,6 +61,7 @@ class Observer:
         sensed: bool,
         privileged: bool,
         dropout: Dropout | Law | float | None,
+        fill: str,
         faults: FaultsLike,
         control_dt: float,
         seed: int,
@@ -74,6 +76,9 @@ class Observer:
         sizes = {camera.key(kind): camera.size or () for camera in cameras for kind in ("rgb", "depth")}
         self.sensors = tuple(replace(one, shape=(*sizes.get(one.key, one.shape[:2]), *one.shape[2:])) for one in drawn)
         factors = {one.key: one.shape[0] // read.shape[0] for one, read in zip(drawn, self.sensors, strict=True)}
+        if fill not in ("zeros", "keep"):
+            raise InputError(f"fill must be zeros or keep, got {fill!r}")
+        self._keep = fill == "keep"
         self._factors = {key: factor for key, factor in factors.items() if factor > 1}
         plan, phases = as_faults(faults, drawn), truth.task.phases
         self.injector = Injector(plan, drawn, num_envs, seed, control_dt, phases, True, device)
@@ -100,15 +105,16 @@ class Observer:
 
         def observe() -> dict[str, Tensor]:
             available, readings = chosen(self.masker.available, worlds), read()
+            shown = torch.ones_like(available) if self._keep else available
             truth = self._truth.read(worlds) if self._sensed or self._privileged else None
             if self._sensed and truth is not None:
                 readings[TRUTH] = truth.clone()
             if not self.injector.idle:
                 readings, delivering = self.injector.apply(readings, worlds, available > 0, self._phase(worlds))
-                available = available & delivering
+                available, shown = available & delivering, shown & delivering
             for key, factor in self._factors.items():
                 readings[key] = area_average(readings[key], factor)
-            zero_masked(readings, available, self.masker.keys)
+            zero_masked(readings, shown, self.masker.keys)
             readings[AVAILABLE] = available.clone()
             if self._privileged and truth is not None:
                 readings[PRIVILEGED] = truth

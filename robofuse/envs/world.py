@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -102,6 +102,7 @@ class World:
         force_window: int = 10,
         privileged: bool = False,
         dropout: Dropout | Law | float | None = None,
+        fill: Literal["zeros", "keep"] = "zeros",
         faults: FaultsLike = None,
         auto_reset: bool = True,
         seed: int = 0,
@@ -130,6 +131,8 @@ class World:
             privileged: add simulator truth under `privileged`.
             dropout: sensors to mask while training: a `robofuse.dropout.Dropout`, or a probability, which masks each
                 sensor for a whole episode. `available` is 0 for masked sensors, and they read zero.
+            fill: what sensors read that dropout masks: `zeros`; or `keep`, as is, for encoders that are to see it
+                (`FusionExtractor(encode_masked=True)`). After an announced fault it is zeros in any case.
             faults: what breaks in every episode: a `robofuse.faults.Plan`, or a line such as `rgb:freeze@20`; a
                 `robofuse.faults.Mix`, which draws a plan per episode; or a function of the sensors that returns a Plan
                 or a Mix. Announced faults set `available` to 0.
@@ -191,6 +194,7 @@ class World:
             TRUTH in sensors,
             privileged,
             dropout,
+            fill,
             faults,
             1.0 / CONTROL_RATE,
             seed,

@@ -45,6 +45,8 @@ class Fused(NamedTuple):
         memory: (B, H) what a policy with a memory remembers after this step.
         estimates: (B, M, M, D) what every live sensor says of every other's token, see `Estimates`; only with
             `masked_as="estimate"`.
+        encoded: (B, M, D) the tokens before masked ones were replaced; only with `encode_masked`.
+        there: bool (B, M), where `encoded` is of a reading.
     """
 
     features: Tensor
@@ -52,6 +54,14 @@ class Fused(NamedTuple):
     available: Tensor
     memory: Tensor | None = None
     estimates: Tensor | None = None
+    encoded: Tensor | None = None
+    there: Tensor | None = None
+
+    def own_tokens(self) -> tuple[Tensor, Tensor]:
+        """What encoders made of readings, (B, M, D), and where, bool (B, M), for losses on a sensor's own token."""
+        if self.encoded is None or self.there is None:
+            return self.tokens, self.available
+        return self.encoded, self.there
 
 
 class FusionExtractor(BaseFeaturesExtractor):
@@ -83,6 +93,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         masked_as: MaskedAs = "token",
         estimate: Estimate = "mean",
         adapt: Adapt = "full",
+        encode_masked: bool = False,
     ) -> None:
         """Builds an encoder per sensor.
 
@@ -114,6 +125,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             estimate: how estimates of several live sensors become one: `mean`, or `gated`, by learned weights.
             adapt: what learns of an encoder that is a `transformer`: all (`full`), low-rank adapters of its
                 attention (`lora`), or nothing but its head and tokens (`frozen`).
+            encode_masked: feature-level dropout, for environments that keep masked readings (`fill="keep"`): in train
+                mode encoders see these, too, and their tokens are replaced after that. The features, and so every loss
+                on features, actions or values, are the same whatever a masked reading is, and no gradient of these
+                reaches an encoder through it. What does is losses on a sensor's own token (`Fused.own_tokens`): truth
+                heads and reconstruction. A reading of nothing but zeros, or with NaN or Inf, counts as not there.
 
         Raises:
             InputError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
@@ -135,12 +151,16 @@ class FusionExtractor(BaseFeaturesExtractor):
         ):
             if given not in get_args(known):
                 raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {given!r}")
+        if encode_masked and masked_as in ("zeros", "estimate"):
+            raise InputError(
+                f'encode_masked replaces tokens after the encoder, masked_as="{masked_as}" before; leave one'
+            )
         if not 0.0 <= dropout < 1.0:
             raise InputError(f"dropout must lie in [0, 1), got {dropout}")
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
         self.dropout, self.mixed_precision, self.live_rows_only = dropout, mixed_precision, live_rows_only
-        self.masked_as, self.estimate = masked_as, estimate
+        self.masked_as, self.estimate, self.encode_masked = masked_as, estimate, encode_masked
         self.adapt: Adapt = adapt
         self.ignore, self.readings = tuple(ignore), readings
         self._told, self._columns, self._width = _available_columns(observation_space, keys, maskable, ignore)
@@ -171,12 +191,28 @@ class FusionExtractor(BaseFeaturesExtractor):
         read = available
         if self.masked_as == "zeros":
             observations, read = self._zeroed(observations, available), torch.ones_like(available)
+        if self.encode_masked and self.training and torch.is_grad_enabled():
+            return self._with_masked_encoded(observations, available)
         tokens = [self._token(m, sensor.key, observations, read[:, m]) for m, sensor in enumerate(self.sensors)]
         stacked = torch.stack(tokens, dim=1)
         if self.estimates is not None:
             return self._from_estimates(stacked, available)
         features = self.fusion(stacked, read) + self.availability(read.float())
         return Fused(features, stacked, available)
+
+    def _with_masked_encoded(self, observations: Mapping[str, Tensor], available: Tensor) -> Fused:
+        encoded, there = [], []
+        for m, sensor in enumerate(self.sensors):
+            key, live = sensor.key, available[:, m]
+            there.append(live | _is_there(observations.get(key), live))
+            # masked rows apart, as rounding may depend on the number of rows; elsewhere than on a CPU it is always all
+            token = self._token(m, key, observations, live if on_cpu(live) else there[-1])
+            masked = self._token(m, key, observations, there[-1] & ~live) if on_cpu(live) else token
+            encoded.append(torch.where(live[:, None], token, masked))
+        encoded = torch.stack(encoded, dim=1)
+        tokens = torch.where(available[..., None], encoded, self.mask_tokens)
+        features = self.fusion(tokens, available) + self.availability(available.float())
+        return Fused(features, tokens, available, encoded=encoded, there=torch.stack(there, dim=1))
 
     def _from_estimates(self, said: Tensor, available: Tensor) -> Fused:
         assert self.estimates is not None
@@ -445,6 +481,14 @@ def _is_sb3_image(space: gym.Space) -> bool:
     """Whether SB3 takes it for an image, which it divides by 255: three axes of bytes that go from 0 to 255."""
     is_bytes = isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
     return is_bytes and bool((space.low == 0).all() and (space.high == 255).all())  # pyright: ignore
+
+
+def _is_there(x: Tensor | None, like: Tensor) -> Tensor:
+    """Where readings (B, …) are finite, and not zeros alone, which masks and faults leave behind; bool (B,) `like`."""
+    if x is None:
+        return torch.zeros_like(like)
+    numbers = (x.view(torch.int16) if x.dtype == torch.uint16 else x).reshape(len(x), -1)
+    return (numbers != 0).any(1) & numbers.isfinite().all(1)
 
 
 def _being_exported() -> bool:

@@ -64,7 +64,7 @@ class TruthHeads(nn.Module):
         self.features = nn.Sequential(nn.Linear(features, 64), nn.ELU(), nn.Linear(64, truth))
 
     def forward(self, fused: Fused, truth: Tensor) -> Tensor:
-        """Huber losses (M + 1,): per sensor over the rows where it is live (0 if there is none), then of the features.
+        """Huber losses (M + 1,): per sensor over the rows that it encoded (0 if there is none), then of the features.
 
         Huber and not squared: speeds at a contact have heavy tails, which would dominate a squared loss.
 
@@ -72,10 +72,10 @@ class TruthHeads(nn.Module):
             fused: of a batch of B rows.
             truth: (B, K), normalised.
         """
-        losses = []
+        losses, (tokens, encoded) = [], fused.own_tokens()
         for m, head in enumerate(self.tokens):
-            live = fused.available[:, m].float()
-            errors = _huber(head(fused.tokens[:, m]), truth).mean(1)
+            live = encoded[:, m].float()
+            errors = _huber(head(tokens[:, m]), truth).mean(1)
             losses.append((errors * live).sum() / live.sum().clamp(min=1.0))
         losses.append(_huber(self.features(fused.features), truth).mean())
         return torch.stack(losses)

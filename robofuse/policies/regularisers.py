@@ -93,14 +93,14 @@ class Reconstruction(nn.Module):
 
     def forward(self, extractor: FusionExtractor, fused: Fused, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See the module; the sum over the sensors, and the loss of each under its key."""
-        found = {}
+        found, (tokens, encoded) = {}, fused.own_tokens()
         for m, (key, decoder) in enumerate(self.decoders.items()):
-            live = fused.available[:, m]
+            live = encoded[:, m]
             if key not in obs:  # hidden in every row
                 found[key] = fused.tokens.new_zeros(())
                 continue
             target = self._targets[key](extractor, obs, live)
-            wrong = nn.functional.smooth_l1_loss(decoder(fused.tokens[:, m]), target, reduction="none").mean(1)
+            wrong = nn.functional.smooth_l1_loss(decoder(tokens[:, m]), target, reduction="none").mean(1)
             found[key] = torch.where(live, wrong, 0.0).sum() / live.sum().clamp(min=1)
         return {"loss": torch.stack([*found.values()]).sum(), **{key: part.detach() for key, part in found.items()}}
 

@@ -245,7 +245,7 @@ def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
         options["adapt"] = extractor.adapt
     if given.get("maskable") is not None:  # a file knows nothing of keys that are never read
         options["maskable"] = [key for key in given["maskable"] if key not in extractor.ignore]
-    for name in ("mixed_precision", "live_rows_only"):
+    for name in ("mixed_precision", "live_rows_only", "encode_masked"):
         if given.get(name) is not None:
             options[name] = bool(given[name])
     return options

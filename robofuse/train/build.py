@@ -114,6 +114,7 @@ def make_env(config: Train) -> SB3VecEnv | VecSensorStack:
         num_envs=config.scenes.num_envs,
         privileged=True,
         dropout=make_dropout(config.masking),
+        fill="keep" if config.masking.encode_masked else "zeros",
         faults=partial(Mix.parse, failures.faults, failures.fault_share) if failures.faults else None,
         seed=config.seed,
         num_threads=config.threads,
@@ -184,6 +185,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
                 "estimate": network.estimate,
                 "adapt": network.adapt,
                 "mixed_precision": network.mixed_precision,
+                "encode_masked": encodes_masked(config),
             },
             "visible": env.world.task.visible(),
             "memory": network.memory_size if network.memory == "recurrent" else 0,
@@ -252,6 +254,19 @@ def ramp(first: float, last: float) -> Callable[[float], float]:
 
 def _ramp(first: float, last: float, left: float) -> float:
     return last + (first - last) * left
+
+
+def encodes_masked(config: Train) -> bool:
+    """Whether encoders learn from masked readings; InputError if nothing would teach them, or they do not get these."""
+    if not config.masking.encode_masked:
+        return False
+    if not config.learning.aux_coef and not any(
+        one.startswith("reconstruction=") for one in config.learning.regularisers
+    ):
+        raise InputError("--encode-masked needs a loss on tokens: --aux-coef, or --regularisers reconstruction=1")
+    if config.network.memory == "stack":
+        raise InputError("--memory stack holds what was delivered, and no masked reading; leave --encode-masked out")
+    return True
 
 
 def encoder_names(config: Train) -> dict[str, str]:

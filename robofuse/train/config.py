@@ -79,6 +79,8 @@ class Masking:
         outage_steps: Mean length of an outage in control steps, for markov and --every outage.
         shared: Per batch: all environments have the same mask at any time, in pieces of --outage-steps. While copying
             demonstrations, so have all rows of a minibatch.
+        encode_masked: Feature level: encoders see what is masked, too, and learn from it by the losses on their own
+            tokens (--aux-coef, --regularisers reconstruction); actor and critic never do. Costs as much as no masking.
         schedule: Strength in the course of training: constant, or from 0 to full strength.
         warmup: Share of the training after which the strength begins to rise.
         until: Share of the training after which it is full.
@@ -92,6 +94,7 @@ class Masking:
     every: Literal["episode", "outage", "step"] | None = None
     outage_steps: float = 20.0
     shared: bool = False
+    encode_masked: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = 0.0
     until: float = 1.0
