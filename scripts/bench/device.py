@@ -155,7 +155,7 @@ def _row(options: "Train", config: DeviceBench, tell: Callable[[str], None]) -> 
     cuda, count = options.device != "cpu", options.scenes.num_envs
     if cuda:
         torch.cuda.reset_peak_memory_stats(options.device)
-        free_before = torch.cuda.mem_get_info(options.device)[0]
+    free = torch.cuda.mem_get_info(options.device)[0] if cuda else 0
     wait = torch.cuda.synchronize if cuda else lambda: None
     began = time.perf_counter()
     tell("warming up")
@@ -202,7 +202,7 @@ def _row(options: "Train", config: DeviceBench, tell: Callable[[str], None]) -> 
             world.reset()
         found |= {part: median(values) for part, values in rates.items()}
         if cuda:
-            used = free_before - torch.cuda.mem_get_info(options.device)[0]  # Warp allocates beside torch
+            used = free - torch.cuda.mem_get_info(options.device)[0]  # Warp allocates beside torch
             found |= {
                 "memory": max(used, torch.cuda.max_memory_allocated(options.device)),
                 "waits": _waits(rollout, model),
