@@ -65,7 +65,8 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         encoder = to_token(extractor.encoders[sensor.key], sensor.shape, m if estimates else None)
         one = torch.zeros(1, *sensor.shape, device=network.device)
         with torch.no_grad():
-            hidden = encoder(one) if zeros else extractor.mask_tokens[m : m + 1]
+            read_zero = extractor.masked_as in ("zeros", "flag")
+            hidden = encoder(one) if read_zero else extractor.mask_tokens[m : m + 1]
             if estimates:  # a missing sensor says nothing
                 hidden = torch.zeros_like(extractor.mask_tokens)[None]
         tokens.append(f"{_OWN}token/{m}")

@@ -29,7 +29,7 @@ from robofuse.policies.u2a.transformer import TransformerEncoder, own_at
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Kind, Sensor, channels_last, infer_sensors, order
 from robofuse.tensors import on_cpu, take
 
-MaskedAs = Literal["token", "zeros", "estimate"]
+MaskedAs = Literal["token", "flag", "zeros", "estimate"]
 _ROWS = 32  # encoders see multiples of it: oneDNN compiles its kernels anew for every number of rows it meets
 _LARGE = 2048  # numbers of a vector or window, beyond which it may be an image, a point cloud or a sound
 _GOAL = "desired_goal"  # of Gymnasium's goal environments: an order to the agent, not a reading
@@ -40,7 +40,7 @@ class Fused(NamedTuple):
 
     Attributes:
         features: (B, F) what the policy reads.
-        tokens: (B, M, D) a token per sensor; a hidden sensor's is its mask token.
+        tokens: (B, M, D) a token per sensor; a hidden sensor's is its mask token, or what `masked_as` says.
         available: bool (B, M), which are live.
         memory: (B, H) what a policy with a memory remembers after this step.
         estimates: (B, M, M, D) what every live sensor says of every other's token, see `Estimates`; only with
@@ -119,9 +119,10 @@ class FusionExtractor(BaseFeaturesExtractor):
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
                 On a GPU that is always so, as one would have to wait for it to know which rows are live.
-            masked_as: `token`, or `zeros`, the baseline that most people write: a hidden sensor reads zero, its encoder
-                and the fusion take that for a reading, and nothing tells that it is hidden; or `estimate`, what the
-                live sensors' encoders say of its token (U2A), for encoders that are `transformer`.
+            masked_as: what stands for a hidden sensor: `token`, its learned mask token; or `zeros`, the baseline that
+                most people write: it reads zero, its encoder and the fusion take that for a reading, and nothing tells
+                that it is hidden; or `flag`, in between: what its encoder makes of zeros, and the fusion is told; or
+                `estimate`, what the live sensors' encoders say of its token (U2A), for encoders that are `transformer`.
             estimate: how estimates of several live sensors become one: `mean`, or `gated`, by learned weights.
             adapt: what learns of an encoder that is a `transformer`: all (`full`), low-rank adapters of its
                 attention (`lora`), or nothing but its head and tokens (`frozen`).
@@ -210,7 +211,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             masked = self._token(m, key, observations, there[-1] & ~live) if on_cpu(live) else token
             encoded.append(torch.where(live[:, None], token, masked))
         encoded = torch.stack(encoded, dim=1)
-        tokens = torch.where(available[..., None], encoded, self.mask_tokens)
+        tokens = torch.where(available[..., None], encoded, self._stand_ins())
         features = self.fusion(tokens, available) + self.availability(available.float())
         return Fused(features, tokens, available, encoded=encoded, there=torch.stack(there, dim=1))
 
@@ -231,7 +232,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             Features, tokens and masks of K · B rows; gradients flow into the encoders as through `fuse`.
 
         Raises:
-            InputError: `masked_as="zeros"`, where nothing but an encoder makes the token of a masked sensor.
+            InputError: `masked_as="zeros"`, where nothing tells that a sensor is masked.
         """
         if self.masked_as == "zeros":
             raise InputError('masks cannot be drawn again with masked_as="zeros"; it takes mask tokens')
@@ -239,7 +240,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         if fused.estimates is not None:
             return self._from_estimates(fused.estimates.repeat(count, 1, 1, 1), available)
         again = fused.tokens.repeat(count, 1, 1)
-        tokens = torch.where(available[..., None], again, self.mask_tokens)
+        tokens = torch.where(available[..., None], again, self._stand_ins())
         return Fused(self.fusion(tokens, available) + self.availability(available.float()), tokens, available)
 
     def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
@@ -249,9 +250,8 @@ class FusionExtractor(BaseFeaturesExtractor):
             if bool(available[:, m].any()):
                 self.readings.read(observations, sensor.key)
             elif sensor.key not in readings:  # a policy may be given no readings of what is hidden in all rows
-                shape = self._observation_space.spaces[sensor.key].shape  # pyright: ignore[reportAttributeAccessIssue]
-                dtype = getattr(torch, sensor.dtype)
-                readings[sensor.key] = torch.zeros(len(available), *shape, dtype=dtype, device=available.device)
+                zeros = self.readings.zeros(sensor, available.device)
+                readings[sensor.key] = zeros.repeat(len(available), *[1] * (zeros.ndim - 1))
         return mask_sensors(readings, available, keys)
 
     def _prepare_transformers(self) -> None:
@@ -277,14 +277,14 @@ class FusionExtractor(BaseFeaturesExtractor):
 
     def _token(self, m: int, key: str, observations: Mapping[str, Tensor], live: Tensor) -> Tensor:
         """The token (B, D) of sensor m; of one that estimates, what it says of all, (B, M, D), 0 where it is hidden."""
-        mask = self.mask_tokens[m] if self.estimates is None else torch.zeros_like(self.mask_tokens)
-        mask = mask.expand(len(live), *mask.shape)
         rows = live.nonzero()[:, 0] if on_cpu(live) else None
+        if rows is not None and len(rows) == len(live) > 0:
+            return self._encode(m, key, self.readings.read(observations, key))
+        mask = self._stand_in(m) if self.estimates is None else torch.zeros_like(self.mask_tokens)
+        mask = mask.expand(len(live), *mask.shape)
         if rows is not None and len(rows) == 0:
             return mask
         x = self.readings.read(observations, key)
-        if rows is not None and len(rows) == len(live):
-            return self._encode(m, key, x)
         if rows is None or not self.live_rows_only:
             hidden = ~live.view(-1, *[1] * (x.ndim - 1))
             x = (x.view(torch.int16).masked_fill(hidden, 0).view(x.dtype) if x.dtype == torch.uint16
@@ -292,6 +292,19 @@ class FusionExtractor(BaseFeaturesExtractor):
             return torch.where(live.view(-1, *[1] * (mask.ndim - 1)), self._encode(m, key, x), mask)
         padded = torch.cat([rows, rows[-1:].expand(-len(rows) % _ROWS)])
         return mask.index_copy(0, rows, self._encode(m, key, take(x, padded))[: len(rows)])
+
+    def _stand_in(self, m: int) -> Tensor:
+        """What stands for sensor m where it is hidden, (D,)."""
+        if self.masked_as != "flag":
+            return self.mask_tokens[m]
+        sensor = self.sensors[m]
+        return self._encode(m, sensor.key, self.readings.zeros(sensor, self.mask_tokens.device))[0]
+
+    def _stand_ins(self) -> Tensor:
+        """Of all sensors, (M, D)."""
+        if self.masked_as != "flag":
+            return self.mask_tokens
+        return torch.stack([self._stand_in(m) for m in range(len(self.sensors))])
 
     def _encode(self, m: int, key: str, x: Tensor) -> Tensor:
         x = self.readings.for_encoder(key, x)
@@ -406,6 +419,12 @@ class Readings:
                 "in the environment (gymnasium.wrappers.TransformObservation) and give its space that dtype"
             )
         return x
+
+    def zeros(self, sensor: Sensor, device: torch.device) -> Tensor:
+        """A reading of zeros, (1, …), as `read` gives it."""
+        space = self._spaces[sensor.key]
+        shape = (int(space.n),) if isinstance(space, gym.spaces.Discrete) else space.shape or ()
+        return torch.zeros(1, *shape, dtype=getattr(torch, sensor.dtype), device=device)
 
     def for_encoder(self, key: str, x: Tensor) -> Tensor:
         """Readings of live rows as `register_encoder` promises them.

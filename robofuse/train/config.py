@@ -128,8 +128,9 @@ class Network:
         adapt: What learns of the transformers: full, all; lora, low-rank adapters of their attention; frozen, neither.
             Heads and tokens learn in any case.
         token_dim: Width of a sensor's token.
-        masked_as: What is read of a masked sensor: its learned token, or zeros, the usual baseline, in which nothing
-            tells that it is masked; or estimate, what the transformers of the live sensors say of its token (U2A).
+        masked_as: What is read of a masked sensor: its learned token; or zeros, the usual baseline, in which nothing
+            tells that it is masked; or flag, zeros and the policy is told; or estimate, what the transformers of the
+            live sensors say of its token (U2A).
         estimate: How estimates of several live sensors become one: their mean, or gated, by weights that are learned.
         mixed_precision: Encode pictures in bfloat16, for GPUs.
         memory: What helps when a sensor fails in the middle: none; stack, the last --frames readings that each sensor
@@ -145,7 +146,7 @@ class Network:
     token_dim: int = _EXTRACTOR["token_dim"]
     pretrained: str = "none"
     adapt: Literal["full", "lora", "frozen"] = _EXTRACTOR["adapt"]
-    masked_as: Literal["token", "zeros", "estimate"] = _EXTRACTOR["masked_as"]
+    masked_as: Literal["token", "flag", "zeros", "estimate"] = _EXTRACTOR["masked_as"]
     estimate: Literal["mean", "gated"] = _EXTRACTOR["estimate"]
     mixed_precision: bool = _EXTRACTOR["mixed_precision"]
     memory: Literal["none", "stack", "recurrent"] = "none"

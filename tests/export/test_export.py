@@ -95,8 +95,9 @@ def test_stacked_frames_agree():
         assert np.abs(difference).max() <= 1e-4
 
 
-def test_zeros_for_hidden_sensors_are_exported_as_what_they_are_to_the_network():
-    policy = make(masked_as="zeros")
+@pytest.mark.parametrize("masked_as", ["zeros", "flag"])
+def test_zeros_for_hidden_sensors_are_exported_as_what_they_are_to_the_network(masked_as):
+    policy = make(masked_as=masked_as)
     deployed = exported(policy).deployed
     assert worst_difference(policy, deployed) < TOLERANCE
     assert not np.allclose(deployed(observe()), deployed(observe() | {"available": MASKS[5]}))
