@@ -5,6 +5,8 @@ from robofuse.study.declare import Study
 _FIVE = (0, 1, 2, 3, 4)
 _CLONE = {"robot": "gripper", "remask": 0, "aux_coef": 0.0}  # nothing against a missing sensor but dropout
 _HEADS = {"aux_coef": 2.0}
+_SHIPPED = {"encoders": ["rgb=transformer", "depth=transformer"], "pretrained": "shipped"}
+_U2A = {**_SHIPPED, "masked_as": "estimate", "fusion": "sum_all", "regularisers": ["alignment=0.2"]}
 _RATES = (0, 20, 40, 60, 80, 100)
 _AGGRESSIVE = {
     "specialist": {"specialist": True},
@@ -27,6 +29,9 @@ _ALL = (
             "outages (Markov)": {"dropout": "markov", "p": 0.3},
             "subsets": {"dropout": "subsets"},
             "cameras together": {"dropout": "groups", "p": 0.3},
+            "one of four, half the time": {"dropout": "one", "p": 0.5},
+            "30 %, per batch": {"p": 0.3, "shared": True},
+            "30 %, encoders see all": {"p": 0.3, "encode_masked": True},
         },
         score="success/worst",
         baseline="none",
@@ -65,6 +70,36 @@ _ALL = (
         methods={name: {"fusion": name} for name in ("concat", "sum", "attention", "gated", "product_of_experts")},
         score="success/worst",
         lower_is_better=("action", "offset", "seconds"),
+    ),
+    Study(
+        name="u2a",
+        title="Estimates of the missing token (U2A)",
+        question="Does a token that is estimated from the other camera lose less than a mask token? What do adapters cost?",
+        trial="clone",
+        base={
+            **_CLONE,
+            **_HEADS,
+            "sensors": ["rgb", "depth"],
+            "episodes": 300,
+            "demo_epochs": 8,
+            "batch_size": 128,
+            "dropout": "one",
+            "p": 0.5,
+            "token_dim": 96,
+        },
+        methods={
+            "convolutions, mask tokens": {},
+            "full, mask tokens": {**_SHIPPED, "adapt": "full"},
+            "LoRA, mask tokens": {**_SHIPPED, "adapt": "lora"},
+            "LoRA, estimates, aligned": {**_U2A, "adapt": "lora"},
+            "LoRA, estimates": {**_U2A, "adapt": "lora", "regularisers": []},
+            "full, estimates, aligned": {**_U2A, "adapt": "full"},
+            "frozen, estimates, aligned": {**_U2A, "adapt": "frozen"},
+            "LoRA, estimates, aligned, from nothing lost": {**_U2A, "adapt": "lora", "dropout": "none"},
+        },
+        score="success/worst",
+        baseline="LoRA, mask tokens",
+        lower_is_better=("action", "offset", "estimate", "seconds"),
     ),
     Study(
         name="colearning",

@@ -22,6 +22,7 @@ from robofuse.errors import InputError, StateError
 from robofuse.evaluate.conditions import Condition
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.saving import save
+from robofuse.policies.u2a.alignment import Alignment
 from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED
 from robofuse.study.registry import Kind, Options
 from robofuse.tensors import take
@@ -79,10 +80,11 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
 
     Returns:
         By condition such as `all`, `no-rgb` and `only-rgb`: `success/…` in closed loop on scenes that nobody has seen;
-        `action/…`, the squared difference to the expert's action, and `offset/…` [mm], the error of what the auxiliary
-        head says of the object's place from the hand, both on held-out demonstrations. `success/worst` is the least
-        with one sensor missing, `success/alone` the mean of each sensor alone, `…/target` with the target alone;
-        `parameters`, `seconds`.
+        `action/…`, the squared difference to the expert's action, also by phase (`action/all@contact`), and, with
+        auxiliary heads, `offset/…` [mm], the error of what they say of the object's place from the hand, both on
+        held-out demonstrations; `estimate/relative…`, the errors of estimated tokens, see `u2a/alignment.py`.
+        `success/worst` is the least with one sensor missing, `success/alone` the mean of each sensor alone, `…/target`
+        with the target alone; `parameters`, `seconds`.
     """
     began, prepared = time.perf_counter(), Path(options["prepared"])
     config, data = _config({name: x for name, x in options.items() if name != "prepared"}, seed, prepared)
@@ -109,13 +111,15 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
             validator.close()
         report(0.95)
         save(policy, folder / "policy.safetensors", world_options(config))
-        errors = _held_out(policy, validator.conditions, _demos(config, data, prepared, "held-out"), env.world)
+        held_out = _demos(config, data, prepared, "held-out")
+        errors = _held_out(policy, validator.conditions, held_out, config, env.world.privileged_names)
     finally:
         env.close()
     found = by_condition(success, validator.conditions) | errors
     if target := options.get("target"):
         named = "all" if options.get("specialist") else f"only-{target}"
-        found |= {f"{what}/target": found[f"{what}/{named}"] for what in ("success", "action", "offset")}
+        parts = ("success", "action", "offset")
+        found |= {f"{what}/target": found[f"{what}/{named}"] for what in parts if f"{what}/{named}" in found}
     learnable = [weight for weight in policy.parameters() if weight.requires_grad]
     return found | {"parameters": float(sum(weight.numel() for weight in learnable)), "seconds": seconds}
 
@@ -170,36 +174,48 @@ def _demos(config: Train, data: Mapping[str, Any], folder: Path, name: str) -> P
 
 @torch.no_grad()
 def _held_out(
-    policy: FusionActorCriticPolicy,
-    conditions: list[Condition],
-    demos: Path,
-    world: Any,  # noqa: ANN401
+    policy: FusionActorCriticPolicy, conditions: list[Condition], demos: Path, config: Train, names: Sequence[str]
 ) -> dict[str, float]:
-    """Errors on demonstrations that nobody copied, by condition."""
-    episodes, keys = read(demos).episodes, [sensor.key for sensor in world.sensors]
+    """Errors on demonstrations that nobody copied, by condition; `names` are those of `privileged`."""
+    episodes, keys = read(demos).episodes, [sensor.key for sensor in policy.features_extractor.sensors]
     rows = {key: torch.cat([one.observation[key] for one in episodes]) for key in (*keys, PRIVILEGED)}
     wanted = policy.squashed(torch.cat([one.action for one in episodes]))
-    offset = [
-        i for i, place in enumerate(policy.visible) if world.privileged_names[place].endswith(("_dx", "_dy", "_dz"))
-    ]
+    heads = config.learning.aux_coef > 0.0
+    offset = [i for i, place in enumerate(policy.visible) if names[place].endswith(("_dx", "_dy", "_dz"))]
     unit = policy.truth_norm.std[policy.visible][offset]
     truth = policy.visible_truth(rows[PRIVILEGED])[:, offset]
-    found = {}
+    phases, found = _phases(rows[PRIVILEGED], names), dict[str, float]()
     for condition in conditions:
         rows[AVAILABLE] = torch.tensor([[key in condition.live for key in keys]]).expand(len(wanted), -1).to(torch.int8)
         off, away = [], []
         for some in torch.arange(len(wanted)).split(_BATCH):
             fused = policy.fuse({key: take(x, some) for key, x in rows.items()})
             off.append((policy.mean_action(fused) - wanted[some]).square().sum(1))
-            told = policy.truth_heads.features(fused.features)[:, offset]
-            away.append(_length((told - truth[some]) * unit))
+            if heads:
+                told = policy.truth_heads.features(fused.features)[:, offset]
+                away.append(((told - truth[some]) * unit).square().sum(1).sqrt())
         found[f"action/{condition.name}"] = float(torch.cat(off).mean())
-        found[f"offset/{condition.name}"] = 1000.0 * float(torch.cat(away).mean())
+        for phase, within in phases.items():
+            found[f"action/{condition.name}@{phase}"] = float(torch.cat(off)[within].mean())
+        if heads:
+            found[f"offset/{condition.name}"] = 1000.0 * float(torch.cat(away).mean())
+    if policy.features_extractor.masked_as == "estimate":
+        rows[AVAILABLE] = torch.ones_like(rows[AVAILABLE])
+        extractor = policy.features_extractor
+        fused = extractor.fuse({key: x[:: max(1, len(wanted) // _BATCH)] for key, x in rows.items()})
+        said = Alignment(extractor)(extractor, fused, {})
+        found |= {f"estimate/{name}": float(x) for name, x in said.items() if name != "loss"}
     return found
 
 
-def _length(x: Tensor) -> Tensor:
-    return x.square().sum(1).sqrt()
+def _phases(privileged: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Rows of each phase of a task with touches, bool (n,), as far as there are any; see `Grasp.phase`."""
+    if "touch_left" not in names:
+        return {}
+    left, right, table = (privileged[:, names.index(f"touch_{what}")] > 0 for what in ("left", "right", "table"))
+    touched = left | right
+    parts = {"reach": ~touched, "contact": touched & table, "lift": touched & ~table}
+    return {name: within for name, within in parts.items() if bool(within.any())}
 
 
 KIND = Kind(run, prepare)
