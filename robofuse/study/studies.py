@@ -74,7 +74,7 @@ _ALL = (
     Study(
         name="u2a",
         title="Estimates of the missing token (U2A)",
-        question="Does a token that is estimated from the other camera lose less than a mask token? What do adapters cost?",
+        question="Does a token estimated from the other camera lose less than a mask token, and what do adapters cost?",
         trial="clone",
         base={
             **_CLONE,
