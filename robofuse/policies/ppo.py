@@ -53,6 +53,7 @@ class FusionPPO(PPO):
     policy: FusionActorCriticPolicy  # pyright: ignore[reportIncompatibleVariableOverride]
     rollout_buffer: TensorRolloutBuffer  # pyright: ignore[reportIncompatibleVariableOverride]
     _memory: Tensor  # (N, H), the recurrent state before the next step; H is 0 without a memory
+    _unread: tuple[Stepper, Tensor] | None  # of the last rollout: how episodes ended, and whether actions were finite
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class FusionPPO(PPO):
         super()._setup_model()
         if not callable(self.clip_range):
             self.clip_range = FloatSchedule(self.clip_range)
-        self._memory = torch.zeros(self.n_envs, self.policy.memory, device=self.device)
+        self._memory, self._unread = torch.zeros(self.n_envs, self.policy.memory, device=self.device), None
         keys = [sensor.key for sensor in self.policy.features_extractor.sensors]
         check_names([*self.sensor_weights], keys, "sensor_weights")
         if self.modulation and not (self.aux_coef and self.policy.truth_dim):
@@ -236,7 +237,10 @@ class FusionPPO(PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As SB3's; values of the episodes that ran out of time are looked up in one batch at the end."""
+        """As SB3's; values of the episodes that ran out of time are looked up in one batch at the end.
+
+        How episodes ended is known when it is over, on a GPU after the next `train`, which has to wait for it anyway.
+        """
         assert self._last_obs is not None
         # what SB3 does only after the rollout: at the start of a further `learn` it would be that of the last one's end
         self._update_current_progress_remaining(min(self.num_timesteps, self._total_timesteps), self._total_timesteps)
@@ -262,11 +266,9 @@ class FusionPPO(PPO):
             self._last_obs, self._last_episode_starts = new_obs, dones
             self.seconds["simulate"] += stepped - acted
             self.seconds["act"] += acted - began + time.perf_counter() - stepped
-        finished = stepper.finished()
-        self._update_info_buffer(finished, np.ones(len(finished), bool))
-        if not bool(finite):  # where a GPU is waited for anyway
-            rows = {key: store.flatten(0, 1) for key, store in self.rollout_buffer.stored.items()}
-            raise StateError(self._not_finite(rows, {"the actions": self.rollout_buffer.action_store.sum()}))
+        self._unread = stepper, finite
+        if on_cpu(finite):
+            self._read([])
         began = time.perf_counter()
         last_values = self._last_values(stepper)
         self.seconds["act"] += time.perf_counter() - began
@@ -274,6 +276,25 @@ class FusionPPO(PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _read(self, numbers: list[Tensor]) -> list[float]:
+        """Numbers of the device, and in the same wait for it how episodes of the rollout ended.
+
+        Raises:
+            StateError: an action of the rollout was not finite.
+        """
+        if self._unread is None:
+            return torch.stack(numbers).tolist()
+        (stepper, finite), self._unread = self._unread, None
+        log = stepper.log()
+        parts = [x.to(finite.device, torch.float64).flatten() for x in (finite, *numbers, log)]
+        read, ends = torch.cat(parts).cpu().split([1 + len(numbers), log.numel()])
+        finished = stepper.finished(ends.view(log.shape))
+        self._update_info_buffer(finished, np.ones(len(finished), bool))
+        if not read[0]:
+            rows = {key: store.flatten(0, 1) for key, store in self.rollout_buffer.stored.items()}
+            raise StateError(self._not_finite(rows, {"the actions": self.rollout_buffer.action_store.sum()}))
+        return read[1:].tolist()
 
     def _with_memory(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         """An observation of all environments with the recurrent state, which is zero where an episode begins."""
@@ -545,7 +566,7 @@ class FusionPPO(PPO):
             found["first_ratio_error"] = (means.first_ratio - 1.0).abs().max()
         if hasattr(self.policy, "log_std"):
             found["std"] = self.policy.log_std.detach().exp().mean()
-        numbers = dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))  # the one wait of an update
+        numbers = dict(zip(found, self._read([*found.values()]), strict=True))  # the one wait of rollout and update
         if numbers.pop("not_finite", 0.0):
             rows = {key: store.flatten(0, 1) for key, store in self.rollout_buffer.stored.items()}
             raise StateError(self._not_finite(rows, {name: found[name] for name in means.tensors()}))
@@ -557,7 +578,7 @@ class FusionPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory", "_aux_weights"]
+        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory", "_unread", "_aux_weights"]
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401

@@ -117,7 +117,7 @@ class TensorRolloutBuffer(DictRolloutBuffer):
         flat = {key: store.flatten(0, 1) for key, store in self.stored.items()}
         actions, scalars = self.action_store.flatten(0, 1), self.scalars.flatten(1)
         columns = MEMORY in self.stored
-        order = torch.randperm(self.n_envs if columns else total, generator=generator).to(self.device)
+        order = torch.randperm(self.n_envs if columns else total, generator=generator, device=self.device)
         for chosen in order.split(max(1, batch_size // self.buffer_size) if columns else batch_size):
             first = torch.arange(0, total, self.n_envs, device=self.device)
             rows = (first[:, None] + chosen).flatten() if columns else chosen

@@ -95,17 +95,18 @@ class Stepper:
         self._log.append(torch.stack([x.double() for x in (step.ended, step.success, *env.finished)]))
         return Moved(step.observation, step.reward, step.ended, _Infos(lambda: env.infos(step)))
 
-    def finished(self) -> list[dict[str, Any]]:
-        """The episodes that ended in the rollout, as SB3's infos; a GPU is waited for."""
-        if self._log:
-            for step in torch.stack(self._log).tolist():
-                self._finished += [
-                    {"episode": {"r": reward, "l": int(length)}, "is_success": bool(success)}
-                    for ended, success, reward, length in zip(*step, strict=True)
-                    if ended
-                ]
-            self._log = []
-        return self._finished
+    def log(self) -> Tensor:
+        """What `finished` reads, float64 (T, 4, N) on the environments' device; T is 0 where steps are arrays."""
+        return torch.stack(self._log) if self._log else torch.zeros(0, 4, self._env.num_envs, dtype=torch.float64)
+
+    def finished(self, log: Tensor) -> list[dict[str, Any]]:
+        """The episodes that ended in the rollout, as SB3's infos; `log` is what the method of that name gave."""
+        return self._finished + [
+            {"episode": {"r": reward, "l": int(length)}, "is_success": bool(success)}
+            for step in log.tolist()
+            for ended, success, reward, length in zip(*step, strict=True)
+            if ended
+        ]
 
     def _step_arrays(self, number: int, action: Tensor, memory: Tensor) -> Moved:
         observation, reward, ended, infos = self._env.step(action.cpu().numpy())

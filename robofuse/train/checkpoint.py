@@ -158,7 +158,8 @@ def restore(model: FusionPPO, tensors: dict[str, Tensor], meta: dict[str, Any]) 
         prefix = f"optimizer/{name}/"
         held = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
         if held:
-            model.policy.optimizer.state[parameter] = {key: _like(x, parameter) for key, x in held.items()}
+            fused = bool(model.policy.optimizer.defaults.get("fused"))
+            model.policy.optimizer.state[parameter] = {key: _like(x, parameter, fused) for key, x in held.items()}
     training = meta["training"]
     model.num_timesteps, model._n_updates = training["step"], training["sb3_updates"]
     assert model.ep_info_buffer is not None and model.ep_success_buffer is not None
@@ -215,9 +216,11 @@ def _step_of(path: Path) -> int | None:
         return None
 
 
-def _like(x: Tensor, parameter: torch.nn.Parameter) -> Tensor:
-    """In the parameter's order of memory, as the optimiser keeps it; the number of steps stays on the CPU."""
-    return x if x.shape != parameter.shape else torch.empty_like(parameter, requires_grad=False).copy_(x)
+def _like(x: Tensor, parameter: torch.nn.Parameter, fused: bool) -> Tensor:
+    """In the parameter's order of memory, as the optimiser keeps it; the number of steps is there if it is fused."""
+    if x.shape != parameter.shape:
+        return x.to(parameter.device) if fused else x
+    return torch.empty_like(parameter, requires_grad=False).copy_(x)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

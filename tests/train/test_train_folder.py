@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from helpers import BLIND
 
 from robofuse import cli
 from robofuse.errors import InputError
 from robofuse.files import lock
 from robofuse.train import Train, load_options, run_train
+from robofuse.train.checkpoint import _like
 
 TINY = Train("Reach").replace(
     robot="gripper", sensors=BLIND, num_envs=4, n_steps=10, batch_size=20, epochs=1, hidden=(8,), token_dim=8, steps=80,
@@ -102,3 +104,9 @@ def test_options_that_make_no_sense_are_one_line(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError):
         run_train(load_options(tmp_path))
+
+
+def test_a_fused_optimizer_counts_its_steps_where_the_weights_are():
+    there = torch.nn.Parameter(torch.empty(3, 2, device="meta"))
+    assert _like(torch.tensor(5.0), there, fused=True).is_meta
+    assert not _like(torch.tensor(5.0), there, fused=False).is_meta
