@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ from helpers import BLIND
 from robofuse.cli import main
 from robofuse.errors import InputError
 from robofuse.files import read_tensors
-from robofuse.policies import load
+from robofuse.policies import FusionExtractor, load
 from robofuse.policies.u2a.autoencoder import MaskedAutoencoder, Target
 from robofuse.policies.u2a.lora import LoRALinear, count_weights
 from robofuse.policies.u2a.transformer import Body
-from robofuse.sensors import Sensor
+from robofuse.policies.u2a.weights import SHIPPED, load_pretrained
+from robofuse.sensors import Sensor, observation_space
 from robofuse.train import Train, load_options, pretrain, run_train
 from robofuse.train.build import make_env, make_model, resolve
 from robofuse.train.imitation import BehaviourCloning, polynomial
@@ -164,6 +166,23 @@ def test_a_run_goes_on_without_the_folder(pretrained, tmp_path, monkeypatch):
     for path in moved.iterdir():
         path.unlink()
     assert run_train(load_options(tmp_path / "run")) == 0
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+def test_an_encoder_that_comes_along(name):
+    """It fits its sensor, pictures of any size, and tells held-out readings better than their mean does."""
+    _, meta = read_tensors(SHIPPED / f"{name}.safetensors")
+    sensor = Sensor(**{**meta["sensor"], "shape": tuple(meta["sensor"]["shape"])})
+    if sensor.kind in ("rgb", "depth"):
+        sensor = replace(sensor, shape=(40, 64, sensor.shape[2]))
+    extractor = FusionExtractor(observation_space([sensor]), [sensor], encoders={sensor.key: "transformer"})
+    assert load_pretrained(extractor, "shipped")[sensor.key].stem == name
+    assert meta["card"]["error"] < 0.9
+    assert json.loads((SHIPPED / CARDS).read_text())[name] == meta["card"]
+
+
+def test_what_comes_along_is_small():
+    assert 0 < sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3e6
 
 
 def test_adapters_of_random_weights_are_refused():
