@@ -1,7 +1,7 @@
 """Checks of arguments; the messages say what is allowed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from numbers import Integral, Real
 from types import UnionType
@@ -60,6 +60,24 @@ def _has_type(value: Any, hint: Any) -> bool:  # noqa: ANN401
     if hint in (int, float):
         return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def parse_numbers(option: str, example: str, texts: Sequence[str]) -> dict[str, float]:
+    """`parse_pairs`, with numbers for values."""
+    pairs = parse_pairs(option, example, texts)
+    try:
+        return {key: float(value) for key, value in pairs.items()}
+    except ValueError:
+        raise InputError(f"{option} takes entries such as {example}, got {' '.join(texts)!r}") from None
+
+
+def parse_pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:
+    """The entries KEY=VALUE of an option; InputError, naming the option and an example, for anything else."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise InputError(f"{option} takes entries such as {example}, got {text!r}")
+    return {key: value for key, _, value in pairs}
 
 
 def check_name(name: Any, thing: Any, known: Mapping[str, Any], what: str) -> None:  # noqa: ANN401

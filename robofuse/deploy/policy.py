@@ -1,7 +1,7 @@
 """A policy on a robot."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class Policy:
 
     With a watchdog: `feed` every reading with its time stamp, as it arrives, and `act(now)`. A sensor is hidden if its
     last reading is stale, is stamped later than now or holds NaN or Inf, or if it was never fed. Without the watchdog:
-    call it with a whole observation.
+    call it with a whole observation. Either way, sensors that are switched `off` on purpose are hidden, whatever they
+    deliver, and their encoders do not run.
 
     A policy that remembers (`remembers`) takes every `act`, or every call, for the next control step: call it at the
     rate that it was trained at, and `reset` where an episode begins.
@@ -46,6 +47,7 @@ class Policy:
         timeouts: Mapping[str, float] | None = None,
         skew: float = 0.01,
         threads: int = 1,
+        off: Collection[str] = (),
     ) -> None:
         """Read the file; it can hold no code but the operators of onnxruntime.
 
@@ -58,9 +60,11 @@ class Policy:
                 clock and acting; `act()` without `now` asks it in the right order. A sensor whose stamp lies further
                 ahead is hidden.
             threads: for the network, up to 256; more than one gains nothing at 64×64.
+            off: keys of sensors to switch off, see the property.
 
         Raises:
-            InputError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors.
+            InputError: no such file; it is cut off, damaged or not of `robofuse export`; timeouts of unknown sensors;
+                sensors that cannot be switched off.
             StateError: onnxruntime is not installed or too old.
         """
         model = read(source, whole(threads, "threads", 1, _MOST_THREADS))
@@ -68,6 +72,7 @@ class Policy:
         self.action, self.world, self.card = dict(model.action), dict(model.world), dict(model.card)
         self._session, self._recall = model.session, Recall(model.sensors, model.frames, model.memory)
         self._watchdog = Watchdog(self.sensors, timeouts or {}, skew)
+        self.off = off
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -84,12 +89,44 @@ class Policy:
         """Key → seconds after which a reading is stale; None where no rate is known, and it must be given."""
         return dict(self._watchdog.timeouts)
 
+    @property
+    def off(self) -> tuple[str, ...]:
+        """Keys of the sensors that are switched off on purpose, to save their time or power; assign others at any time.
+
+        An action that is under way ends as it began; the next one obeys. Readings fed of such a sensor are dropped
+        unseen, so its driver may go on; once it is switched on again, its last reading is the one from before, which
+        will be stale, until the next comes.
+
+        Raises:
+            InputError: assigning unknown keys, sensors that the policy cannot do without, or all sensors.
+        """
+        return self._off
+
+    @off.setter
+    def off(self, keys: Collection[str]) -> None:
+        if isinstance(keys, str) or not isinstance(keys, Collection):
+            raise InputError(f"off must be a collection of keys of sensors, such as ({self.keys[0]!r},), got {keys!r}")
+        for key in keys:
+            known(key, self.keys)
+        needed = [key for key in self.required if key in keys]
+        if needed:
+            free = ", ".join(key for key in self.keys if key not in self.required) or "none"
+            raise InputError(
+                f"policy {self.name!r} was not trained to do without {', '.join(needed)}; what can be switched off: "
+                f"{free}"
+            )
+        if set(keys) == set(self.keys):
+            raise InputError(f"all sensors are switched off; leave at least one of {', '.join(self.keys)}")
+        # in one assignment, as other threads read it
+        self._off = tuple(key for key in self.keys if key in keys)
+
     def __call__(self, observation: Mapping[str, Any]) -> np.ndarray:
         """The action for a whole observation; fed readings are neither used nor changed.
 
         Args:
             observation: key → array of the sensor's shape and dtype, without a batch. `available`, (M,) of 0 or 1, says
-                which sensors deliver; without it all do. Hidden sensors may be missing, and are not read.
+                which sensors deliver; without it all do. Hidden sensors may be missing, and are not read; so may those
+                that are switched off, whatever `available` says.
 
         Returns:
             float32, shape of the action, within its bounds; or an int64 () of a Discrete.
@@ -102,8 +139,9 @@ class Policy:
             if key != AVAILABLE:
                 known(key, self.keys)
         live: dict[str, np.ndarray] = {}
+        off = self._off
         for sensor, delivers in zip(self.sensors, announced(observation, self.keys), strict=True):
-            if not delivers:
+            if not delivers or sensor.key in off:
                 continue
             if sensor.key not in observation:
                 raise InputError(
@@ -119,7 +157,7 @@ class Policy:
         return self._run(live)
 
     def feed(self, key: str, reading: np.ndarray, stamp: float) -> None:
-        """Store a reading.
+        """Store a reading; one of a sensor that is switched off is dropped without a look at it.
 
         Args:
             key: of the sensor.
@@ -133,7 +171,8 @@ class Policy:
             InputError: unknown key, another shape or dtype, a stamp that is no number, or a sensor of unknown rate
                 without a timeout. The last reading stays, in every case.
         """
-        self._watchdog.feed(key, reading, stamp)
+        if key not in self._off:
+            self._watchdog.feed(key, reading, stamp)
 
     def act(self, now: float | None = None) -> np.ndarray:
         """The action from the last reading of each sensor that is not hidden; returns as `__call__`.
@@ -146,7 +185,7 @@ class Policy:
             InputError: `now` is no number.
             Blind: no sensor delivers, or one does not that the policy cannot do without; says why of each.
         """
-        states, live = self._watchdog.look(now)
+        states, live = self._watchdog.look(now, self._off)
         lacking = [key for key in self.required if key not in live]
         if lacking or not live:
             if self.remembers:  # its memory takes this step too, with the sensors that deliver
@@ -158,10 +197,10 @@ class Policy:
 
     def status(self, now: float | None = None) -> dict[str, Status]:
         """The state of each sensor at `now`, as in `act`."""
-        return self._watchdog.look(now)[0]
+        return self._watchdog.look(now, self._off)[0]
 
     def fork(self) -> "Policy":
-        """The same policy for another robot: the network is shared, readings and memory are not."""
+        """The same policy for another robot: the network and what is `off` are shared, readings and memory are not."""
         other = copy.copy(self)
         other._watchdog = self._watchdog.fork()
         other._recall = self._recall.fresh()

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,8 +102,11 @@ class Watchdog:
             "order, drop it (except OutOfOrder), or reset() to start anew with another clock"
         )
 
-    def look(self, now: float | None) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
-        """The state of every sensor, and the readings (1, …) of the live ones, at `now` or at `time.monotonic()`."""
+    def look(self, now: float | None, off: Collection[str] = ()) -> tuple[dict[str, Status], dict[str, np.ndarray]]:
+        """The state of every sensor, and the readings (1, …) of the live ones, at `now` or at `time.monotonic()`.
+
+        Sensors whose keys are in `off` are hidden, as they are switched off.
+        """
         with self._lock:
             fed = dict(self._fed)
         # asked after the readings were taken, so that none of them seems to be of the future
@@ -112,6 +115,8 @@ class Watchdog:
             states[key] = self._status(fed.get(key), timeout, now)
             if states[key].age < -self._skew:
                 self._ahead[key] = fed[key]  # its stamp must not keep out the next reading
+            if key in off:
+                states[key] = Status(False, states[key].age, "switched off")
         return states, {key: fed[key].reading for key, state in states.items() if state.live}
 
     def fork(self) -> "Watchdog":

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from robofuse.checks import usable_cores
+from robofuse.checks import parse_numbers, parse_pairs, usable_cores
 from robofuse.envs import World
 from robofuse.envs.cameras import resolve as resolve_cameras
 from robofuse.envs.sb3 import SB3VecEnv
@@ -23,7 +23,7 @@ from robofuse.ranks import on_this_machine, own_gpu
 from robofuse.sensors import Sensor
 from robofuse.tensors import find_device
 from robofuse.train.checkpoint import BEST, FINAL
-from robofuse.train.config import Train, parse_numbers, parse_pairs, preset
+from robofuse.train.config import Train, preset
 from robofuse.train.masking import make_dropout, spell_out_rates
 from robofuse.wrappers import VecSensorStack
 

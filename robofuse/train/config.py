@@ -547,24 +547,6 @@ def check_changes(before: Train, now: Train) -> list[str]:
     return [f"--{name.replace('_', '-')} changed from {old[name]} to {new[name]}" for name in changed]
 
 
-def parse_numbers(option: str, example: str, texts: Sequence[str]) -> dict[str, float]:
-    """`parse_pairs`, with numbers for values."""
-    pairs = parse_pairs(option, example, texts)
-    try:
-        return {key: float(value) for key, value in pairs.items()}
-    except ValueError:
-        raise InputError(f"{option} takes entries such as {example}, got {' '.join(texts)!r}") from None
-
-
-def parse_pairs(option: str, example: str, texts: Sequence[str]) -> dict[str, str]:
-    """The entries KEY=VALUE of an option; InputError, naming the option and an example, for anything else."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, _, value) in zip(texts, pairs, strict=True):
-        if not key or not value:
-            raise InputError(f"{option} takes entries such as {example}, got {text!r}")
-    return {key: value for key, _, value in pairs}
-
-
 def fixed_options(changed: list[str]) -> list[str]:
     """Those of the changed options that may not change when a run goes on."""
     return [name for name in changed if name not in (*TUNABLE, *FREE)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from robofuse.checks import parse_numbers, parse_pairs
 from robofuse.demos.reader import read as read_demos
 from robofuse.dropout import (
     Constant,
@@ -27,7 +28,7 @@ from robofuse.dropout import (
 )
 from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
-from robofuse.train.config import Masking, parse_numbers, parse_pairs
+from robofuse.train.config import Masking
 
 FULL = 0.3  # share of the episodes in which nothing is masked
 _MEASURED = ("rates", "empirical", "markov")  # laws that a log can tell

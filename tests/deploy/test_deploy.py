@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -378,6 +379,78 @@ def test_a_policy_that_cannot_do_without_a_sensor_does_not_act_without_it():
         expected(policy, "rgb")
     feed(policy, 0.0, "proprio")
     assert np.array_equal(policy.act(0.0), expected(policy, "depth", "proprio", "rgb"))
+
+
+@pytest.mark.parametrize("flags", MASKS[1:-1])
+def test_switched_off_is_hidden_to_the_bit_whatever_is_fed(policy, flags):
+    robot, seen = policy.fork(), observe()
+    robot.off = off = tuple(key for key, flag in zip(KEYS, flags, strict=True) if not flag)
+    hidden = policy(seen | {"available": flags})
+    garbage = dict.fromkeys(off, "?")  # not even looked at
+    assert robot(seen | garbage | {"available": MASKS[0]}).tobytes() == hidden.tobytes()
+    assert robot({key: x for key, x in seen.items() if key not in off}).tobytes() == hidden.tobytes()
+    for key, reading in (seen | garbage).items():
+        robot.feed(key, reading, 1.0)
+    assert robot.act(1.0).tobytes() == hidden.tobytes()
+    assert all(robot.status(1.0)[key] == Status(False, float("inf"), "switched off") for key in off)
+
+
+def test_sensors_are_switched_off_and_on_between_actions(policy):
+    feed(policy, 0.0)
+    policy.off = {"rgb"}
+    assert np.array_equal(policy.act(0.0), expected(policy, "depth", "force", "proprio"))
+    assert policy.status(0.1)["rgb"] == Status(False, 0.1, "switched off")
+    feed(policy, 1.0)  # the driver goes on
+    other = policy.fork()
+    policy.off = ()
+    assert not policy.status(1.0)["rgb"].live and "stale" in policy.status(1.0)["rgb"].why
+    feed(policy, 1.0, "rgb")
+    assert np.array_equal(policy.act(1.0), expected(policy, *KEYS))
+    feed(other, 1.0)
+    assert other.off == ("rgb",) and np.array_equal(other.act(1.0), expected(policy, "depth", "force", "proprio"))
+    other.off = ("depth", "force", "proprio")
+    with pytest.raises(Blind, match="depth: switched off.*rgb: never fed"):
+        other.act(1.0)
+
+
+def test_sensors_are_switched_by_another_thread(policy):
+    stop, actions = threading.Event(), set()
+    feed(policy, 0.0)
+    allowed = {expected(policy, *KEYS).tobytes(), expected(policy, "force", "proprio").tobytes()}
+
+    def switch():
+        while not stop.is_set():
+            policy.off = ("depth", "rgb")
+            policy.off = ()
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    deadline, count = time.monotonic() + 10.0, 0
+    while time.monotonic() < deadline and (len(actions) < 2 or count < 300):
+        actions.add(policy.act(0.0).tobytes())
+        count += 1
+    stop.set()
+    thread.join()
+    assert actions == allowed  # both, and never one sensor off and the other on
+
+
+def test_what_cannot_be_switched_off_is_told_and_changes_nothing(data):
+    made = exported(make(maskable=["depth", "force", "rgb"]))
+    policy = made.deployed
+    policy.off = ("rgb",)
+    for off, sentence in [
+        (["lidar"], "unknown sensor 'lidar'.*depth, force"),
+        (["rgb", "proprio"], "'small' was not trained to do without proprio; what can be .*: depth, force, rgb"),
+        ("depth", "off must be a collection.*'depth'"),
+        (3, "off must be a collection.*3"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            policy.off = off
+    assert policy.off == ("rgb",)
+    with pytest.raises(ValueError, match="without proprio"):
+        Policy(made.data, off=["proprio"])
+    with pytest.raises(ValueError, match="leave at least one of depth, force, proprio, rgb"):
+        Policy(data, off=KEYS)
 
 
 def test_files_that_are_none_of_ours_are_refused(data, tmp_path):

@@ -189,6 +189,14 @@ def test_on_a_robot_it_remembers_too(policy, made):
     np.testing.assert_allclose(first, policy.stateful(1).act(looks(1, (), 0))[0].numpy(), atol=TOLERANCE)
 
 
+def test_what_is_switched_off_leaves_its_memory_as_if_it_were_missing(made):
+    off, missing = made.deployed.fork(), made.deployed.fork()
+    for step in range(6):
+        off.off = ("image",) if step in (1, 2, 4) else ()
+        seen, masked = ({key: x[0] for key, x in looks(1, some, step).items()} for some in ((), off.off))
+        assert off(seen).tobytes() == missing(masked).tobytes()
+
+
 @pytest.fixture(scope="module", params=["stack", "recurrent"])
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / request.param
