@@ -19,6 +19,7 @@ from .laws import (
 )
 from .logs import Log, as_log, read_log
 from .masker import Masker
+from .rows import RowMasker
 
 __all__ = [
     "Bound",
@@ -35,6 +36,7 @@ __all__ = [
     "Markov",
     "Masker",
     "Rates",
+    "RowMasker",
     "Schedule",
     "Subsets",
     "as_dropout",

@@ -19,7 +19,42 @@ _FULL, _KEPT, _LENGTH, _LAW = range(4)  # the use of each random number of a ste
 _NEVER = torch.iinfo(torch.int64).max
 
 
-class Masker:
+class Scheduled:
+    """Masks whose strength follows the progress of training.
+
+    Attributes:
+        dropout: what to mask.
+    """
+
+    def __init__(self, dropout: Dropout) -> None:
+        """Progress is 0 until it is set."""
+        self.dropout = dropout
+        self._progress, self._told = 0.0, False
+
+    @property
+    def progress(self) -> float:
+        """Training progress in [0, 1]; what is set takes effect at the next draw."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress, self._told = check_probability(value, "dropout progress"), True
+
+    def _strength(self) -> float:
+        return self.dropout.schedule.strength(self._progress)
+
+    def _miss_progress(self, count: int, what: str, remedy: str) -> None:
+        """Warns once, after `count` draws, of a schedule that nobody tells."""
+        if count <= PATIENCE or self._told or not self.dropout.schedule.varies:
+            return
+        self._told = True
+        warnings.warn(
+            f"{self.dropout.schedule} waits for training progress, which nobody has set in {count} {what}: {remedy}",
+            stacklevel=4,
+        )
+
+
+class Masker(Scheduled):
     """The masks of N environments, a function of (seed, episode, control step) and of training progress.
 
     At least one unit of the law is always kept: where it would mask them all, one stays, uniformly at random among
@@ -56,11 +91,11 @@ class Masker:
             InputError: the law does not fit the sensors, or would never leave any, or could never mask any.
         """
         self.keys, self.seed = tuple(keys), check_seed(seed)
-        self.dropout = as_dropout(dropout) or Dropout(Independent(0.0))
+        super().__init__(as_dropout(dropout) or Dropout(Independent(0.0)))
         self._idle = dropout is None
         self.available = torch.ones(num_envs, len(self.keys), dtype=torch.int8, device=device)
-        self._progress, self._told, self._begun = 0.0, False, 0
-        self._bound = _checked(self.dropout.law.bind(self.keys), self.keys)
+        self._begun = 0
+        self._bound = check_bound(self.dropout.law.bind(self.keys), self.keys)
         units = self._bound.units
         unit_of = [next(u for u, unit in enumerate(units) if key in unit) for key in self.keys]
         self._unit_of = torch.tensor(unit_of, device=device)
@@ -78,15 +113,6 @@ class Masker:
         ahead = AHEAD if on_cpu(self._kept) else 1
         self._ahead = torch.zeros(rows, ahead, _LAW + len(units) + 1, dtype=torch.float64, device=device)
 
-    @property
-    def progress(self) -> float:
-        """Training progress in [0, 1]; what is set takes effect at the next draw."""
-        return self._progress
-
-    @progress.setter
-    def progress(self, value: float) -> None:
-        self._progress, self._told = check_probability(value, "dropout progress"), True
-
     def start(self, worlds: Tensor, episode: Tensor) -> None:
         """Begins the episodes with numbers `episode`, int64 (n,), in these environments, each named at most once.
 
@@ -96,13 +122,8 @@ class Masker:
             return
         worlds, episode = worlds.to(self.available.device), episode.to(self.available.device)
         self._begun += 0 if by_number(worlds) is None else len(worlds)
-        if self._begun > PATIENCE and not self._told and self.dropout.schedule.varies:
-            self._told = True
-            warnings.warn(
-                f"{self.dropout.schedule} waits for training progress, which nobody has set in {self._begun} episodes: "
-                "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3",
-                stacklevel=2,
-            )
+        remedy = "set dropout_progress (World) or set_progress (wrappers), or use DropoutProgress with SB3"
+        self._miss_progress(self._begun, "episodes", remedy)
         if self.dropout.shared:
             worlds, episode = self._all_of(worlds), episode.min()[None]
             if on_cpu(worlds) and not worlds.any():
@@ -172,9 +193,6 @@ class Masker:
         stay = 1.0 - 1.0 / self.dropout.outage_steps
         return torch.ones_like(numbers, dtype=torch.int64) if not stay else (numbers.log() / math.log(stay)).long() + 1
 
-    def _strength(self) -> float:
-        return self.dropout.schedule.strength(self._progress)
-
     def _numbers(self, episode: Tensor, step: Tensor | int) -> Tensor:
         return uniform(self.seed, Stream.DROPOUT, episode, step, self._ahead.shape[2])
 
@@ -188,8 +206,8 @@ class Masker:
         return numbers.transpose(0, 1)
 
 
-def _checked(bound: Bound, keys: tuple[str, ...]) -> Bound:
-    """The bound law, if it can mask something and leave something."""
+def check_bound(bound: Bound, keys: tuple[str, ...]) -> Bound:
+    """The bound law, if it can mask something and leave something; else InputError."""
     named = sorted(key for unit in bound.units for key in unit)
     if named != sorted(keys) or len(bound.rates) != len(bound.units):
         raise InputError(f"the law's units {bound.units} must hold each sensor once and have a rate each: {keys}")

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from robofuse.checks import zeros_and_ones
-from robofuse.dropout.apply import mask_sensors, submasks
+from robofuse.dropout import Dropout, Law, RowMasker
+from robofuse.dropout.apply import mask_sensors
 from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
@@ -87,7 +88,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         encoders: Mapping[str, str | Encoder] | None = None,
         maskable: Sequence[str] | None = None,
         ignore: Sequence[str] = (),
-        dropout: float = 0.0,
+        dropout: Dropout | Law | float = 0.0,
         mixed_precision: bool = False,
         live_rows_only: bool = True,
         masked_as: MaskedAs = "token",
@@ -108,13 +109,14 @@ class FusionExtractor(BaseFeaturesExtractor):
                 `register_encoder`; in place of the standard ones.
             maskable: keys that the entries of `available` stand for, if not for all; the others always deliver.
             ignore: keys that are never read, although `available` may have entries for them.
-            dropout: probability of hiding a sensor in a row once more while the module trains. For learners from a
+            dropout: sensors to hide in a row once more while the module trains: a probability, a law, or a
+                `robofuse.dropout.Dropout`, whose schedule `DropoutProgress` tells of progress. For learners from a
                 replay buffer (SAC, TD3, DQN) only: with PPO or A2C the update would see other sensors than the action
                 did. Those hide sensors on the environment's side, see `robofuse.dropout`. Hides those that
-                `maskable` names, by default all but `desired_goal`, and leaves one at least. Every call draws its own
-                masks, from torch's random numbers, and only in train mode, which SB3 sets for the networks that take
-                gradient steps: neither acting nor target networks miss what the row has. Targets are labels, and a
-                mask drawn there would be noise in them.
+                `maskable` names, by default all but `desired_goal`, and leaves one at least, see `RowMasker`. Every
+                call draws its own masks, from torch's random numbers, and only in train mode, which SB3 sets for the
+                networks that take gradient steps: neither acting nor target networks miss what the row has. Targets
+                are labels, and a mask drawn there would be noise in them.
             mixed_precision: encode images in bfloat16, for GPUs. Rounding may then depend on the number of rows, and
                 PPO's first ratio be only about 1.
             live_rows_only: encode only rows where the sensor is live; off, for comparison, encodes zeros for the rest.
@@ -156,7 +158,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             raise InputError(
                 f'encode_masked replaces tokens after the encoder, masked_as="{masked_as}" before; leave one'
             )
-        if not 0.0 <= dropout < 1.0:
+        if isinstance(dropout, int | float) and not 0.0 <= dropout < 1.0:
             raise InputError(f"dropout must lie in [0, 1), got {dropout}")
         fuse = make_fusion(fusion, len(keys), token_dim)
         super().__init__(observation_space, int(cast(int, fuse.features)))
@@ -166,6 +168,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         self.ignore, self.readings = tuple(ignore), readings
         self._told, self._columns, self._width = _available_columns(observation_space, keys, maskable, ignore)
         self._droppable = _droppable(keys, maskable) if dropout else []
+        self._row_masker = RowMasker(dropout, [keys[m] for m in self._droppable]) if dropout else None
         self.encoders = nn.ModuleDict(
             {key: make_encoder(encoders or {}, sensor, token_dim) for key, sensor in readings.encoded.items()}
         )
@@ -334,9 +337,16 @@ class FusionExtractor(BaseFeaturesExtractor):
                 zeros_and_ones(told, "`available`")
             for m, column in zip(self._told, self._columns, strict=True):
                 live[:, m] = told[:, column] > 0
-        if self.dropout and self.training:
-            live[:, self._droppable] = submasks(live[:, self._droppable], 1.0 - self.dropout)
+        if self._row_masker is not None and self.training:
+            live[:, self._droppable] = self._row_masker.draw(live[:, self._droppable])
         return live
+
+    def set_dropout_progress(self, progress: float) -> bool:
+        """Sets the training progress in [0, 1] of the schedule of `dropout`; False if there is none."""
+        if self._row_masker is None:
+            return False
+        self._row_masker.progress = progress
+        return True
 
     def describe(self) -> str:
         """What every key was taken for, a line each: kind, type and shape, what it is divided by, and its encoder."""

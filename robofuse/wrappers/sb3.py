@@ -1,7 +1,7 @@
 """Dropout, faults and memory for any Stable-Baselines3 `VecEnv` with Dict observations, and training progress."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -162,8 +162,8 @@ def tell_progress(venv: VecEnv, progress: float) -> bool:
 class DropoutProgress(BaseCallback):
     """Tells the schedules of dropout how far training is: steps done / all steps of `learn`.
 
-    For every algorithm of Stable-Baselines3, and for whatever masks sensors: `VecSensorDropout`, `SensorDropout` or the
-    `dropout` option of a robofuse environment. It has effect from the next rollout on.
+    For every algorithm of Stable-Baselines3, and for whatever masks sensors: `VecSensorDropout`, `SensorDropout`, the
+    `dropout` option of a robofuse environment, or that of the extractor. It has effect from the next rollout on.
     """
 
     def __init__(self, total: int | None = None, verbose: int = 0) -> None:
@@ -176,7 +176,8 @@ class DropoutProgress(BaseCallback):
         if not self._tell():
             raise InputError(
                 "nothing here has a schedule that DropoutProgress could tell: wrap the environment in "
-                "VecSensorDropout or SensorDropout, or make a robofuse environment with dropout=..."
+                "VecSensorDropout or SensorDropout, or give dropout=... to a robofuse environment or, for learners "
+                "from a replay buffer, to the extractor"
             )
 
     def _on_rollout_start(self) -> None:
@@ -191,7 +192,11 @@ class DropoutProgress(BaseCallback):
         if progress < 1.0 and abs(progress - self._last) < 1e-3 and self._last >= 0.0:
             return True
         self._last = progress
-        return tell_progress(self.training_env, progress)
+        told = [tell_progress(self.training_env, progress)]
+        for module in self.model.policy.modules():
+            if hasattr(module, "set_dropout_progress"):  # an extractor: policies are above wrappers
+                told.append(cast(Any, module).set_dropout_progress(progress))
+        return any(told)
 
 
 def _ask(venv: VecEnv, name: str) -> Any:  # noqa: ANN401

@@ -7,9 +7,9 @@ from algorithms import WAYS, agent, environment
 from stable_baselines3.common.evaluation import evaluate_policy
 from toys import STEPS, worth
 
-from robofuse.dropout import Independent
+from robofuse.dropout import Dropout, Independent, Linear
 from robofuse.policies import FUSIONS, FusionExtractor
-from robofuse.wrappers import VecSensorDropout
+from robofuse.wrappers import DropoutProgress, VecSensorDropout
 
 REPLAY = [name for name, way in WAYS.items() if way.replay]
 QUICK = {"PPO", "RecurrentPPO", "SAC", "QRDQN", "DQN with HER"}  # one of each sort; the others are slow tests
@@ -152,6 +152,19 @@ def test_masks_inside_are_drawn_per_row_and_in_gradient_steps_alone(name, monkey
     Recorded.calls.clear()
     evaluate_policy(model, model.get_env(), 8, warn=False)
     assert Recorded.calls and not any(training for _, training, *_ in Recorded.calls)
+
+
+@pytest.mark.parametrize("name", each(["SAC", "DQN with HER", "TD3"]))
+def test_a_curriculum_inside_follows_the_training(name, monkeypatch):
+    monkeypatch.setattr(Recorded, "calls", [])
+    ramp = Dropout(Independent(0.5), schedule=Linear(warmup=0.4, until=0.8))
+    model = tiny(name, {"dropout": ramp}, kind=Recorded, batch_size=128)
+    model.learn(320, DropoutProgress())
+    hidden = [float((told & ~live).float().mean()) for _, training, told, live in Recorded.calls if training]
+    few = len(hidden) // 5
+    assert not any(hidden[:few]) and sum(hidden[-few:]) / few > 0.2
+    inside = [module for module in model.policy.modules() if isinstance(module, Recorded)]
+    assert all(module._row_masker.progress > 0.9 for module in inside)
 
 
 @pytest.mark.parametrize("shared", [True, False])
