@@ -17,6 +17,7 @@ from robofuse.memory.stack import single_sensors, stacked_sensors
 from robofuse.policies.extractor import Fused, FusionExtractor
 from robofuse.policies.modules import MEMORY, Recurrent, RunningNorm, TruthHeads
 from robofuse.policies.regularisers import Regularisers
+from robofuse.policies.token_dropout import NOISY
 from robofuse.sensors import PRIVILEGED
 from robofuse.tensors import on_cpu
 
@@ -216,9 +217,16 @@ class FusionActorCriticPolicy(MultiInputActorCriticPolicy):
 
     def evaluate_actions(self, obs: Mapping[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Observation and stored u to (values (B, 1), log-density of u (B,), entropy of the executed action (B,))."""
+        if self.training:
+            self.refuse_noise()
         fused = self.fuse(obs)
         distribution = self.distribution(fused)
         return self._values(fused, obs), distribution.log_prob(actions), self.entropy(distribution)
+
+    def refuse_noise(self) -> None:
+        """InputError if the network differs from call to call in train mode, for losses that compare with a rollout."""
+        if self.features_extractor.token_dropout is not None:
+            raise InputError(NOISY)
 
     def get_distribution(self, obs: Mapping[str, Tensor]) -> Distribution:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Distribution of u."""

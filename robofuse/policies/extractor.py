@@ -24,6 +24,7 @@ from robofuse.errors import InputError
 from robofuse.policies.encoders import Encoder
 from robofuse.policies.fusion import Fusion
 from robofuse.policies.registry import check_encoders, make_encoder, make_fusion
+from robofuse.policies.token_dropout import NOISY, TokenDropout
 from robofuse.policies.u2a.estimates import Estimate, Estimates
 from robofuse.policies.u2a.lora import Adapt, adapt_encoder
 from robofuse.policies.u2a.transformer import TransformerEncoder, own_at
@@ -95,6 +96,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         estimate: Estimate = "mean",
         adapt: Adapt = "full",
         encode_masked: bool = False,
+        token_dropout: Mapping[str, float] | None = None,
     ) -> None:
         """Builds an encoder per sensor.
 
@@ -133,6 +135,8 @@ class FusionExtractor(BaseFeaturesExtractor):
                 on features, actions or values, are the same whatever a masked reading is, and no gradient of these
                 reaches an encoder through it. What does is losses on a sensor's own token (`Fused.own_tokens`): truth
                 heads and reconstruction. A reading of nothing but zeros, or with NaN or Inf, counts as not there.
+            token_dropout: dropout of numbers within the network, to compare with: kind → probability, of `standard`,
+                `feature` and `attention`, see `TokenDropout`. Not for PPO, A2C and their like.
 
         Raises:
             InputError: an unknown fusion, encoder, kind, key or `masked_as`, an `available` that is longer or shorter
@@ -176,6 +180,7 @@ class FusionExtractor(BaseFeaturesExtractor):
         self._prepare_transformers()
         self.mask_tokens = nn.Parameter(torch.randn(len(keys), token_dim) * 0.5)
         self.fusion = fuse
+        self.token_dropout = TokenDropout(token_dropout, fuse) if token_dropout else None
         self.availability = nn.Linear(len(keys), self.features_dim, bias=False)
         nn.init.normal_(self.availability.weight, std=0.02)
 
@@ -201,8 +206,12 @@ class FusionExtractor(BaseFeaturesExtractor):
         stacked = torch.stack(tokens, dim=1)
         if self.estimates is not None:
             return self._from_estimates(stacked, available)
-        features = self.fusion(stacked, read) + self.availability(read.float())
-        return Fused(features, stacked, available)
+        return Fused(self._features(stacked, read), stacked, available)
+
+    def _features(self, tokens: Tensor, available: Tensor) -> Tensor:
+        if self.token_dropout is not None:
+            tokens = self.token_dropout(tokens)
+        return self.fusion(tokens, available) + self.availability(available.float())
 
     def _with_masked_encoded(self, observations: Mapping[str, Tensor], available: Tensor) -> Fused:
         encoded, there = [], []
@@ -215,14 +224,13 @@ class FusionExtractor(BaseFeaturesExtractor):
             encoded.append(torch.where(live[:, None], token, masked))
         encoded = torch.stack(encoded, dim=1)
         tokens = torch.where(available[..., None], encoded, self._stand_ins())
-        features = self.fusion(tokens, available) + self.availability(available.float())
+        features = self._features(tokens, available)
         return Fused(features, tokens, available, encoded=encoded, there=torch.stack(there, dim=1))
 
     def _from_estimates(self, said: Tensor, available: Tensor) -> Fused:
         assert self.estimates is not None
         tokens = self.estimates(said, available, self.mask_tokens)
-        features = self.fusion(tokens, available) + self.availability(available.float())
-        return Fused(features, tokens, available, estimates=said)
+        return Fused(self._features(tokens, available), tokens, available, estimates=said)
 
     def fuse_again(self, fused: Fused, available: Tensor) -> Fused:
         """The same rows with fewer live sensors, from tokens that are there: no encoder runs.
@@ -244,7 +252,7 @@ class FusionExtractor(BaseFeaturesExtractor):
             return self._from_estimates(fused.estimates.repeat(count, 1, 1, 1), available)
         again = fused.tokens.repeat(count, 1, 1)
         tokens = torch.where(available[..., None], again, self._stand_ins())
-        return Fused(self.fusion(tokens, available) + self.availability(available.float()), tokens, available)
+        return Fused(self._features(tokens, available), tokens, available)
 
     def _zeroed(self, observations: Mapping[str, Tensor], available: Tensor) -> Mapping[str, Tensor]:
         keys = [sensor.key for sensor in self.sensors]
@@ -611,6 +619,8 @@ def _joined(parent: nn.Module, name: str, module: nn.Module | None) -> None:
                 "dropout inside the extractor breaks PPO, A2C and their like: the update would hide other sensors than "
                 "the rollout did; use robofuse.wrappers.VecSensorDropout (or World(dropout=...)) and dropout=0 here"
             )
+        if extractor.token_dropout and hasattr(parent, "evaluate_actions") and not hasattr(parent, "refuse_noise"):
+            raise InputError(NOISY)
         extractor.readings.divided = bool(parent.normalize_images)
 
 

@@ -349,7 +349,10 @@ class FusionPPO(PPO):
 
         Raises:
             StateError: a loss or gradient that is not finite, before it reaches the weights.
+            InputError: the extractor has `token_dropout`, and `policy_coef` is not 0.
         """
+        if self.policy_coef:
+            self.policy.refuse_noise()
         began = time.perf_counter()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)

@@ -186,6 +186,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
                 "adapt": network.adapt,
                 "mixed_precision": network.mixed_precision,
                 "encode_masked": encodes_masked(config),
+                "token_dropout": parse_numbers("--token-dropout", "standard=0.1", network.token_dropout),
             },
             "visible": env.world.task.visible(),
             "memory": network.memory_size if network.memory == "recurrent" else 0,

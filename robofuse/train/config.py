@@ -132,6 +132,8 @@ class Network:
             tells that it is masked; or flag, zeros and the policy is told; or estimate, what the transformers of the
             live sensors say of its token (U2A).
         estimate: How estimates of several live sensors become one: their mean, or gated, by weights that are learned.
+        token_dropout: Dropout of numbers within the network, to compare with: standard=0.1, feature=0.1, attention=0.1.
+            For copying alone: it needs --policy-coef 0.
         mixed_precision: Encode pictures in bfloat16, for GPUs.
         memory: What helps when a sensor fails in the middle: none; stack, the last --frames readings that each sensor
             delivered, however long ago; recurrent, a unit that learns what to remember.
@@ -148,6 +150,7 @@ class Network:
     adapt: Literal["full", "lora", "frozen"] = _EXTRACTOR["adapt"]
     masked_as: Literal["token", "flag", "zeros", "estimate"] = _EXTRACTOR["masked_as"]
     estimate: Literal["mean", "gated"] = _EXTRACTOR["estimate"]
+    token_dropout: tuple[str, ...] = ()
     mixed_precision: bool = _EXTRACTOR["mixed_precision"]
     memory: Literal["none", "stack", "recurrent"] = "none"
     frames: int = 2

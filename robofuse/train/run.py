@@ -22,6 +22,7 @@ from robofuse.interrupts import Interrupt
 from robofuse.machine import describe_machine, package_versions
 from robofuse.plugins import import_options
 from robofuse.policies.registry import find_encoder, find_fusion
+from robofuse.policies.token_dropout import NOISY
 from robofuse.policies.u2a.lora import count_weights
 from robofuse.ranks import Ranks, join
 from robofuse.train.build import (
@@ -68,6 +69,8 @@ def run_train(config: Train) -> int:
     """
     config.check()
     make_dropout(config.masking)
+    if config.network.token_dropout and config.learning.policy_coef:
+        raise InputError(f"--token-dropout needs --policy-coef 0: {NOISY}")
     find_fusion(config.network.fusion)
     for encoder in encoder_names(config).values():
         find_encoder(encoder)

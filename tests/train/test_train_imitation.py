@@ -88,6 +88,7 @@ def test_methods_against_collapse_take_part(config):
         {"modulation": 0.5},
         {"sensor_weights": ("force=3",)},
         {"regularisers": ("reconstruction=1", "consistency=1")},
+        {"token_dropout": ("standard=0.2", "feature=0.1")},
     ):
         torch.manual_seed(1)
         one = start(config.replace(**options))[0].state_dict()
