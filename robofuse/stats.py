@@ -119,8 +119,8 @@ def bootstrap(
     rows = rng.integers(runs, size=(draws, runs, 1 if paired else tasks))
     for some in np.array_split(rows, math.ceil(draws * table.size / _AT_A_TIME)):
         drawn = table[some, np.arange(tasks)]
-        if statistic is iqm:  # all draws in one call take a tenth of the time
-            found.extend(_middle_means(drawn.reshape(len(some), -1)))
+        if statistic in _OF_ROWS:  # all draws in one call take a tenth of the time
+            found.extend(_OF_ROWS[statistic](drawn.reshape(len(some), -1)))
         else:
             found.extend(statistic(one) for one in drawn)
     return _estimate(float(statistic(table)), found, level)
@@ -294,6 +294,9 @@ def _middle_means(rows: Scores) -> Scores:
     """
     cut = rows.shape[1] // 4
     return np.sort(rows, axis=1)[:, cut : rows.shape[1] - cut].mean(axis=1)
+
+
+_OF_ROWS: dict[Statistic, Statistic] = {iqm: _middle_means, np.mean: lambda rows: rows.mean(axis=1)}
 
 
 def _table(scores: ArrayLike) -> Scores:

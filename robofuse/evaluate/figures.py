@@ -31,7 +31,8 @@ _STYLES = (
     ("#8c6d1f", (0, (1, 3)), "P"),
 )
 _MARKERS = {"all": "*", "missing": "o", "midway": "s", "fault": "x"}
-_no_mathematics = rc_context({"text.parse_math": False})  # in names, which may have a $
+no_mathematics = rc_context({"text.parse_math": False})
+"""Decorates what draws names, which may have a $."""
 
 
 class Grid(NamedTuple):
@@ -68,7 +69,7 @@ def heat_grid(conditions: Sequence[ConditionResult], keys: Sequence[str]) -> Gri
     return Grid(down, along, cells, [_label(some, side) for some in down], [_label(some, head) for some in along])
 
 
-@_no_mathematics
+@no_mathematics
 def draw_heatmap(
     conditions: Sequence[ConditionResult], keys: Sequence[str], title: str, subtitle: str = ""
 ) -> bytes | None:
@@ -84,7 +85,7 @@ def draw_heatmap(
     left = 0.35 + 0.083 * max(map(len, grid.sides))
     cell = max(1.2, 0.15 + 0.083 * max(map(len, grid.heads)))
     grid_w, grid_h = cell * len(grid.along), _CELL * len(grid.down)
-    title, subtitle = _short(title, 80), _short(subtitle, 160)
+    title, subtitle = shortened(title, 80), shortened(subtitle, 160)
     width = left + max(grid_w, 4.5 - left, 0.085 * len(title) + 1.2 - left, 0.066 * len(subtitle) - left) + _RIGHT
     height = _TOP + grid_h + _BOTTOM
     figure = Figure((width, height), dpi=DPI, facecolor="white")
@@ -123,43 +124,47 @@ def draw_heatmap(
     figure.text(0.15 / width, 1 - 0.3 / height, title, size=13, weight="bold", va="center")
     figure.text(0.15 / width, 1 - 0.6 / height, subtitle, size=9, color="0.25", va="center")
     figure.text(0.15 / width, 0.22 / height, _LEGEND, size=8, color="0.25", va="center")
-    return _png(figure, title)
+    return to_png(figure, title)
 
 
-@_no_mathematics
+@no_mathematics
 def draw_curve(curves: Sequence[tuple[int, Mapping[float, ConditionResult]]]) -> bytes:
     """Success against severity, a line with Wilson intervals per policy.
 
     `curves` are (number of the policy, severity → condition); all of the same fault.
     """
-    figure, axes = _figure(2.3, 1.75, (0.13, 0.2, 0.83, 0.73))
+    figure, axes = new_figure(2.3, 1.75, (0.13, 0.2, 0.83, 0.73))
     for index, points in curves:
         x = [severity + 0.012 * (index - (len(curves) - 1) / 2) for severity in points]
         y = [100 * one.rate for one in points.values()]
         ends = [(100 * one.interval[0], 100 * one.interval[1]) for one in points.values()]
         below, above = ([abs(value - end[side]) for value, end in zip(y, ends, strict=True)] for side in (0, 1))
-        axes.errorbar(x, y, yerr=[below, above], elinewidth=0.8, capsize=1.5, clip_on=False, zorder=3, **_style(index))
+        axes.errorbar(
+            x, y, yerr=[below, above], elinewidth=0.8, capsize=1.5, clip_on=False, zorder=3, **line_style(index)
+        )
     _percent(axes, "y")
     axes.set_xlim(-0.04, 1.04)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlabel("severity", size=8, labelpad=1)
-    return _png(figure)
+    return to_png(figure)
 
 
-@_no_mathematics
+@no_mathematics
 def draw_legend(labels: Sequence[str]) -> bytes:
     """Which line is which policy."""
-    figure, axes = _figure(0.6 + 0.085 * min(max(map(len, labels)), 40), 0.12 + 0.2 * len(labels))
+    figure, axes = new_figure(0.6 + 0.085 * min(max(map(len, labels)), 40), 0.12 + 0.2 * len(labels))
     axes.set_axis_off()
-    lines = [Line2D([], [], **_style(index)) for index in range(len(labels))]
-    axes.legend(lines, list(map(_short, labels)), loc="center", frameon=False, fontsize=9, handlelength=3, borderpad=0)
-    return _png(figure)
+    lines = [Line2D([], [], **line_style(index)) for index in range(len(labels))]
+    axes.legend(
+        lines, list(map(shortened, labels)), loc="center", frameon=False, fontsize=9, handlelength=3, borderpad=0
+    )
+    return to_png(figure)
 
 
-@_no_mathematics
+@no_mathematics
 def draw_scatter(comparison: Comparison) -> bytes:
     """Success of the second policy over that of the first, a mark per condition, the diagonal for what is equal."""
-    figure, axes = _figure(3.9, 3.6)
+    figure, axes = new_figure(3.9, 3.6)
     axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, zorder=1)
     for group, marker in _MARKERS.items():
         for sure in (False, True):
@@ -172,28 +177,28 @@ def draw_scatter(comparison: Comparison) -> bytes:
     _percent(axes, "x")
     _percent(axes, "y")
     axes.set_aspect("equal")
-    axes.set_xlabel(f"{_short(comparison.first)}: success [%]", size=8)
-    axes.set_ylabel(f"{_short(comparison.second)}: success [%]", size=8)
-    return _png(figure)
+    axes.set_xlabel(f"{shortened(comparison.first)}: success [%]", size=8)
+    axes.set_ylabel(f"{shortened(comparison.second)}: success [%]", size=8)
+    return to_png(figure)
 
 
-@_no_mathematics
+@no_mathematics
 def draw_detection(names: Sequence[str], counts: Sequence[tuple[int, int]]) -> bytes:
     """Share of the faults at full severity that the monitor found, a mark with its Wilson interval per line.
 
     `counts` are (found, affected) of each line; affected is above 0.
     """
-    figure, axes = _figure(4.2, 0.7 + 0.17 * len(names))
+    figure, axes = new_figure(4.2, 0.7 + 0.17 * len(names))
     for line, (found, affected) in enumerate(counts):
         low, high = wilson(found, affected)
         axes.plot([100 * low, 100 * high], [line, line], color="0.55", linewidth=1.2, zorder=2)
         axes.plot([100 * found / affected], [line], "o", color="#1a1a1a", markersize=4, clip_on=False, zorder=3)
-    axes.set_yticks(range(len(names)), list(map(_short, names)), size=7.5)
+    axes.set_yticks(range(len(names)), list(map(shortened, names)), size=7.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     _percent(axes, "x")
     axes.set_xlabel("found [%]", size=8)
     axes.grid(axis="both", color="0.9", linewidth=0.6)
-    return _png(figure)
+    return to_png(figure)
 
 
 def shade(success: float) -> tuple[str, str]:
@@ -213,13 +218,15 @@ def _label(names: frozenset[str], among: Sequence[str]) -> str:
     return " + ".join(sorted(names)) or (f"no {among[0]}" if len(among) == 1 else "none of them")
 
 
-def _style(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
     """How the lines of policy number `index` look."""
     colour, dashes, marker = _STYLES[index % len(_STYLES)]
     return {"color": colour, "linestyle": dashes, "marker": marker, "markersize": 4, "linewidth": 1.4}
 
 
-def _figure(width: float, height: float, box: tuple[float, float, float, float] | None = None) -> tuple[Figure, Axes]:
+def new_figure(
+    width: float, height: float, box: tuple[float, float, float, float] | None = None
+) -> tuple[Figure, Axes]:
     """Of inches, with one pair of axes: in this box of shares, or as large as its labels leave room for."""
     figure = Figure((width, height), dpi=DPI, facecolor="white", layout=None if box else "constrained")
     FigureCanvasAgg(figure)
@@ -229,7 +236,7 @@ def _figure(width: float, height: float, box: tuple[float, float, float, float] 
     return figure, axes
 
 
-def _short(name: str, most: int = 40) -> str:
+def shortened(name: str, most: int = 40) -> str:
     """So that it leaves room for the rest."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
@@ -242,7 +249,8 @@ def _percent(axes: Axes, which: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure, title: str | None = None) -> bytes:
+def to_png(figure: Figure, title: str | None = None) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None, "Title": title})
     return buffer.getvalue()

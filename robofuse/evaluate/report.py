@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -19,6 +19,9 @@ from robofuse.evaluate.results import Evaluation
 from robofuse.evaluate.screen import change, number, percent, points, span
 from robofuse.evaluate.sections import Films, sections_of
 from robofuse.files import lock, write_atomic
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -71,22 +74,29 @@ def build(
 
     `made` is the last line: by what and when.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     sections = sections_of(evaluations, films)
+    html = (
+        templates("robofuse.evaluate")
+        .get_template("page.html")
+        .render(sections=sections, labels=[one.label for one in evaluations], made=made, beside_folder=beside_folder)
+    )
+    files = {name: content for section in sections for name, content in section.files.items()}
+    return html.encode("utf-8", "replace"), files
+
+
+def templates(*packages: str) -> "Environment":
+    """The templates of these packages, those of the first one first; what they are given is escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
     pages = Environment(
-        loader=PackageLoader("robofuse.evaluate"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,  # names come from files
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     pages.filters |= {"percent": percent, "span": span, "points": points, "number": number, "change": change}
-    html = pages.get_template("page.html").render(
-        sections=sections, labels=[one.label for one in evaluations], made=made, beside_folder=beside_folder
-    )
-    files = {name: content for section in sections for name, content in section.files.items()}
-    return html.encode("utf-8", "replace"), files
+    return pages
 
 
 def films_of(config: Report, evaluations: Sequence[Evaluation]) -> Films:

@@ -41,8 +41,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its folder: labels and seed, in letters that every file system takes."""
-        labels = [_in_files(label) for label in (self.method, self.task, self.budget) if label]
+        """Of its folder: labels and seed."""
+        labels = [in_files(label) for label in (self.method, self.task, self.budget) if label]
         return "_".join((*labels, f"seed{self.seed}"))
 
 
@@ -97,7 +97,7 @@ class Study:
                 raise InputError(f"study {self.name}: {axis} must be label → options, and at least one, got {options}")
             names = dict[str, str]()
             for label in options:
-                if (other := names.setdefault(_in_files(label), label)) != label:
+                if (other := names.setdefault(in_files(label), label)) != label:
                     raise InputError(
                         f"study {self.name}: the {axis} {other!r} and {label!r} would have the same file names; they "
                         "must differ in letters, digits or +-=%., within the first 60"
@@ -143,7 +143,7 @@ class Study:
 
     def shared_name(self, task: str) -> str:
         """Of the folder of what the jobs of a task share."""
-        return _in_files(task) if task else "shared"
+        return in_files(task) if task else "shared"
 
     def shared_options(self, task: str) -> Options:
         """With which it is prepared."""
@@ -249,8 +249,8 @@ def _check_space(option: str, choice: Sequence[Any]) -> None:
     )
 
 
-def _in_files(label: str) -> str:
-    """A label as part of a file's name."""
+def in_files(label: str) -> str:
+    """A label as part of a file's name, in letters that every file system takes."""
     return re.sub(r"[^A-Za-z0-9.+=%-]+", "-", label)[:60].strip("-.") or "x"
 
 

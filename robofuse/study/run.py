@@ -1,5 +1,7 @@
 """`robofuse study`: the grid of a study, its results and its page."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +9,19 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from robofuse.checks import whole
 from robofuse.errors import InputError
 from robofuse.files import lock
 from robofuse.plugins import import_options, import_plugin
-from robofuse.study.declare import Study, check_seeds, write_study
+from robofuse.study.declare import Job, Study, check_seeds, write_study
+from robofuse.study.job import LOG
 from robofuse.study.registry import find_trial
-from robofuse.study.runner import run_grid
+from robofuse.study.report import PAGE, write_report
+from robofuse.study.runner import JOBS, run_grid
+from robofuse.study.screen import Screen, score_table
+from robofuse.study.search import BEST, SEARCH, TRIED, search
 from robofuse.study.studies import STUDIES
+from robofuse.study.words import written
 from robofuse.study.workers import OnRay, Processes, Workers
 
 
@@ -31,10 +39,12 @@ class RunStudy:
         workers: Jobs at a time; 0 is as many as there are cores. The results do not depend on it.
         ray: Run the jobs on a Ray cluster; its address, auto, or local to start one here.
         retries: How often a job is run again after its worker has died.
-        methods: Only these; by default all.
+        methods: Only these; by default all, and for --search the baseline.
         tasks: Only these.
         budgets: Only these.
         seeds: In place of the study's.
+        report: Run nothing; make the page, its figures and tables again from the folder.
+        search: Instead of the grid, try that many values of the study's space on top of one method, by Optuna.
         list: List the studies that come along.
     """
 
@@ -48,6 +58,8 @@ class RunStudy:
     tasks: tuple[str, ...] = ()
     budgets: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    report: bool = False
+    search: int = 0
     list: bool = False
 
 
@@ -65,20 +77,62 @@ def run_study(config: RunStudy) -> int:
         for study in STUDIES.values():
             console.print(f"{study.name}: {study.title}. {study.question}")
         return 0
+    whole(config.retries, "retries", 0)
+    whole(config.search, "search", 0)
     study = find_study(config)
-    find_trial(study.trial)
-    jobs = study.jobs(config.methods, config.tasks, config.budgets)
     folder = config.out or Path("runs", f"study-{study.name}")
     with lock(folder, "study"):
+        if config.report:
+            _report(console, folder)
+            return 0
+        find_trial(study.trial)
+        jobs = study.jobs(config.methods, config.tasks, config.budgets)
         write_study(folder, study)
         workers = make_workers(config)
         try:
-            grid = run_grid(study, jobs, folder, workers, retries=config.retries)
+            if config.search:
+                return _search(console, config, study, folder, workers)
+            return _grid(console, config, study, jobs, folder, workers)
         finally:
             workers.stop()
-    for job, problem in grid.failed.items():
-        console.print(f"failed: {job.name}: {problem}")
+
+
+def _grid(console: Console, config: RunStudy, study: Study, jobs: Sequence[Job], folder: Path, workers: Workers) -> int:
+    shown = f"{study.name}: {len(jobs)} jobs of the kind {study.trial}, {workers.count} at a time, in {folder}"
+    console.print(shown, style="bold")
+    with Screen(console, study) as screen:
+        grid = run_grid(study, jobs, folder, workers, retries=config.retries, watch=screen.show)
+    console.print(score_table(study, grid))
+    if grid.metrics:
+        _report(console, folder)
+    if grid.status:
+        left = f"{grid.left} of {len(jobs)} jobs are left"
+        console.print(f"interrupted: {left}; the same command goes on from there", style="yellow")
+    elif grid.failed:
+        logs = f"{folder / JOBS}/…/{LOG}"
+        console.print(f"{len(grid.failed)} of {len(jobs)} jobs failed, see {logs}; the same command tries them again")
     return grid.status or int(bool(grid.failed))
+
+
+def _report(console: Console, folder: Path) -> None:
+    page, *_ = [path for path in write_report(folder) if path.name == PAGE]
+    console.print(f"wrote {page}, and its tables and figures beside it")
+
+
+def _search(console: Console, config: RunStudy, study: Study, folder: Path, workers: Workers) -> int:
+    if len(config.methods) > 1:
+        raise InputError(f"--search takes one of --methods, got {', '.join(config.methods)}")
+    method = config.methods[0] if config.methods else study.baseline
+    shown = f"{study.name}: {config.search} trials of {', '.join(study.space)} on top of {method}, in {folder}"
+    console.print(shown, style="bold")
+    best, status = search(study, method, folder, workers, config.search, retries=config.retries, console=console)
+    if best is None:
+        console.print("no trial has ended")
+        return status or 1
+    options = ", ".join(f"{name} = {value}" for name, value in best.options.items())
+    console.print(f"best: trial {best.number} with {options}: {study.score} {written(study.score, best.score)}")
+    console.print(f"wrote {folder / SEARCH}: {TRIED} and {BEST}")
+    return status
 
 
 def find_study(config: RunStudy) -> Study:
@@ -103,7 +157,5 @@ def find_study(config: RunStudy) -> Study:
 
 def make_workers(config: RunStudy) -> Workers:
     """Processes here, or a Ray cluster."""
-    import shlex
-
     imports = shlex.split(import_options())
     return OnRay(config.ray, config.workers, imports) if config.ray else Processes(config.workers, imports)

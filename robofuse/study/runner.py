@@ -1,6 +1,7 @@
 """Runs the jobs of a grid: those that are not finished, again where a worker died, and says what failed."""
 
 import json
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,9 +78,7 @@ def run_grid(
     for job in jobs:
         path, shared = folder / where / job.name, folder / PREPARED / study.shared_name(job.task)
         told = {"trial": study.trial, "method": job.method, "task": job.task, "budget": job.budget, "seed": job.seed}
-        _write_job(
-            path, {**told, "prepared": f"../../{PREPARED}/{shared.name}" if shares else "", "options": job.options}
-        )
+        _write_job(path, {**told, "prepared": os.path.relpath(shared, path) if shares else "", "options": job.options})
         if (found := read_metrics(path)) is not None:
             grid.metrics[job] = found
         elif mistakes := study.mistakes(job):

@@ -87,7 +87,7 @@ class Processes:
         if process.stdin:
             process.stdin.close()
         status = process.returncode
-        said = _last_line(folder / LOG)
+        said = last_line(folder / LOG)
         if status < 0:
             known = -status in signal.valid_signals()
             name = signal.Signals(-status).name if known else f"signal {-status}"
@@ -151,7 +151,7 @@ class OnRay:
 
     def _end_of(self, one: object) -> Ended:
         folder = self._running.pop(one)
-        said = _last_line(folder / LOG)
+        said = last_line(folder / LOG)
         try:
             status = self._ray.get(one)
         except self._ray.exceptions.RayError as error:
@@ -201,7 +201,8 @@ def _open_log(folder: Path) -> IO[bytes]:
     return (folder / LOG).open("ab")
 
 
-def _last_line(path: Path, most: int = 300) -> str:
+def last_line(path: Path, most: int = 300) -> str:
+    """The last line that the last attempt wrote into a log, its first `most` characters; empty if it wrote none."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - 10_000, 0))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
