@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def draw_budgets(by_budget: Mapping[str, Cells], methods: Sequence[str], metric:
             for _, cell in found
         ]
         errors = [[abs(y - scale * end[side]) for y, end in zip(middles, ends, strict=True)] for side in (0, 1)]
-        style = line_style(index) | {"label": shortened(method)}
+        style: dict[str, Any] = line_style(index) | {"label": shortened(method)}
         axes.errorbar([x for x, _ in found], middles, yerr=errors, elinewidth=0.9, capsize=2, **style)
     axes.set_xticks(range(len(by_budget)), [shortened(name, 16) for name in by_budget])
     axes.set_ylabel(f"{metric} [%]" if is_share(metric) else metric, size=8)

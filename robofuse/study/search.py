@@ -1,4 +1,4 @@
-"""Searching the options of a study with Optuna: every trial of the search is a method, and its jobs are those of a grid.
+"""Searching the options of a study with Optuna: every trial of the search is a method, its jobs are those of a grid.
 
 Trials are asked for in batches of a fixed size, each by a sampler with a seed of its own, and told in the order of
 their numbers: what is tried depends neither on the number of workers nor on interruptions.
