@@ -91,6 +91,10 @@ COMMANDS = {
     "report": Command(
         "Make one page of what `robofuse evaluate` found.", _load("robofuse.evaluate", "Report", "run_report")
     ),
+    "budget": Command(
+        "Find the sensors to read within a budget of milliseconds or watts.",
+        _load("robofuse.evaluate", "Budget", "run_budget"),
+    ),
     "replay": Command(
         "Watch a policy work, with sensors disabled, in a video and a window.",
         _load("robofuse.replay", "Replay", "run_replay"),

@@ -1,3 +1,4 @@
+from .budget import Budget, Subset, efficient, pick, run_budget
 from .conditions import Condition, grid, midway, missing, parse, parse_faults, singles, subsets
 from .folder import read_evaluation, read_evaluations
 from .report import Report, run_report
@@ -6,6 +7,7 @@ from .rollout import Job, rollout, schedule
 from .run import Evaluate, run_evaluate
 
 __all__ = [
+    "Budget",
     "Condition",
     "ConditionResult",
     "Episode",
@@ -13,14 +15,18 @@ __all__ = [
     "Evaluation",
     "Job",
     "Report",
+    "Subset",
+    "efficient",
     "grid",
     "midway",
     "missing",
     "parse",
     "parse_faults",
+    "pick",
     "read_evaluation",
     "read_evaluations",
     "rollout",
+    "run_budget",
     "run_evaluate",
     "run_report",
     "schedule",

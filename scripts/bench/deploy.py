@@ -2,24 +2,18 @@
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from robofuse.checks import whole
 from robofuse.errors import InputError
+from robofuse.evaluate.timing import CLOCKS, Call, eager_call, exported_call, one_core, take_turns
 from scripts.bench.env import machine
-
-Clock = Callable[[], float]
-CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 
 
 @dataclass(frozen=True)
@@ -75,13 +69,12 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
         data = exported(eager).data
         deployed = Policy(data)
         readings = random_observation(deployed.sensors, np.random.default_rng(0))
-        contenders: dict[tuple[tuple[str, ...], str], Callable[[], object]] = {}
+        contenders: dict[tuple[tuple[str, ...], str], Call] = {}
         for hidden in _hidden(deployed):
-            flags = np.array([key not in hidden for key in deployed.keys], np.int8)
-            contenders[hidden, "torch"] = _act(eager, readings, flags)
-            contenders[hidden, "onnx"] = _call(deployed, readings, flags)
-            contenders[hidden, "onnx, fed"] = _fed(Policy(data), readings, flags)
-        taken = _turns(contenders, config.calls, config.rounds)
+            contenders[hidden, "torch"] = eager_call(eager, readings, hidden, deployed.required)
+            contenders[hidden, "onnx"] = exported_call(deployed, readings, hidden)
+            contenders[hidden, "onnx, fed"] = _fed(Policy(data), readings, hidden)
+        taken = take_turns(contenders, config.calls, config.rounds)
     rows = [{"hidden": list(hidden), "contender": name, **times} for (hidden, name), times in taken.items()]
     Console().print(_table(rows))
     plain = json.loads(json.dumps(asdict(config), default=str))
@@ -91,17 +84,6 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
     return result
 
 
-@contextmanager
-def one_core(core: int) -> Iterator[None]:
-    """This thread, and those that it starts, on one core; afterwards where it was."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 def _hidden(deployed: Any) -> list[tuple[str, ...]]:  # noqa: ANN401
     """None, each that may be hidden, all pictures, and all but one."""
     free = [key for key in deployed.keys if key not in deployed.required]
@@ -109,19 +91,8 @@ def _hidden(deployed: Any) -> list[tuple[str, ...]]:  # noqa: ANN401
     return list(dict.fromkeys([(), *((key,) for key in free), pictures, tuple(free[1:])]))
 
 
-def _act(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
-    batch = {key: x[None] for key, x in (readings | {"available": flags}).items()}
-    act = policy.stateful(1).act if policy.remembers else policy.act
-    return lambda: act(batch).numpy()
-
-
-def _call(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
-    observation = readings | {"available": flags}
-    return lambda: policy(observation)
-
-
-def _fed(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Callable[[], object]:  # noqa: ANN401
-    live = {key: readings[key] for key, there in zip(policy.keys, flags, strict=True) if there}
+def _fed(policy: Any, readings: dict[str, np.ndarray], hidden: tuple[str, ...]) -> Call:  # noqa: ANN401
+    live = {key: reading for key, reading in readings.items() if key not in hidden}
     clock = iter(range(1 << 60))
 
     def step() -> object:
@@ -131,27 +102,6 @@ def _fed(policy: Any, readings: dict[str, np.ndarray], flags: np.ndarray) -> Cal
         return policy.act(now)
 
     return step
-
-
-def _turns(contenders: dict[Any, Callable[[], object]], calls: int, rounds: int) -> dict[Any, dict[str, Any]]:
-    """By contender and clock: milliseconds per call."""
-    taken: dict[Any, list[tuple[float, ...]]] = {name: [] for name in contenders}
-    for _ in track(range(rounds), "measuring", console=Console(stderr=True), transient=True):
-        for name, act in contenders.items():
-            act()  # the caches are the other's
-            for _ in range(calls // rounds):
-                before = [clock() for clock in CLOCKS.values()]
-                act()
-                taken[name].append(tuple(clock() - b for clock, b in zip(CLOCKS.values(), before, strict=True)))
-    return {name: _figures(np.array(times) * 1e3) for name, times in taken.items()}
-
-
-def _figures(times: np.ndarray) -> dict[str, Any]:
-    columns = zip(CLOCKS, times.T, strict=True)
-    return {
-        clock: {"p50": float(np.median(x)), "p99": float(np.percentile(x, 99)), "mean": float(x.mean())}
-        for clock, x in columns
-    }
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
