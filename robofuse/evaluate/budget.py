@@ -147,7 +147,8 @@ def run_budget(config: Budget) -> int:
     player = _player(policy)
     possible = [one for one in subsets(policy.keys) if {*player.required} <= {*one.live}]
     evaluation = None if config.evaluation is None else _read(config.evaluation, weights, config.policy)
-    sets = [one.live for one in possible if evaluation is None or one.live in _results(evaluation)]
+    there = None if evaluation is None else _results(evaluation)
+    sets = [one.live for one in possible if there is None or one.live in there]
     if not sets:
         raise InputError(
             f"{config.evaluation} has no condition in which sensors are missing from the start; "
@@ -157,9 +158,9 @@ def run_budget(config: Budget) -> int:
         with one_core(), one_torch_thread():
             calls = {live: player.call([key for key in policy.keys if key not in live]) for live in sets}
             times = take_turns(calls, config.calls, min(_ROUNDS, config.calls))
-        rows = [
-            Subset(live, 0.0, times[live]["cpu"]["p50"], sum(prices.get(key, 0.0) for key in live)) for live in sets
-        ]
+        # rounded, so that 0.1 + 0.2 fits 0.3
+        costs = {live: round(sum(prices.get(key, 0.0) for key in live), 9) for live in sets}
+        rows = [Subset(live, 0.0, times[live]["cpu"]["p50"], costs[live]) for live in sets]
         pick(rows, config.ms, config.max_cost)  # if nothing fits, it is said before episodes are played for hours
         if evaluation is None:
             names = [one.name for one in possible] if player.required else ["subsets"]

@@ -174,8 +174,9 @@ def test_an_evaluation_that_is_there_is_not_played_again(file, done, tmp_path, c
     assert cli.main(["budget", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "force+proprio" in shown and "*" in shown and "Policy(" not in shown  # no budget, so nothing is chosen
-    assert cli.main(["budget", *arguments, "--ms", "1000"]) == 0
+    assert cli.main(["budget", *arguments, *"--max-cost 0.3 --cost force=0.1 proprio=0.2".split()]) == 0
     assert f'Policy("{file}"' in capsys.readouterr().out
+    assert {one["cost"] for one in json.loads((tmp_path / "budget.json").read_text())["sets"]} == {0.2, 0.3}
 
 
 def test_episodes_that_were_interrupted_write_no_table(file, tmp_path, monkeypatch):
