@@ -305,7 +305,7 @@ def _write(
     line: str | None,
     chosen: Subset | None,
 ) -> None:
-    from robofuse.evaluate.figures import Priced, draw_budget
+    from robofuse.evaluate.pareto import Priced, draw_budget
 
     results, best = _results(evaluation), efficient(rows)
     told = []

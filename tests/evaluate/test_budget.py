@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from robofuse import cli
 from robofuse.envs import World
-from robofuse.evaluate import Budget, Subset, budget, efficient, figures, pick, run_budget
+from robofuse.evaluate import Budget, Subset, budget, efficient, pareto, pick, run_budget
 from robofuse.evaluate.timing import eager_call, exported_call, one_core, take_turns
 from robofuse.export import export
 from robofuse.export.make import exported
@@ -116,13 +116,13 @@ def test_no_label_covers_another_or_leaves_the_picture(monkeypatch):
     sets = [live for count in range(1, 5) for live in combinations(keys, count)]
     cost = {"depth": 0.05, "rgb": 0.06, "force": 0.005, "proprio": 0.004}
     points = [
-        figures.Priced("+".join(live), 0.05 + sum(cost[key] for key in live), won / 50, wilson(won, 50), won == 50)
+        pareto.Priced("+".join(live), 0.05 + sum(cost[key] for key in live), won / 50, wilson(won, 50), won == 50)
         for live in sets
         for won in [50 - len(live) % 3 if {"depth", "rgb"} & {*live} else 0]
     ]
     drawn = []
-    monkeypatch.setattr(figures, "_png", lambda figure, title: drawn.append(figure))
-    figures.draw_budget(points, "$x$: success", ms=0.13)
+    monkeypatch.setattr(pareto, "to_png", lambda figure, title: drawn.append(figure))
+    pareto.draw_budget(points, "$x$: success", ms=0.13)
     (axes,) = drawn[0].axes
     drawn[0].draw_without_rendering()
     boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the mark
