@@ -10,8 +10,10 @@ from robofuse.evaluate.figures import DPI, new_figure, no_mathematics, shortened
 
 _BLUE, _TEXT = "#0072b2", 7.0
 _REACHES = (7, 12, 18, 26, 36, 48, 62, 78, 96)  # of labels from their marks, in points; then directions
+_ALONG = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # the line from mark to label
 _AROUND = ((1, 0), (-1, 0), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7), (0, 1), (0, -1))
 Place = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, low, right, high
 
 
 class Priced(NamedTuple):
@@ -82,6 +84,7 @@ def _label(axes: Axes, points: Sequence[Priced], lines: Sequence[tuple[Place, Pl
     taken = [_box(place, place, 4 * unit) for place in marks.values()]
     taken += [_box(*(_place(axes, one.ms, end) for end in one.interval), margin=unit) for one in points]
     taken += [_box(_place(axes, *a), _place(axes, *b), 1.5 * unit) for a, b in lines]
+    labels: list[Box] = []
     left, low, right, high = axes.bbox.extents
     for one in sorted(points, key=lambda one: (not one.chosen, not one.efficient, one.ms)):
         x, y = marks[one]
@@ -93,12 +96,14 @@ def _label(axes: Axes, points: Sequence[Priced], lines: Sequence[tuple[Place, Pl
             box = (u - side * width, v - height / 2, u + (1 - side) * width, v + height / 2)
             beyond = max(left - box[0], box[2] - right, low - box[1], box[3] - high, 0.0)
             covered = sum(_overlap(box, other) for other in taken) + beyond * height
-            # the line to the mark had better cross no other mark
-            crossed = [(x + t * (u - x), y + t * (v - y)) for t in (0.2, 0.4, 0.6, 0.8) if reach > _REACHES[0]]
+            # the line to the mark had better cross no other mark or label
+            crossed = [(x + t * (u - x), y + t * (v - y)) for t in _ALONG if reach > _REACHES[0]]
             near = (abs(x - a) + abs(y - b) for other, (a, b) in marks.items() if other is not one for x, y in crossed)
             covered += 20 * unit**2 * sum(apart < 5 * unit for apart in near)
+            covered += 20 * unit**2 * sum(_overlap(_box(at, at, unit), label) > 0 for at in crossed for label in labels)
             tried.append((covered, reach, dx, dy, side, box, crossed))
         _, reach, dx, dy, side, box, crossed = min(tried, key=lambda one: one[:2])
+        labels.append(box)
         taken += [box, *(_box(place, place, unit) for place in crossed)]
         axes.annotate(
             one.label,
@@ -121,13 +126,13 @@ def _place(axes: Axes, ms: float, success: float) -> Place:
     return float(x), float(y)
 
 
-def _box(one: Place, other: Place, margin: float) -> tuple[float, float, float, float]:
-    """Left, low, right and high of the box around two corners."""
+def _box(one: Place, other: Place, margin: float) -> Box:
+    """Around two corners."""
     (a, b), (c, d) = one, other
     return min(a, c) - margin, min(b, d) - margin, max(a, c) + margin, max(b, d) + margin
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+def _overlap(one: Box, other: Box) -> float:
     """The area that two boxes share."""
     width, height = (min(one[side + 2], other[side + 2]) - max(one[side], other[side]) for side in (0, 1))
     return width * height if width > 0 and height > 0 else 0.0
