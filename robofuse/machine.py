@@ -253,15 +253,17 @@ def _print_examination(found: Mapping[str, Any]) -> None:
 
 
 def print_listing() -> None:
-    """Print tasks, robots, sensors, cameras, renderers and faults."""
+    """Print tasks, robots, sensors, cameras, renderers, faults, encoders, fusions and regularisers."""
     from robofuse.faults.base import EVERY_KIND
     from robofuse.faults.catalogue import everything  # brings torch
+    from robofuse.policies import ENCODERS, FUSIONS
+    from robofuse.policies.regularisers import REGULARISERS
 
     names = ("name", "what it is")
     faults = []
     for fault in everything():
         kinds = "any" if fault.kinds == EVERY_KIND else ", ".join(fault.kinds)
-        does = " ".join((fault.__doc__ or "").partition("\n\n")[0].split())
+        does = _does(fault)
         ranges = {one.name: one.metadata.get("range") for one in fields(fault)[1:]}
         numbers = [f"{name} {ends[0]:g} to {ends[1]:g}" if ends else name for name, ends in ranges.items()]
         faults.append((fault.name, kinds, does, ", ".join(numbers)))
@@ -272,11 +274,20 @@ def print_listing() -> None:
         _table("Cameras", names, registration.CAMERAS.items()),
         _table("Renderers", names, registration.RENDERERS.items()),
         _table("Faults", ("name", "of", "what happens", "numbers"), faults),
+        *(
+            _table(title, ("name", "what it does"), ((name, _does(make)) for name, make in found.items()))
+            for title, found in (("Encoders", ENCODERS), ("Fusions", FUSIONS), ("Regularisers", REGULARISERS))
+        ),
     )
     console = Console(markup=False)
     for table in tables:
         console.print(table)
         console.print()
+
+
+def _does(what: object) -> str:
+    """The first paragraph of a docstring."""
+    return " ".join((what.__doc__ or "").partition("\n\n")[0].split())
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:

@@ -59,12 +59,15 @@ def test_unknown_command_is_named():
 
 def test_list_shows_every_name(capsys):
     from robofuse import registration, sensors
+    from robofuse.policies import ENCODERS, FUSIONS
+    from robofuse.policies.regularisers import REGULARISERS
 
     assert cli.main(["list"]) == 0
     shown = capsys.readouterr().out
     for table in (registration.TASKS, registration.ROBOTS, registration.CAMERAS, registration.RENDERERS):
         assert all(name in shown for name in table)
     assert all(str(row[0]) in shown for row in sensors.describe())
+    assert all(f"\n{name} " in shown for name in (*FUSIONS, *ENCODERS, *REGULARISERS))
 
 
 @pytest.fixture

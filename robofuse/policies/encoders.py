@@ -46,10 +46,14 @@ class ImageEncoder(nn.Module):
             nn.Flatten(),
         )
         with torch.no_grad():
-            size = self.convolutions(torch.zeros(1, len(unit), *self.size)).shape[1]
+            size = self.convolutions[:-1](torch.zeros(1, len(unit), *self.size)).shape[1:]
         self.register_buffer("middle", middle[:, None, None], persistent=False)
         self.register_buffer("unit", unit[:, None, None], persistent=False)
-        self.head = nn.Sequential(nn.Linear(size, token_dim), nn.LayerNorm(token_dim))
+        self.head = self.make_head(sensor, size, token_dim)
+
+    def make_head(self, sensor: Sensor, size: torch.Size, token_dim: int) -> nn.Module:
+        """From what the convolutions give, (channels, rows, columns) flattened, to the token."""
+        return nn.Sequential(nn.Linear(size.numel(), token_dim), nn.LayerNorm(token_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, H, W, C) in the sensor's dtype to (n, token_dim)."""
@@ -90,6 +94,40 @@ class VectorEncoder(nn.Module):
         return self.layers(3.0 * torch.asinh(x / 3.0))
 
 
+class PatchEncoder(ImageEncoder):
+    """`ImageEncoder` whose token is the grid of the last convolution: the numbers of one place, then of the next.
+
+    Nothing mixes the places, which a fusion such as `perceiver` reads as pieces of the token. The grid of 48² pixels
+    has 3×3 places; D is a multiple of 9 there, and 288 gives a piece of 32 numbers a place.
+    """
+
+    def make_head(self, sensor: Sensor, size: torch.Size, token_dim: int) -> nn.Module:
+        """A layer for each place, the same for all, and a norm over all; InputError if D is no multiple of them."""
+        channels, rows, columns = size
+        places = rows * columns
+        if token_dim % places:
+            raise InputError(
+                f"{sensor.key!r}: the encoder patches of {self.size[0]}×{self.size[1]} pixels has {rows}×{columns} "
+                f"places, so token_dim (--token-dim) must be a multiple of {places}, such as {32 * places}; got "
+                f"{token_dim}"
+            )
+        each = nn.Conv1d(channels, token_dim // places, 1)
+        return nn.Sequential(nn.Unflatten(1, (channels, places)), each, _PlacesFirst(), nn.LayerNorm(token_dim))
+
+
+class _PlacesFirst(nn.Module):
+    """(n, K, P) to (n, P · K)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2).flatten(1)
+
+
+def patch_encoder(sensor: Sensor, token_dim: int) -> nn.Module:
+    """A picture to a token whose pieces are its places, for `perceiver`; all else as by `vector`."""
+    make = PatchEncoder if sensor.kind in ("rgb", "depth") else VectorEncoder
+    return make(sensor, token_dim)
+
+
 Encoder = Callable[[Sensor, int], nn.Module]
 """What makes an encoder: (sensor, D) to a module, readings (n, …) to tokens (n, D); see `register_encoder`."""
 ENCODERS: dict[str, Encoder] = {
@@ -98,5 +136,6 @@ ENCODERS: dict[str, Encoder] = {
     "vector": VectorEncoder,
     "window": VectorEncoder,
     "transformer": TransformerEncoder,
+    "patches": patch_encoder,
 }
 """Encoders by name; the standard encoder of a kind of sensor has the kind's name."""

@@ -120,9 +120,10 @@ class Network:
 
     Attributes:
         fusion: How tokens become features: concat, sum (of the live ones), sum_all, attention, gated,
-            product_of_experts; or one of yours.
-        encoders: In place of the standard encoders, by sensor or kind of sensor: transformer, or yours, such as
-            rgb=thumbnail.
+            product_of_experts, film, late (of decisions; with no number under --hidden, of actions), perceiver; or one
+            of yours.
+        encoders: In place of the standard encoders, by sensor or kind of sensor: transformer, patches (for perceiver;
+            pictures of 48 pixels need --token-dim 288), or yours, such as rgb=thumbnail.
         pretrained: Weights of the transformers: a folder of `robofuse pretrain`, or shipped, for those that come along;
             none begins with random ones.
         adapt: What learns of the transformers: full, all; lora, low-rank adapters of their attention; frozen, neither.
@@ -250,12 +251,15 @@ class Imitation:
             in the first twentieth, and a fall by a power of 0.9.
         blending: Weigh the sensors' auxiliary losses anew so many times, by how much they have learned that holds on
             demonstrations set apart, and how much by heart (gradient blending); 0 for equal weights.
+        calibrate: For --fusion late: in the end, fit how sure each sensor is to how wrong it is alone, on
+            demonstrations set apart.
     """
 
     demos: str = "none"
     demo_epochs: int = 40
     demo_optimizer: Literal["adam", "adamw"] = "adam"
     blending: int = 0
+    calibrate: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from robofuse.dropout.laws import check_names
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.fusion.late import Late, calibrate
+from robofuse.policies.registry import find_fusion
 from robofuse.policies.regularisers import modulate
 from robofuse.policies.rollouts import by_mask
 from robofuse.policies.u2a.lora import adapter_dropout
@@ -30,7 +32,7 @@ from robofuse.train.masking import make_dropout
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
 _DECAY = 0.02  # of weights, under AdamW
-_HELD_OUT, _MEASURED = 10, 2000  # for blending: every tenth demonstration is held out; about so many rows are looked at
+_HELD_OUT, _MEASURED = 10, 2000  # every tenth demonstration is set apart if asked for; about so many rows are measured
 
 
 class BehaviourCloning:
@@ -80,14 +82,17 @@ class BehaviourCloning:
                 "--blending compares what tokens predict of the truth: it needs --aux-coef above 0 and demonstrations "
                 "with `privileged` (robofuse record keeps it)"
             )
-        if blending and len(self._lengths) < _HELD_OUT:
+        if config.imitation.calibrate and find_fusion(config.network.fusion) is not Late:
+            raise InputError(f"--calibrate is for --fusion late, got --fusion {config.network.fusion}")
+        apart = blending > 0 or config.imitation.calibrate
+        if apart and len(self._lengths) < _HELD_OUT:
             raise InputError(
-                f"--blending sets every {_HELD_OUT}th demonstration apart, and there are only "
-                f"{len(self._lengths)}; record more"
+                f"{'--blending' if blending else '--calibrate'} sets every {_HELD_OUT}th demonstration apart, and "
+                f"there are only {len(self._lengths)}; record more"
             )
         self._blending = Blending(len(self._factors)) if blending else None
         number = torch.repeat_interleave(torch.arange(len(self._lengths)), torch.tensor(self._lengths))
-        held = (number % _HELD_OUT == _HELD_OUT - 1) & (blending > 0)
+        held = (number % _HELD_OUT == _HELD_OUT - 1) & apart
         self._copied, self._held_out = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
     def run(
@@ -156,6 +161,8 @@ class BehaviourCloning:
                 return None
             if self._blending is not None and (epoch + 1) % stretch == 0:
                 self._blending.measure(*(self._head_errors(policy, rows) for rows in (self._copied, self._held_out)))
+        if self._config.imitation.calibrate:
+            self._calibrate(policy)
         optimizer.zero_grad()
         return difference
 
@@ -192,10 +199,27 @@ class BehaviourCloning:
         return total + further, difference, errors
 
     @torch.no_grad()
+    def _calibrate(self, policy: FusionActorCriticPolicy) -> None:
+        """Fits how sure each sensor is to how wrong the actions are that it takes alone, where nothing was copied."""
+        batch, rows = self._measured(policy, self._held_out)
+        fused, wanted = policy.fuse(batch), policy.squashed(self._actions[rows].to(policy.device))
+        errors = []
+        for only in torch.eye(len(self._sensors), dtype=torch.bool, device=policy.device):
+            alone = policy.mean_action(policy.fuse_again(fused, fused.available & only, batch))
+            errors.append((alone - wanted).square().mean(1))
+        fusion = policy.features_extractor.fusion
+        assert isinstance(fusion, Late)
+        calibrate(fusion, fused.tokens, fused.available, torch.stack(errors, dim=1))
+
+    def _measured(self, policy: FusionActorCriticPolicy, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Some of the rows, with all that was recorded, and their numbers."""
+        chosen = rows[:: max(1, len(rows) // _MEASURED)]
+        return {key: take(x, chosen).to(policy.device) for key, x in self._observation.items()}, chosen
+
+    @torch.no_grad()
     def _head_errors(self, policy: FusionActorCriticPolicy, rows: Tensor) -> Tensor:
         """Losses (M + 1,) of the truth heads on some rows, with all that was recorded."""
-        chosen = rows[:: max(1, len(rows) // _MEASURED)]
-        batch = {key: take(x, chosen).to(policy.device) for key, x in self._observation.items()}
+        batch, _ = self._measured(policy, rows)
         fused = policy.features_extractor.fuse(batch)
         return policy.truth_heads(fused, policy.visible_truth(batch[PRIVILEGED])).cpu()
 

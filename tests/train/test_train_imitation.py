@@ -110,6 +110,29 @@ def test_blending_learns_nothing_from_the_demonstrations_it_sets_apart(config, d
     assert all(bool(x.isfinite().all()) for x in policy.state_dict().values())
 
 
+def test_a_late_fusion_is_calibrated_on_the_demonstrations_set_apart(config, demos, tmp_path):
+    """A sensor that says nothing, but with confidence, loses its weight."""
+
+    def overconfident(policy, warm):
+        with torch.no_grad():
+            policy.features_extractor.fusion.bias[0, -1] = 2.0
+        assert len(warm._held_out) and not set(warm._held_out.tolist()) & set(warm._copied.tolist())
+
+    more = tmp_path / "d"
+    assert run_record(Record(task="Reach", robot="gripper", sensors=BLIND, episodes=10, num_envs=8, out=more)) == 0
+    config = config.replace(demos=str(more), fusion="late", hidden=(), demo_epochs=8, lr=3e-3)
+    plain = start(config.replace(blending=1), overconfident)[
+        0
+    ].features_extractor.fusion  # blending sets them apart too
+    fusion = start(config.replace(calibrate=True, blending=1), overconfident)[0].features_extractor.fusion
+    assert torch.equal(plain.weight, fusion.weight)  # it comes when all is learned
+    assert torch.equal(plain.temperature, torch.ones(2))
+    assert fusion.temperature[0] > 2.0 * fusion.temperature[1]  # force tells less of the way than the joints do
+    for wrong, message in (({"fusion": "gated"}, "--fusion late"), ({"demos": str(demos)}, "--calibrate sets")):
+        with pytest.raises(ValueError, match=message):
+            start(config.replace(calibrate=True, **wrong))
+
+
 @pytest.mark.parametrize("law", ["independent", "markov", "none"])
 def test_sensors_are_masked_as_in_the_training(config, law):
     config = config.replace(dropout=law, full=0.0, outage_steps=4.0)

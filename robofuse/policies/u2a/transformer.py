@@ -15,7 +15,7 @@ WIDTH, LAYERS, HEADS, MLP = 96, 3, 4, 2  # of every encoder, so that pretrained 
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose four linear layers are apart, so that each can be adapted."""
+    """Multi-head attention whose four linear layers are apart, so that each can be adapted."""
 
     def __init__(self, width: int, heads: int) -> None:
         """Heads of equal width."""
@@ -23,9 +23,11 @@ class Attention(nn.Module):
         self.heads = heads
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, T, width) to the same."""
-        q, k, v = (part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+    def forward(self, x: Tensor, read: Tensor | None = None) -> Tensor:
+        """(n, T, width) to the same, by attention to `read`, (n, S, width); by default to itself."""
+        read = x if read is None else read
+        parts = ((self.q, x), (self.k, read), (self.v, read))
+        q, k, v = (part(given).unflatten(2, (self.heads, -1)).transpose(1, 2) for part, given in parts)
         return self.o(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
