@@ -13,12 +13,14 @@ from exporting import make
 from stable_baselines3.common.preprocessing import is_image_space
 
 from robofuse.envs import World
+from robofuse.policies import FUSIONS
 from robofuse.policies.saving import save
 from scripts.bench.__main__ import main
 from scripts.bench.contenders import ByteDepth
 from scripts.bench.deploy import DeployBench, bench_deploy
 from scripts.bench.device import PARTS, DeviceBench, bench_device
 from scripts.bench.env import EnvBench, bench_env
+from scripts.bench.fusion import FusionBench, bench_fusion
 from scripts.bench.train import TrainBench, bench_train
 
 
@@ -184,3 +186,15 @@ def test_too_many_worlds_for_a_device_say_how_many_may_fit(monkeypatch):
 def test_a_device_that_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
     assert main(["device", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_every_fusion_is_measured(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    result = bench_fusion(FusionBench(sensors=3, token_dim=8, rows=4, rounds=1, json=out))
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    rows = {row["fusion"]: row for row in result["rows"]}
+    assert list(rows) == list(FUSIONS)
+    assert rows["concat"]["parameters"] == (3 * 8 + 1) * 128 and rows["sum"]["features"] == 8
+    assert all(row["learn"] > 0.0 and row["act"] > 0.0 for row in rows.values())
+    assert main(["fusion", "--rounds", "0"]) == 2
+    assert "error: --rounds must be an integer of at least 1" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from robofuse.study.declare import Study
 
 _FIVE = (0, 1, 2, 3, 4)
 _CLONE = {"robot": "gripper", "remask": 0, "aux_coef": 0.0}  # nothing against a missing sensor but dropout
+_FUSIONS = ("concat", "sum", "attention", "gated", "product_of_experts", "film")
 _HEADS = {"aux_coef": 2.0}
 _SHIPPED = {"encoders": ["rgb=transformer", "depth=transformer"], "pretrained": "shipped"}
 _U2A = {**_SHIPPED, "masked_as": "estimate", "fusion": "sum_all", "regularisers": ["alignment=0.2"]}
@@ -67,7 +68,18 @@ _ALL = (
         question="Which fusion holds when a sensor is missing?",
         trial="clone",
         base={**_CLONE, **_HEADS, "remask": 2},
-        methods={name: {"fusion": name} for name in ("concat", "sum", "attention", "gated", "product_of_experts")},
+        methods={
+            **{
+                name: {"fusion": name} for name in ("concat", "sum", "attention", "gated", "product_of_experts", "film")
+            },
+            "late": {"fusion": "late", "hidden": []},
+            "late, calibrated": {"fusion": "late", "hidden": [], "calibrate": True},
+            "perceiver": {
+                "fusion": "perceiver",
+                "token_dim": 128,  # of 2×2 places at 32²
+                "encoders": [f"{kind}=patches" for kind in ("rgb", "depth", "vector", "window")],
+            },
+        },
         score="success/worst",
         lower_is_better=("action", "offset", "seconds"),
     ),

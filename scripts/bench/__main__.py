@@ -1,8 +1,9 @@
 """What speed comes to, measured: `python -m scripts.bench env`, `train`, `learn`, …, from the repository's root.
 
 `env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `learn` the time until a policy succeeds,
-`faults` what broken sensors cost, `device` worlds and learning part by part on a GPU, and `deploy` how long an action
-takes on one core. But for `learn`, contenders take turns, so ratios hold on a busy machine too.
+`faults` what broken sensors cost, `device` worlds and learning part by part on a GPU, `deploy` how long an action takes
+on one core, and `fusion` what ways to fuse tokens cost. But for `learn`, contenders take turns, so ratios hold on a
+busy machine too.
 """
 
 import sys
@@ -16,6 +17,7 @@ from scripts.bench.deploy import DeployBench, bench_deploy
 from scripts.bench.device import DeviceBench, bench_device
 from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.faults import FaultBench, bench_faults
+from scripts.bench.fusion import FusionBench, bench_fusion
 from scripts.bench.learn import LearnBench, bench_learn
 from scripts.bench.train import TrainBench, bench_train
 
@@ -47,7 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
         """Measures how long an action takes on one core, exported and in torch, with sensors masked."""
         bench_deploy(config)
 
-    commands = {"env": env, "train": train, "learn": learn, "faults": faults, "device": device, "deploy": deploy}
+    def fusion(config: OmitArgPrefixes[FusionBench]) -> None:
+        """Measures the parameters and the time of every fusion of tokens."""
+        bench_fusion(config)
+
+    commands = {one.__name__: one for one in (env, train, learn, faults, device, deploy, fusion)}
     words = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(

@@ -37,7 +37,8 @@ def to_meta(model):
     return {key: x[0] for key, x in buffer.stored.items()}
 
 
-SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in ("sum", "sum_all", "gated", "product_of_experts", "film", "late", "perceiver")]
+OTHERS = ("sum", "sum_all", "gated", "product_of_experts", "film", "late", "perceiver")
+SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in OTHERS]
 
 
 @pytest.mark.parametrize("fusion", ["concat", "attention", *SLOW])
