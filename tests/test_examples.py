@@ -158,5 +158,5 @@ def test_names_that_are_taken_or_unknown():
     with pytest.raises(ValueError, match="'Pusch'; tasks: Reach, Grasp.*register_task.*--import"):
         World("Pusch", 1)
     sensors = [Sensor("arm", "vector", (3,), "float32", "rad", 1.0, 20.0)]
-    with pytest.raises(ValueError, match="'thumbnail'; encoders: rgb, depth, vector, window; register"):
+    with pytest.raises(ValueError, match="'thumbnail'; encoders: rgb, depth, vector, window, .*; register"):
         FusionExtractor(observation_space(sensors), sensors, encoders={"arm": "thumbnail"})

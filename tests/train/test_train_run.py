@@ -307,7 +307,7 @@ def test_resuming_refuses_what_would_not_fit(whole, capsys):
         ({"fusion": "x"}, "unknown fusion 'x'; fusions: "),
         ({"device": "tpu"}, "unknown device 'tpu'; devices: auto, cpu, cuda"),
         ({"sensors": ("proprio",)}, "nothing of proprio could ever be masked"),
-        ({"rates": ("rgb=1",)}, "--rates is for --dropout rates"),
+        ({"rates": ("rgb=1",)}, "--rates and --rates-from are for --dropout rates, empirical, markov"),
         ({"dropout": "rates", "rates": ("rgb",)}, "entries such as rgb=0.1, got 'rgb'"),
         ({"faults": ("force:wobble",)}, "unknown fault 'wobble'.*at character 7"),
         ({"fault_share": 1.5}, r"--fault-share must lie in \[0, 1\]"),
