@@ -1,5 +1,6 @@
 """Helpers for tensors of N worlds."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,8 +21,11 @@ def find_device(device: str | torch.device) -> torch.device:
     Raises:
         InputError: there is no such device; the message says what there is.
     """
+    with warnings.catch_warnings():  # of a driver that is too old
+        warnings.simplefilter("ignore")
+        there = torch.cuda.is_available()
     if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if there else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -30,12 +34,24 @@ def find_device(device: str | torch.device) -> torch.device:
         raise InputError(f"unknown device {str(device)!r}; devices: auto, cpu, cuda, cuda:0, …")
     if chosen.type == "cpu":
         return chosen
-    if not torch.cuda.is_available():
-        raise InputError("torch sees no CUDA device here; use device cpu or auto")
+    if not there:
+        raise InputError(
+            f"torch sees no CUDA device here ({_why_no_cuda()}); use device cpu or auto. robofuse doctor says what to "
+            "install"
+        )
     chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
     if chosen.index >= torch.cuda.device_count():
         raise InputError(f"there is no device {chosen}; torch sees cuda:0 to cuda:{torch.cuda.device_count() - 1}")
     return chosen
+
+
+def _why_no_cuda() -> str:
+    """Torch's own reason, its first sentence."""
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:  # not built for CUDA, no driver, or an old one
+        return str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+    return "CUDA_VISIBLE_DEVICES?"
 
 
 def on_cpu(x: Tensor) -> bool:

@@ -22,6 +22,7 @@ LAYERS = [
         "ranks",
         "registration",
         "rng",
+        "room",
         "sensors",
         "stats",
         "tensors",

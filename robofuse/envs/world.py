@@ -2,8 +2,9 @@
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -27,12 +28,14 @@ from robofuse.errors import InputError, StateError
 from robofuse.faults import Mix, Plan
 from robofuse.registration import RENDERERS
 from robofuse.rng import Stream, check_seed, uniform
+from robofuse.room import Room
 from robofuse.sensors import MODALITIES, TRUTH, Sensor, observation_space
 from robofuse.tensors import Worlds, chosen, find_device, integers, one_torch_thread, replaced, take, write
 
 CONTROL_RATE = 20  # Hz
 SUBSTEPS = round(1.0 / (CONTROL_RATE * TIMESTEP))
 _EPISODES = 1 << 62  # more than can be played, so that numbers of episodes never overflow
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Step(NamedTuple):
@@ -63,6 +66,28 @@ class Step(NamedTuple):
     final_observation: dict[str, Tensor]
     episode: Tensor
     failure: Tensor
+
+
+def _alone(method: Method) -> Method:
+    """Refuses a second caller while a first is within, and uses one torch thread."""
+
+    @functools.wraps(method)
+    def call(world: "World", /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if not world._turn.acquire(blocking=False):
+            raise StateError("this World is at work in another thread; a thread needs a World of its own")
+        try:
+            device = world.backend.device
+            if device.type == "cuda" and torch.cuda.current_stream(device) != torch.cuda.default_stream(device):
+                raise StateError(
+                    "a World computes on CUDA's default stream, whose order others do not keep; leave "
+                    "torch.cuda.stream(…) first"
+                )
+            with one_torch_thread(), world._room.told():
+                return method(world, *args, **kwargs)
+        finally:
+            world._turn.release()
+
+    return cast(Method, call)
 
 
 class World:
@@ -146,6 +171,7 @@ class World:
 
         Raises:
             InputError: an unknown name or a size out of range; the message lists what exists.
+            StateError: there is no room for so many worlds; the message says for how many.
         """
         self.num_envs = whole(num_envs, "num_envs", 1)
         if num_threads is not None:
@@ -169,37 +195,39 @@ class World:
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
         scene = build(model, self.task.add_objects, shots)
-        self.backend = make_backend(physics, place, scene, self.num_envs, SUBSTEPS, num_threads)
-        self.robot = Robot(model, self.backend)
-        self.task.bind(self.backend, self.robot)
-        self._rig = Rig(
-            self.backend,
-            self.robot,
-            drawn(shots, render_size),
-            [name for name in sensors if name != TRUTH],
-            renderer,
-            noise,
-            {} if timing is None else timing,
-            force_window,
-            1.0 / CONTROL_RATE,
-            num_threads,
-        )
-        self._renderer, self._picture = renderer, None
-        truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
-        self._observer = Observer(
-            self.num_envs,
-            self._rig,
-            shots,
-            truth,
-            TRUTH in sensors,
-            privileged,
-            dropout,
-            fill,
-            faults,
-            1.0 / CONTROL_RATE,
-            seed,
-            self.backend.device,
-        )
+        self._turn, self._room = threading.RLock(), Room(self.num_envs, place)
+        with self._room.told():
+            self.backend = make_backend(physics, place, scene, self.num_envs, SUBSTEPS, num_threads)
+            self.robot = Robot(model, self.backend)
+            self.task.bind(self.backend, self.robot)
+            self._rig = Rig(
+                self.backend,
+                self.robot,
+                drawn(shots, render_size),
+                [name for name in sensors if name != TRUTH],
+                renderer,
+                noise,
+                {} if timing is None else timing,
+                force_window,
+                1.0 / CONTROL_RATE,
+                num_threads,
+            )
+            self._renderer, self._picture = renderer, None
+            truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
+            self._observer = Observer(
+                self.num_envs,
+                self._rig,
+                shots,
+                truth,
+                TRUTH in sensors,
+                privileged,
+                dropout,
+                fill,
+                faults,
+                1.0 / CONTROL_RATE,
+                seed,
+                self.backend.device,
+            )
         self.sensors: tuple[Sensor, ...] = self._observer.sensors
         self.privileged_names = truth.names
         self.observation_space = observation_space(self.sensors, len(truth.names) if privileged else 0)
@@ -209,7 +237,7 @@ class World:
         self.elapsed = torch.zeros_like(self.episode)
         self._observation: dict[str, Tensor] = {}
 
-    @one_torch_thread()
+    @_alone
     def reset(self, seed: int | None = None, episode: int | None = None) -> dict[str, Tensor]:
         """Start an episode in every world.
 
@@ -234,7 +262,7 @@ class World:
         self._observation = self._read()()
         return dict(self._observation)
 
-    @one_torch_thread()
+    @_alone
     def restart(
         self,
         env_ids: Tensor | Sequence[int],
@@ -279,7 +307,7 @@ class World:
         self._observation = {key: replaced(x, worlds, first[key]) for key, x in self._observation.items()}
         return {key: take(value, env_ids[order.argsort()]) for key, value in self._observation.items()}
 
-    @one_torch_thread()
+    @_alone
     def step(self, action: Tensor | np.ndarray) -> Step:
         """Advance every world by one control step (50 ms).
 
@@ -360,7 +388,7 @@ class World:
     def dropout_progress(self, progress: float) -> None:
         self._observer.masker.progress = progress
 
-    @one_torch_thread()
+    @_alone
     def expert(self) -> Tensor:
         """Actions (N, 5) of the task's scripted expert, which knows the truth.
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from robofuse.envs.physics.backend import CpuBackend
-from robofuse.envs.physics.warp import import_warp, on_device
+from robofuse.envs.physics.warp import check_device, import_warp, on_device
 from robofuse.envs.rendering.base import FIXED, MOVING, View
-from robofuse.envs.rendering.ray import RayTracer
-from robofuse.errors import InputError
+from robofuse.envs.rendering.ray import RayTracer, put_drawn
 
 _INPUTS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
 
@@ -91,11 +90,9 @@ class StagedBackend:
     def look_through(self, views: Sequence[View]) -> None:
         """See `Draws.look_through`. InputError if mujoco_warp, which draws, cannot read the model."""
         warp, mujoco_warp = import_warp("drawing there")
+        check_device(self.device)
         with on_device(str(self.device)):
-            try:
-                model = mujoco_warp.put_model(self.model, dict.fromkeys(FIXED, self.num_envs))
-            except NotImplementedError as error:
-                raise InputError(f"mujoco_warp cannot draw this model: {error}; use device cpu and gl") from None
+            model = put_drawn(self.model, dict.fromkeys(FIXED, self.num_envs))
             data = mujoco_warp.make_data(self.model, self.num_envs, nconmax=1, njmax=1)  # never stepped
         self._tracer = RayTracer(str(self.device), self.model, (model, data), views, self.num_envs)
         poses = [(self.field(name), getattr(data, name)) for name in MOVING]

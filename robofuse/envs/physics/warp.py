@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from robofuse.errors import StateError
 
 # Warp's code generation is not meant for two threads at a time, and the second finds the first one's work cached.
@@ -36,6 +38,23 @@ def import_warp(what: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise StateError(f"{what} needs mujoco_warp: pip install mujoco-warp (import failed: {error})") from error
     return warp, mujoco_warp
+
+
+def check_device(device: torch.device) -> None:
+    """Checks that Warp has a device which torch has.
+
+    Raises:
+        StateError: it has not, as its CUDA needs a newer driver than torch's.
+    """
+    import warp
+
+    if device.type == "cuda" and str(device) not in [one.alias for one in warp.get_devices()]:
+        runs, needs = warp.get_cuda_driver_version(), warp.get_cuda_toolkit_version()
+        versions = [".".join(map(str, pair)) if pair else "none" for pair in (runs, needs)]
+        raise StateError(
+            f"Warp sees no {device}, though torch does: it is built for CUDA {versions[1]}, the driver runs CUDA up to "
+            f"{versions[0]}. Update the driver, or leave physics and pictures on the CPU; robofuse doctor says more"
+        )
 
 
 @contextmanager

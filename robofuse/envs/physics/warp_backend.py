@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs.physics.warp import Recorded, import_warp, on_device
+from robofuse.envs.physics.warp import Recorded, check_device, import_warp, on_device
 from robofuse.envs.rendering.base import View
 from robofuse.envs.rendering.ray import RayTracer
 from robofuse.errors import InputError
@@ -50,19 +50,20 @@ class WarpBackend:
 
         Raises:
             InputError: the model has something that mujoco_warp cannot simulate, which the message names.
-            StateError: mujoco_warp is missing.
+            StateError: mujoco_warp is missing, or cannot use the GPU.
         """
         self._warp, self._mjwarp = import_warp("this physics")
         self.model, self.num_envs = model, num_envs
         self.device, self.dtype, self.by_mask = torch.device(device), torch.float32, True
         self._on = str(self.device)
+        check_device(self.device)
         self._substeps = substeps
         self._fields: dict[str, Tensor] = {}
         self._parameters: list[str] = []
         with on_device(self._on):
             try:
                 self._model: Any = self._mjwarp.put_model(model, dict.fromkeys(_DERIVED, num_envs))
-            except NotImplementedError as error:
+            except (NotImplementedError, ValueError) as error:
                 raise InputError(f"mujoco_warp cannot simulate this model: {error}") from None
             self._data: Any = self._mjwarp.make_data(model, num_envs, nconmax=_CONTACTS, njmax=_CONSTRAINTS)
             self._beginning = self._warp.zeros(num_envs, dtype=bool)

@@ -1,6 +1,7 @@
 """The `warp` renderer: mujoco_warp's ray tracer, for worlds on a CPU in threads, for others on their device."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from robofuse.envs.physics.warp import Recorded, compiling, import_warp
 from robofuse.envs.physics.warp import on_device as guard
 from robofuse.envs.rendering.base import Pictures, Poses, Take, View
+from robofuse.errors import InputError
 
 # Worlds a context holds. More are drawn in turns, so memory does not grow with N.
 SLOTS = 32
@@ -25,6 +27,28 @@ def painter_factory(
     import_warp('renderer="warp"')
     share = -(-len(poses.geom_xpos) // num_threads)
     return partial(RayPainter, model, views, poses, min(SLOTS, share))
+
+
+def put_drawn(model: mujoco.MjModel, sizes: Mapping[str, int]) -> Any:  # noqa: ANN401
+    """The model in mujoco_warp to draw, and never to step: a solver that it has not does not matter.
+
+    Args:
+        model: compiled model.
+        sizes: fields that differ between worlds, and the number of worlds.
+
+    Raises:
+        InputError: the model has something else that mujoco_warp has not, which the message names.
+    """
+    import mujoco_warp
+
+    still = copy.copy(model)
+    still.opt.solver, still.opt.integrator = mujoco.mjtSolver.mjSOL_NEWTON, mujoco.mjtIntegrator.mjINT_EULER
+    still.opt.jacobian, still.opt.noslip_iterations = mujoco.mjtJacobian.mjJAC_AUTO, 0
+    still.opt.disableflags = still.opt.enableflags = 0
+    try:
+        return mujoco_warp.put_model(still, dict(sizes))
+    except (NotImplementedError, ValueError) as error:
+        raise InputError(f'mujoco_warp cannot draw this model: {error}; use device="cpu" and renderer="gl"') from None
 
 
 def make_context(model: mujoco.MjModel, views: Sequence[View], num_envs: int) -> Any:  # noqa: ANN401
@@ -104,7 +128,7 @@ class RayPainter:
         self._draw = mujoco_warp.render
         self._refit = mujoco_warp.refit_bvh
         with compiling("the ray tracer"):
-            self._model: Any = mujoco_warp.put_model(model, {"geom_size": slots, "geom_rgba": slots})
+            self._model: Any = put_drawn(model, {"geom_size": slots, "geom_rgba": slots})
             # never stepped, so room for one contact does
             self._data: Any = mujoco_warp.make_data(model, nworld=slots, nconmax=1, njmax=1)
             self._context: Any = make_context(model, views, slots)
