@@ -144,6 +144,23 @@ _ALL = (
         lower_is_better=("action", "offset", "seconds"),
     ),
     Study(
+        name="ppo",
+        title="What holds under PPO",
+        question="Do the rows that are best in cloning also help a policy that PPO trains, on two tasks?",
+        trial="train",
+        base={"preset": "quick"},
+        methods={
+            "dropout": {"remask": 0, "aux_coef": 0.0},
+            "no dropout": {"dropout": "none", "remask": 0, "aux_coef": 0.0},
+            "truth heads": {"remask": 0},
+            "re-masking": {"aux_coef": 0.0},
+            "heads, re-masking": {},
+        },
+        tasks={"Grasp": {}, "Reach": {"task": "Reach", "steps": 40_000}},
+        score="success/worst",
+        lower_is_better=("seconds", "steps"),
+    ),
+    Study(
         name="example",
         title="Dropout of sensors in least squares",
         question="Does masking sensors at random make a linear estimate better where one of them is missing?",
