@@ -313,6 +313,10 @@ class Train:
         resume: Folder of a run to go on with; its options are taken from there.
         device: Of the network: auto, cpu or cuda.
         threads: For network, physics and pictures; by default one per core.
+        deterministic: On a GPU, only what gives the same numbers to the bit again, more slowly; without it, a resumed
+            run is as good, but not the same. A CPU needs no such option.
+        tf32: On a GPU, convolutions and matrix products with 10 bits of mantissa, faster; a row's result may then
+            depend on the rows beside it, so that PPO's first ratio is no longer 1 to 1e-5.
     """
 
     task: Annotated[str, tyro.conf.Positional] = "Grasp"
@@ -324,6 +328,8 @@ class Train:
     resume: Path | None = None
     device: str = "auto"
     threads: int | None = None
+    deterministic: bool = False
+    tf32: bool = False
     scenes: Scenes = field(default_factory=Scenes)
     masking: Masking = field(default_factory=Masking)
     failures: Failures = field(default_factory=Failures)
@@ -525,7 +531,7 @@ def load_options(folder: Path) -> Train:
 # What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
 _LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final policy_coef aux_coef vf_coef"
 TUNABLE = (*_LEARNING.split(), "max_grad_norm", "target_kl")
-FREE = ("device", "threads", "validate_every")
+FREE = ("device", "threads", "deterministic", "tf32", "validate_every")
 NOT_LEARNED = ("out", "resume", "preset")
 
 

@@ -1,6 +1,7 @@
 """`robofuse train`: a training in its folder, after that of its teacher; the loop is in `training.py`."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -97,7 +98,7 @@ def _run_ranks(config: Train, ranks: Ranks) -> int:
         # again: another training may have been at work until now
         notes = _check_folder(config, folder) if ranks.first else []
         config, note = resolve(config.replace(out=folder, resume=None))
-        with _torch_settings(config.threads or 1):
+        with _torch_settings(config.threads or 1, config.deterministic, config.tf32):
             try:
                 status = _train(config, folder, [*notes, *([note] if note else [])], process)
             except KeyboardInterrupt:  # the second one
@@ -202,15 +203,24 @@ def _train(config: Train, folder: Path, notes: list[str], process: _Process, run
 
 
 @contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
-    """Sets torch's number of threads; it and torch's random numbers are as before in the end."""
-    before = torch.get_num_threads()
+def _torch_settings(threads: int, deterministic: bool, tf32: bool) -> Iterator[None]:
+    """Sets torch's number of threads, and how exact a GPU is; these and torch's random numbers are as before in the end."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    exact = products.allow_tf32, convolutions.allow_tf32, convolutions.benchmark
     torch.set_num_threads(threads)
+    products.allow_tf32 = convolutions.allow_tf32 = tf32
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS wants it, before it is used first
+        torch.use_deterministic_algorithms(True)
+        convolutions.benchmark = False
     try:
         with kept_random_state():
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        products.allow_tf32, convolutions.allow_tf32, convolutions.benchmark = exact
 
 
 def _resume_command(folder: Path) -> str:

@@ -270,10 +270,23 @@ def test_nan_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "nan" / "latest.safetensors").read_bytes() == b""
 
 
-def test_torch_is_left_as_it_was(whole, tmp_path):
+def test_torch_is_left_as_it_was(tmp_path, monkeypatch):
+    def exactness():
+        gpu = torch.backends
+        return gpu.cuda.matmul.allow_tf32, gpu.cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled()
+
+    def ended(*_):
+        seen.append(exactness())
+        return log(*_)
+
+    log, seen, before = training.log_update, [], exactness()
+    monkeypatch.setattr(training, "log_update", ended)
     torch.manual_seed(1)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    run_train(SMALL.replace(out=tmp_path / "x", steps=160, validate_every=0))
+    few = SMALL.replace(steps=160, validate_every=0)
+    run_train(few.replace(out=tmp_path / "x"))
+    run_train(few.replace(out=tmp_path / "y", deterministic=True, tf32=True))
+    assert seen == [(False, False, False), (True, True, True)] and exactness() == before
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
 
 
