@@ -205,7 +205,8 @@ def _train(config: Train, folder: Path, notes: list[str], process: _Process, run
 @contextmanager
 def _torch_settings(threads: int, deterministic: bool, tf32: bool) -> Iterator[None]:
     """Sets torch's threads and how exact a GPU is; these, and its random numbers, are as before in the end."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    products: Any = torch.backends.cuda.matmul
+    convolutions: Any = torch.backends.cudnn
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     exact = products.allow_tf32, convolutions.allow_tf32, convolutions.benchmark
     torch.set_num_threads(threads)
