@@ -62,9 +62,9 @@ def environment(way):
     return VecSensorDropout(base, 0.0 if way.replay else Dropout(Subsets(), full=SHOWN, every="step"), seed=0)
 
 
-def agent(way, extractor=None, kind=FusionExtractor, **options):
+def agent(way, extractor=None, kind=FusionExtractor, seed=0, **options):
     """An agent of the algorithm with plain `policy_kwargs`, in an environment of its own."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     kwargs = {"token_dim": 16} | ({"dropout": 0.3} if way.replay else {}) | (extractor or {})
     policy = {
         "features_extractor_class": kind,
@@ -74,4 +74,4 @@ def agent(way, extractor=None, kind=FusionExtractor, **options):
         **options.pop("policy", {}),
     }
     name = "MultiInputLstmPolicy" if way.make is RecurrentPPO else "MultiInputPolicy"
-    return way.make(name, environment(way), seed=0, device="cpu", policy_kwargs=policy, **(way.options | options))
+    return way.make(name, environment(way), seed=seed, device="cpu", policy_kwargs=policy, **(way.options | options))

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robofuse.envs.rendering.gl import choose_opengl
+
 FOLDER = Path(__file__).parents[1] / "scripts" / "examples"
 
 
@@ -53,8 +55,9 @@ def test_fetch_reaches_without_proprioception():
 
 
 @pytest.mark.slow
-def test_cheetah_with_a_camera(needs_gl):
+def test_cheetah_with_a_camera(needs_gl, monkeypatch):
     needs_gl()
+    monkeypatch.setenv("MUJOCO_GL", choose_opengl().backend)  # a process keeps the first that it loads
     camera = example("camera")
     env = camera.environment()
     assert env.observation_space["rgb"].shape == (32, 32, 3)
