@@ -173,7 +173,7 @@ class Groups(Law):
 
     def bind(self, keys: Sequence[str]) -> Bound:
         """Every group is a unit."""
-        groups = _same_camera(keys) if self.groups is None else self.groups
+        groups = same_camera(keys) if self.groups is None else self.groups
         units = _grouped(keys, groups, "Groups.groups")
         return _by_unit(units, _per_unit(self.p, units, "Groups.p"))
 
@@ -483,7 +483,7 @@ def _check_rate(rate: Any, what: str, all_one: bool = False) -> None:  # noqa: A
         raise InputError(f"{what} is 1 for every sensor: {ALWAYS_ALL}")
 
 
-def _same_camera(keys: Sequence[str]) -> Units:
+def same_camera(keys: Sequence[str]) -> Units:
     """The colour and the depth of each camera: (rgb, depth), (rgb_wrist, depth_wrist) and so on."""
     pairs = ((key, key.replace("rgb", "depth", 1)) for key in keys if key == "rgb" or key.startswith("rgb_"))
     return tuple(pair for pair in pairs if pair[1] in keys)

@@ -25,6 +25,7 @@ from robofuse.dropout.apply import submasks
 from robofuse.dropout.laws import check_names
 from robofuse.errors import InputError, StateError
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.augment import Augmentation
 from robofuse.policies.extractor import Fused
 from robofuse.policies.modules import MEMORY
 from robofuse.policies.regularisers import gradient_norms, modulate
@@ -82,6 +83,7 @@ class FusionPPO(PPO):
         replay_rows: int = 0,
         replay_passes: float = 4.0,
         balance: bool = False,
+        augment: Mapping[str, float] | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """As SB3's PPO, with defaults for dozens of worlds and short episodes.
@@ -119,6 +121,8 @@ class FusionPPO(PPO):
                 rises from 0 as the teacher's weight falls.
             replay_rows: rows of past rollouts that are kept for the teacher's and the auxiliary losses; 0 for none.
             balance: draw past rows so that all masks among them are seen equally often, whatever the law of dropout.
+            augment: changes of the past rows that are learned from, such as {"shift": 2, "mixup": 0.4}, see
+                `augment.py`; PPO's own rows stay as they acted.
             replay_passes: how often, on the average, a row is learned from in this way, beside PPO's own passes, while
                 the teacher has weight.
             **kwargs: see SB3's PPO (target_kl, vf_coef, max_grad_norm, tensorboard_log, seed, device, …).
@@ -159,6 +163,7 @@ class FusionPPO(PPO):
         self.remask, self.remask_keep = whole(remask, "remask", 0), remask_keep
         self.remask_coef, self.remask_self, self.replay_passes = remask_coef, remask_self, replay_passes
         self.replay_rows, self.replay, self.balance = whole(replay_rows, "replay_rows", 0), None, balance
+        self.augment = dict(augment or {})
         self.seconds = {"act": 0.0, "simulate": 0.0, "learn": 0.0}
         kwargs.setdefault("rollout_buffer_class", TensorRolloutBuffer)
         super().__init__(
@@ -192,6 +197,12 @@ class FusionPPO(PPO):
         weights = [self.sensor_weights.get(key, 1.0) for key in keys]
         self._aux_weights = Constants(torch.tensor([*weights, 1.0]))
         self.replay = Replay(self.replay_rows) if self.replay_rows else None
+        self._augmentation = Augmentation.named(self.policy.features_extractor.sensors, self.augment)
+        if self._augmentation and self.replay is None:
+            raise InputError(
+                "augment changes past rows, on which the teacher is copied, and none are kept; give replay_rows=... "
+                "and a teacher. The rows of PPO's own loss must stay as they acted"
+            )
         if self.remask and self.policy.features_extractor.masked_as == "zeros":
             raise InputError('remask needs mask tokens, which masked_as="zeros" does without; leave remask=0')
         if self.remask and not isinstance(self.action_space, spaces.Box):
@@ -404,6 +415,8 @@ class FusionPPO(PPO):
         self.replay.add(self.rollout_buffer)
         rows = self.rollout_buffer.buffer_size * self.n_envs
         for obs in self.replay.minibatches(int(rows * self.replay_passes), self.batch_size, self.balance):
+            if self._augmentation is not None:
+                obs = self._augmentation(obs)
             loss, parts = self.lessons(self._fused(obs), obs)
             means.add(self._descend(loss, parts, obs))
 
@@ -581,7 +594,8 @@ class FusionPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory", "_unread", "_aux_weights"]
+        return [*super()._excluded_save_params(), "teacher", "replay", "ranks", "_memory", "_unread", "_aux_weights",
+                "_augmentation"]  # fmt: skip
 
     @classmethod
     def load(cls, path: Any, *args: Any, trust: bool = False, **kwargs: Any) -> "FusionPPO":  # noqa: ANN401

@@ -6,6 +6,7 @@ _FIVE = (0, 1, 2, 3, 4)
 _CLONE = {"robot": "gripper", "remask": 0, "aux_coef": 0.0}  # nothing against a missing sensor but dropout
 _FUSIONS = ("concat", "sum", "attention", "gated", "product_of_experts", "film")
 _HEADS = {"aux_coef": 2.0}
+_UNMASKED = {"dropout": "none", "remask": 0}
 _SHIPPED = {"encoders": ["rgb=transformer", "depth=transformer"], "pretrained": "shipped"}
 _U2A = {**_SHIPPED, "masked_as": "estimate", "fusion": "sum_all", "regularisers": ["alignment=0.2"]}
 _RATES = (0, 20, 40, 60, 80, 100)
@@ -87,6 +88,28 @@ _ALL = (
         },
         score="success/worst",
         lower_is_better=("action", "offset", "seconds"),
+    ),
+    Study(
+        name="augmentation",
+        title="Augmentation beside dropout",
+        question="Do augmented or painted pictures replace dropout, or help beside it?",
+        trial="clone",
+        base={**_CLONE, **_HEADS, "remask": 2},
+        methods={
+            "dropout": {},
+            "shift by 1": {"augment": ["shift=1"]},
+            "shift by 2": {"augment": ["shift=2"]},
+            "mixup": {"augment": ["mixup=0.4"]},
+            "shift by 1, mixup": {"augment": ["shift=1", "mixup=0.4"]},
+            "shift by 1, averaged over 5": {"augment": ["shift=1"], "copies": 5},
+            "averaged over 5": {"copies": 5},
+            "painted depth": {"paint_depth": True},
+            "no dropout": _UNMASKED,
+            "no dropout, shift and mixup": {**_UNMASKED, "augment": ["shift=1", "mixup=0.4"]},
+            "no dropout, painted depth": {**_UNMASKED, "paint_depth": True},
+        },
+        score="success/worst",
+        lower_is_better=("action", "offset", "painted", "milliseconds", "seconds"),
     ),
     Study(
         name="u2a",

@@ -142,6 +142,11 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
     """
     network, learning = config.network, config.learning
     sensors = env.world.sensors
+    if learning.augment and not learning.replay_rows and config.imitation.demos == "none":
+        raise InputError(
+            "--augment changes rows that are copied: past rows of a teacher (--replay-rows) or --demos, and there are "
+            "neither"
+        )
     model = FusionPPO(
         "FusionPolicy",
         env,
@@ -167,6 +172,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         replay_rows=learning.replay_rows,
         replay_passes=learning.replay_passes,
         balance=learning.balance,
+        augment=augmentations(config) if learning.replay_rows else None,
         vf_coef=learning.vf_coef,
         max_grad_norm=learning.max_grad_norm,
         target_kl=learning.target_kl,
@@ -277,6 +283,11 @@ def encoder_names(config: Train) -> dict[str, str]:
         InputError: an entry that is not KEY=NAME.
     """
     return parse_pairs("--encoders", "rgb=NAME", config.network.encoders)
+
+
+def augmentations(config: Train) -> dict[str, float]:
+    """Strength of each augmentation; InputError for an entry that is not NAME=NUMBER."""
+    return parse_numbers("--augment", "shift=2", config.learning.augment)
 
 
 def sensor_weights(config: Train) -> dict[str, float]:

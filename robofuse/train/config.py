@@ -199,6 +199,9 @@ class Learning:
             weight falls.
         replay_rows: Rows of past rollouts to go on copying the teacher on; 0 for none.
         balance: Draw rows to copy on so that all sets of live sensors are equally frequent among them.
+        augment: Changes of the rows to copy on, of demonstrations and of past rollouts, drawn anew each time: shift=2
+            (pixels; colour and depth of a camera alike), mixup=0.4 (of two rows, in all sensors and targets; the number
+            is α of λ ~ Beta(α, α)).
         replay_passes: How often such a row is learned from, beside --epochs of PPO, while the teacher has weight.
         vf_coef: Weight of the value loss.
         max_grad_norm: Gradients are clipped to this norm.
@@ -234,6 +237,7 @@ class Learning:
     replay_rows: int = _PPO["replay_rows"]
     replay_passes: float = _PPO["replay_passes"]
     balance: bool = _PPO["balance"]
+    augment: tuple[str, ...] = ()
     vf_coef: float = _PPO["vf_coef"]
     max_grad_norm: float = _PPO["max_grad_norm"]
     target_kl: float | None = _PPO["target_kl"]

@@ -18,7 +18,9 @@ from robofuse.dropout.laws import check_names
 from robofuse.envs import World
 from robofuse.errors import InputError, StateError
 from robofuse.policies import FusionActorCriticPolicy
+from robofuse.policies.augment import Augmentation
 from robofuse.policies.fusion.late import Late, calibrate
+from robofuse.policies.generate import Completion
 from robofuse.policies.registry import find_fusion
 from robofuse.policies.regularisers import modulate
 from robofuse.policies.rollouts import by_mask
@@ -26,12 +28,13 @@ from robofuse.policies.u2a.lora import adapter_dropout
 from robofuse.sensors import AVAILABLE, PRIVILEGED, TRUTH
 from robofuse.tensors import take
 from robofuse.train.blending import Blending
-from robofuse.train.build import sensor_weights, world_options
+from robofuse.train.build import augmentations, sensor_weights, world_options
 from robofuse.train.config import Train
 from robofuse.train.masking import make_dropout
 
 _LR_FINAL = 0.05  # share of the learning rate that is left in the last batch
 _DECAY = 0.02  # of weights, under AdamW
+_ACTION, _RETURN = "_action", "_return"  # targets among the rows of a minibatch
 _HELD_OUT, _MEASURED = 10, 2000  # every tenth demonstration is set apart if asked for; about so many rows are measured
 
 
@@ -46,12 +49,13 @@ class BehaviourCloning:
         note: for the user, or empty.
     """
 
-    def __init__(self, config: Train, world: World) -> None:
+    def __init__(self, config: Train, world: World, complete: Completion | None = None) -> None:
         """Reads the folder `config.imitation.demos`.
 
         Args:
             config: of the training.
             world: its worlds.
+            complete: paints what is masked in the rows to copy.
 
         Raises:
             InputError: no demonstrations, damaged ones, or of other sensors, another task, robot or camera; or the
@@ -84,12 +88,16 @@ class BehaviourCloning:
             )
         if config.imitation.calibrate and find_fusion(config.network.fusion) is not Late:
             raise InputError(f"--calibrate is for --fusion late, got --fusion {config.network.fusion}")
+        if config.imitation.calibrate and config.network.masked_as == "zeros":
+            raise InputError("--calibrate asks each sensor alone, which --masked-as zeros cannot; take token")
         apart = blending > 0 or config.imitation.calibrate
         if apart and len(self._lengths) < _HELD_OUT:
             raise InputError(
                 f"{'--blending' if blending else '--calibrate'} sets every {_HELD_OUT}th demonstration apart, and "
                 f"there are only {len(self._lengths)}; record more"
             )
+        self._complete = complete
+        self._augmentation = Augmentation.named(self._sensors, augmentations(config))
         self._blending = Blending(len(self._factors)) if blending else None
         number = torch.repeat_interleave(torch.arange(len(self._lengths)), torch.tensor(self._lengths))
         held = (number % _HELD_OUT == _HELD_OUT - 1) & apart
@@ -241,8 +249,13 @@ class BehaviourCloning:
             batch = {key: take(x, rows) for key, x in (self._observation | {AVAILABLE: shown}).items()}
             if shared is not None:
                 batch[AVAILABLE] = batch[AVAILABLE] & shared[number]
+            batch |= {_ACTION: self._actions[rows], _RETURN: self._returns[rows]}
             batch = {key: x.to(device) for key, x in batch.items()}
-            yield batch, self._actions[rows].to(device), self._returns[rows].to(device)
+            if self._complete is not None:
+                batch = self._complete(batch)
+            if self._augmentation is not None:
+                batch = self._augmentation(batch)
+            yield batch, batch.pop(_ACTION), batch.pop(_RETURN)
 
     def _minibatch_masks(self, dropout: Dropout, epoch: int, count: int) -> Tensor:
         """Availability in this pass, int8 (count, M): one mask for all rows of a minibatch."""

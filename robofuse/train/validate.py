@@ -38,10 +38,20 @@ class Validator:
         self._config = config
         self._world: World | None = None
 
-    def run(self, policy: FusionActorCriticPolicy, stop: Callable[[], bool]) -> dict[str, float]:
+    def run(
+        self,
+        policy: FusionActorCriticPolicy,
+        stop: Callable[[], bool],
+        actor: Callable[[Policy], Actor] = lambda policy: policy,
+    ) -> dict[str, float]:
         """Success by condition.
 
         Neither the policy nor torch's random numbers are changed.
+
+        Args:
+            policy: to judge.
+            stop: asked after every control step.
+            actor: makes what acts of it.
 
         Raises:
             Interrupted: `stop` has become true.
@@ -52,7 +62,8 @@ class Validator:
         devices = [policy.device] if policy.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices=devices):
-                return success_rates(Policy(policy, "validation"), self._world, self.conditions, self.episodes, stop)
+                acts = actor(Policy(policy, "validation"))
+                return success_rates(acts, self._world, self.conditions, self.episodes, stop)
         finally:
             policy.set_training_mode(training)
             self.seconds = time.perf_counter() - began

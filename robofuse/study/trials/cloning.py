@@ -2,8 +2,9 @@
 
 It takes a minute on a core where PPO takes ten, and masks, losses, encoders and fusions are the very ones of
 `robofuse train`. Its options are those of `robofuse train`; `episodes`, `noise` and `held_out` for the demonstrations,
-which are recorded once and shared by all jobs; and `target`, `supporting` and `specialist` for aggressive dropout, see
-`sequences.py`.
+which are recorded once and shared by all jobs; `target`, `supporting` and `specialist` for aggressive dropout, see
+`sequences.py`; and, of the rivals of dropout, `copies`, over which actions are averaged (`policies/augment.py`), and
+`paint_depth` (`policies/generate.py`).
 """
 
 import time
@@ -20,10 +21,14 @@ from robofuse.demos.reader import read
 from robofuse.demos.run import Record, run_record
 from robofuse.errors import InputError, StateError
 from robofuse.evaluate.conditions import Condition
-from robofuse.policies import FusionActorCriticPolicy
+from robofuse.play import Actor
+from robofuse.policies import FusionActorCriticPolicy, Policy
+from robofuse.policies.augment import Averaged
+from robofuse.policies.generate import Completed, Completion, DepthFromColour, learn_depth
+from robofuse.policies.planes import millimetres
 from robofuse.policies.saving import save
 from robofuse.policies.u2a.alignment import Alignment
-from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED
+from robofuse.sensors import AVAILABLE, MODALITIES, PRIVILEGED, Sensor
 from robofuse.study.registry import Kind, Options
 from robofuse.tensors import take
 from robofuse.train.build import make_env, make_model, resolve, world_options
@@ -34,6 +39,7 @@ from robofuse.train.validate import Validator, alone, removed
 DATA = {"episodes": 1000, "noise": 0.4, "held_out": 60}  # of the demonstrations
 # Of aggressive dropout: the sensor that is never masked, how often each other one is, and whether there are others.
 TARGET: dict[str, Any] = {"target": "", "supporting": 0.0, "specialist": False}
+RIVALS: dict[str, Any] = {"copies": 1, "paint_depth": False}
 # Little is simulated, so one core of a job is left to the network; what is not learned in this trial is off.
 BASE = {"render_size": None, "demo_epochs": 12, "replay_rows": 0, "num_envs": 1, "validation_episodes": 64}
 _HELD_OUT = 999  # seed of the demonstrations that nobody copies; trainings begin at 0
@@ -84,35 +90,48 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
         auxiliary heads, `offset/…` [mm], the error of what they say of the object's place from the hand, both on
         held-out demonstrations; `estimate/relative…`, the errors of estimated tokens, see `u2a/alignment.py`.
         `success/worst` is the least with one sensor missing, `success/alone` the mean of each sensor alone, `…/target`
-        with the target alone; `parameters`, `seconds`.
+        with the target alone; `parameters`; `painted`, the mean error of painted depth [mm]. Not the same twice are
+        `seconds` of training, and `milliseconds`, the processor's time for one action with all sensors but depth.
     """
     began, prepared = time.perf_counter(), Path(options["prepared"])
     config, data = _config({name: x for name, x in options.items() if name != "prepared"}, seed, prepared)
+    rivals = {name: options.get(name, value) for name, value in RIVALS.items()}
+    held_out = _demos(config, data, prepared, "held-out")
     env = make_env(config)
     try:
         torch.manual_seed(seed)
         with warnings.catch_warnings():  # nothing is rolled out
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             policy = make_model(config, env).policy
-        cloning, done = BehaviourCloning(config, env.world), 0
+        keys, painted, complete = [sensor.key for sensor in env.world.sensors], 0.0, None
+        if rivals["paint_depth"]:
+            painted = 0.2
+            network = _painter(config, env.world.sensors, seed, lambda share: report(painted * share))
+            complete = Completion(network, keys)
+        cloning, done = BehaviourCloning(config, env.world, complete), 0
 
         def show(_: str) -> None:
             nonlocal done
             done += 1
-            report(0.8 * done / config.imitation.demo_epochs)
+            report(painted + (0.8 - painted) * done / config.imitation.demo_epochs)
 
         cloning.run(policy, show, lambda: False)
         seconds = time.perf_counter() - began
         policy.set_training_mode(False)
-        validator = Validator(config, [sensor.key for sensor in env.world.sensors])
+
+        def actor(policy: Policy) -> Actor:
+            acts = policy if complete is None else Completed(policy, complete)
+            return Averaged(policy, rivals["copies"]) if rivals["copies"] != 1 else acts
+
+        validator = Validator(config, keys)
         try:
-            success = validator.run(policy, lambda: False)
+            success = validator.run(policy, lambda: False, actor)
         finally:
             validator.close()
         report(0.95)
         save(policy, folder / "policy.safetensors", world_options(config))
-        held_out = _demos(config, data, prepared, "held-out")
-        errors = _held_out(policy, validator.conditions, held_out, config, env.world.privileged_names)
+        errors = _held_out(policy, validator.conditions, held_out, config, env.world.privileged_names, complete)
+        errors["milliseconds"] = _milliseconds(actor(Policy(policy, "timed")), keys, held_out)
     finally:
         env.close()
     found = by_condition(success, validator.conditions) | errors
@@ -122,6 +141,26 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
         found |= {f"{what}/target": found[f"{what}/{named}"] for what in parts if f"{what}/{named}" in found}
     learnable = [weight for weight in policy.parameters() if weight.requires_grad]
     return found | {"parameters": float(sum(weight.numel() for weight in learnable)), "seconds": seconds}
+
+
+def _painter(config: Train, sensors: Sequence[Sensor], seed: int, report: Callable[[float], None]) -> DepthFromColour:
+    """A network that has learned depth from colour from the demonstrations that are copied."""
+    by_key, episodes = {sensor.key: sensor for sensor in sensors}, read(config.imitation.demos).episodes
+    rgb, depth = (torch.cat([one.observation[key] for one in episodes]) for key in ("rgb", "depth"))
+    return learn_depth(rgb, depth, DepthFromColour(by_key["rgb"], by_key["depth"]), seed=seed, report=report)
+
+
+def _milliseconds(actor: Actor, keys: Sequence[str], demos: Path, calls: int = 100) -> float:
+    """Median time of the processor for an action on one observation without depth, for which some have to do more."""
+    episode = read(demos).episodes[0]
+    row = {key: take(episode.observation[key], torch.zeros(1, dtype=torch.int64)) for key in keys}
+    row[AVAILABLE] = torch.tensor([[key != "depth" for key in keys]], dtype=torch.int8)
+    taken = []
+    for _ in range(calls):
+        before = time.thread_time()
+        actor.act(row)
+        taken.append(1000.0 * (time.thread_time() - before))
+    return float(np.median(taken))
 
 
 def by_condition(success: Mapping[str, float], conditions: Sequence[Condition]) -> dict[str, float]:
@@ -147,7 +186,7 @@ def demonstrations(options: Options, folder: Path, name: str) -> Path:
 def _config(options: Options, seed: int, folder: Path) -> tuple[Train, dict[str, Any]]:
     """The training's options and those of the demonstrations."""
     data = {name: options.get(name, value) for name, value in DATA.items()}
-    own = {name: x for name, x in from_json(options).items() if name not in (*DATA, *TARGET)}
+    own = {name: x for name, x in from_json(options).items() if name not in (*DATA, *TARGET, *RIVALS)}
     own |= _aggressive(**{name: options.get(name, value) for name, value in TARGET.items()})
     config = preset("quick").replace(**BASE | {"device": "cpu", "threads": 1, "seed": seed} | own)
     config.check()
@@ -174,7 +213,12 @@ def _demos(config: Train, data: Mapping[str, Any], folder: Path, name: str) -> P
 
 @torch.no_grad()
 def _held_out(
-    policy: FusionActorCriticPolicy, conditions: list[Condition], demos: Path, config: Train, names: Sequence[str]
+    policy: FusionActorCriticPolicy,
+    conditions: list[Condition],
+    demos: Path,
+    config: Train,
+    names: Sequence[str],
+    complete: Completion | None,
 ) -> dict[str, float]:
     """Errors on demonstrations that nobody copied, by condition; `names` are those of `privileged`."""
     episodes, keys = read(demos).episodes, [sensor.key for sensor in policy.features_extractor.sensors]
@@ -189,7 +233,8 @@ def _held_out(
         rows[AVAILABLE] = torch.tensor([[key in condition.live for key in keys]]).expand(len(wanted), -1).to(torch.int8)
         off, away = [], []
         for some in torch.arange(len(wanted)).split(_BATCH):
-            fused = policy.fuse({key: take(x, some) for key, x in rows.items()})
+            batch = {key: take(x, some) for key, x in rows.items()}
+            fused = policy.fuse(batch if complete is None else complete(batch))
             off.append((policy.mean_action(fused) - wanted[some]).square().sum(1))
             if heads:
                 told = policy.truth_heads.features(fused.features)[:, offset]
@@ -199,6 +244,9 @@ def _held_out(
             found[f"action/{condition.name}@{phase}"] = float(torch.cat(off)[within].mean())
         if heads:
             found[f"offset/{condition.name}"] = 1000.0 * float(torch.cat(away).mean())
+    if complete is not None:
+        wanted_depth, painted = millimetres(rows["depth"]), millimetres(complete.network.paint(rows["rgb"]))
+        found["painted"] = float((painted - wanted_depth).abs()[wanted_depth > 0].mean())
     if policy.features_extractor.masked_as == "estimate":
         rows[AVAILABLE] = torch.ones_like(rows[AVAILABLE])
         extractor = policy.features_extractor
