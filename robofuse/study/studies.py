@@ -6,6 +6,15 @@ _FIVE = (0, 1, 2, 3, 4)
 _CLONE = {"robot": "gripper", "remask": 0, "aux_coef": 0.0}  # nothing against a missing sensor but dropout
 _FUSIONS = ("concat", "sum", "attention", "gated", "product_of_experts", "film")
 _HEADS = {"aux_coef": 2.0}
+_CAMERAS = {
+    **_CLONE,
+    **_HEADS,
+    "sensors": ["rgb", "depth"],
+    "episodes": 300,
+    "demo_epochs": 8,
+    "batch_size": 128,
+    "token_dim": 96,
+}
 _UNMASKED = {"dropout": "none", "remask": 0}
 _SHIPPED = {"encoders": ["rgb=transformer", "depth=transformer"], "pretrained": "shipped"}
 _U2A = {**_SHIPPED, "masked_as": "estimate", "fusion": "sum_all", "regularisers": ["alignment=0.2"]}
@@ -116,17 +125,7 @@ _ALL = (
         title="Estimates of the missing token (U2A)",
         question="Does a token estimated from the other camera lose less than a mask token, and what do adapters cost?",
         trial="clone",
-        base={
-            **_CLONE,
-            **_HEADS,
-            "sensors": ["rgb", "depth"],
-            "episodes": 300,
-            "demo_epochs": 8,
-            "batch_size": 128,
-            "dropout": "one",
-            "p": 0.5,
-            "token_dim": 96,
-        },
+        base={**_CAMERAS, "dropout": "one", "p": 0.5},
         methods={
             "convolutions, mask tokens": {},
             "full, mask tokens": {**_SHIPPED, "adapt": "full"},
@@ -140,6 +139,26 @@ _ALL = (
         score="success/worst",
         baseline="LoRA, mask tokens",
         lower_is_better=("action", "offset", "estimate", "seconds"),
+    ),
+    Study(
+        name="u2a-missing",
+        title="Demonstrations that lack a camera (U2A)",
+        question="What does a policy learn from demonstrations in which one of two cameras is often missing?",
+        trial="clone",
+        base={**_CAMERAS, "dropout": "none"},
+        methods={
+            "convolutions, mask tokens": {},
+            "LoRA, mask tokens": {**_SHIPPED, "adapt": "lora"},
+            "LoRA, estimates, aligned": {**_U2A, "adapt": "lora"},
+        },
+        tasks={
+            "complete": {},
+            **{f"rgb missing in {share} %": {"lost": {"rgb": share / 100}} for share in (30, 70, 90)},
+            "depth missing in 70 %": {"lost": {"depth": 0.7}},
+            "one of them missing in 70 %": {"lost": {"rgb": 0.35, "depth": 0.35}},
+        },
+        score="success/worst",
+        lower_is_better=("action", "offset", "estimate", "milliseconds", "seconds"),
     ),
     Study(
         name="colearning",

@@ -1,7 +1,7 @@
 """Behaviour cloning: before PPO begins, the actor copies demonstrations, and the critic learns what they return."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +102,27 @@ class BehaviourCloning:
         number = torch.repeat_interleave(torch.arange(len(self._lengths)), torch.tensor(self._lengths))
         held = (number % _HELD_OUT == _HELD_OUT - 1) & apart
         self._copied, self._held_out = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+
+    def lose(self, shares: Mapping[str, float]) -> None:
+        """Take sensors as never recorded in these shares of the demonstrations, at most one sensor in each.
+
+        Masks come on top. Which demonstrations these are depends on the seed of the training.
+
+        Raises:
+            InputError: there is no such sensor; a share outside [0, 1], or more than 1 together.
+        """
+        keys, count = [sensor.key for sensor in self._sensors], len(self._lengths)
+        check_names([*shares], keys, "lost sensors")
+        if not all(0.0 <= share <= 1.0 for share in shares.values()) or sum(shares.values()) > 1.0 + 1e-9:
+            raise InputError(f"shares of demonstrations must lie in [0, 1] and be 1 together at most, got {shares}")
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self._config.seed))
+        there, first = torch.ones(count, len(keys), dtype=torch.int8), 0
+        for key, share in shares.items():
+            last = min(first + round(share * count), count)
+            there[order[first:last], keys.index(key)] = 0
+            first = last
+        lengths = torch.tensor(self._lengths)
+        self._observation[AVAILABLE] = self._observation[AVAILABLE] & there.repeat_interleave(lengths, dim=0)
 
     def run(
         self, policy: FusionActorCriticPolicy, show: Callable[[str], None], stop: Callable[[], bool]

@@ -179,6 +179,28 @@ def test_what_a_hidden_sensor_held_is_not_copied(config):
     assert all(torch.equal(x, other[name]) for name, x in one.items())
 
 
+def test_demonstrations_that_lack_a_sensor_lack_it_in_every_pass(config):
+    env = make_env(config.replace(dropout="none"))
+    try:
+        warm = BehaviourCloning(config.replace(dropout="none"), env.world)
+        warm.lose({"force": 0.25, "proprio": 0.5})
+        passes = []
+        for epoch in range(2):
+            rows = warm._batches(epoch, 1, torch.Generator().manual_seed(epoch))
+            passes.append(torch.cat([batch["available"] for batch, _, _ in rows]))
+        episodes = warm._observation["available"].split(warm._lengths)
+        with pytest.raises(ValueError, match="smell"):
+            warm.lose({"smell": 0.1})
+        with pytest.raises(ValueError, match="1 together at most"):
+            warm.lose({"force": 0.6, "proprio": 0.6})
+    finally:
+        env.close()
+    assert all(bool((rows == rows[0]).all()) for rows in episodes)
+    assert sorted(rows[0].tolist() for rows in episodes) == [[0, 1]] * 2 + [[1, 0]] * 4 + [[1, 1]] * 2
+    for rows in passes:
+        assert sorted(rows.tolist()) == sorted(torch.cat(list(episodes)).tolist())
+
+
 def test_returns():
     found = discounted(torch.tensor([1.0, 0.0, 2.0]), 0.5)
     assert found.tolist() == [1.5, 1.0, 2.0]

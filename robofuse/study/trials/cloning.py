@@ -3,8 +3,8 @@
 It takes a minute on a core where PPO takes ten, and masks, losses, encoders and fusions are the very ones of
 `robofuse train`. Its options are those of `robofuse train`; `episodes`, `noise` and `held_out` for the demonstrations,
 which are recorded once and shared by all jobs; `target`, `supporting` and `specialist` for aggressive dropout, see
-`sequences.py`; and, of the rivals of dropout, `copies`, over which actions are averaged (`policies/augment.py`), and
-`paint_depth` (`policies/generate.py`).
+`sequences.py`; `lost`, sensor → share of the demonstrations in which it was never recorded; and, of the rivals of
+dropout, `copies`, over which actions are averaged (`policies/augment.py`), and `paint_depth` (`policies/generate.py`).
 """
 
 import time
@@ -39,7 +39,7 @@ from robofuse.train.validate import Validator, alone, removed
 DATA = {"episodes": 1000, "noise": 0.4, "held_out": 60}  # of the demonstrations
 # Of aggressive dropout: the sensor that is never masked, how often each other one is, and whether there are others.
 TARGET: dict[str, Any] = {"target": "", "supporting": 0.0, "specialist": False}
-RIVALS: dict[str, Any] = {"copies": 1, "paint_depth": False}
+OTHERS: dict[str, Any] = {"copies": 1, "paint_depth": False, "lost": {}}
 # Little is simulated, so one core of a job is left to the network; what is not learned in this trial is off.
 BASE = {"render_size": None, "demo_epochs": 12, "replay_rows": 0, "num_envs": 1, "validation_episodes": 64}
 _HELD_OUT = 999  # seed of the demonstrations that nobody copies; trainings begin at 0
@@ -95,7 +95,7 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
     """
     began, prepared = time.perf_counter(), Path(options["prepared"])
     config, data = _config({name: x for name, x in options.items() if name != "prepared"}, seed, prepared)
-    rivals = {name: options.get(name, value) for name, value in RIVALS.items()}
+    others = {name: options.get(name, value) for name, value in OTHERS.items()}
     held_out = _demos(config, data, prepared, "held-out")
     env = make_env(config)
     try:
@@ -104,11 +104,12 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             policy = make_model(config, env).policy
         keys, painted, complete = [sensor.key for sensor in env.world.sensors], 0.0, None
-        if rivals["paint_depth"]:
+        if others["paint_depth"]:
             painted = 0.2
             network = _painter(config, env.world.sensors, seed, lambda share: report(painted * share))
             complete = Completion(network, keys)
         cloning, done = BehaviourCloning(config, env.world, complete), 0
+        cloning.lose(others["lost"])
 
         def show(_: str) -> None:
             nonlocal done
@@ -121,7 +122,7 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
 
         def actor(policy: Policy) -> Actor:
             acts = policy if complete is None else Completed(policy, complete)
-            return Averaged(policy, rivals["copies"]) if rivals["copies"] != 1 else acts
+            return Averaged(policy, others["copies"]) if others["copies"] != 1 else acts
 
         validator = Validator(config, keys)
         try:
@@ -186,7 +187,7 @@ def demonstrations(options: Options, folder: Path, name: str) -> Path:
 def _config(options: Options, seed: int, folder: Path) -> tuple[Train, dict[str, Any]]:
     """The training's options and those of the demonstrations."""
     data = {name: options.get(name, value) for name, value in DATA.items()}
-    own = {name: x for name, x in from_json(options).items() if name not in (*DATA, *TARGET, *RIVALS)}
+    own = {name: x for name, x in from_json(options).items() if name not in (*DATA, *TARGET, *OTHERS)}
     own |= _aggressive(**{name: options.get(name, value) for name, value in TARGET.items()})
     config = preset("quick").replace(**BASE | {"device": "cpu", "threads": 1, "seed": seed} | own)
     config.check()
