@@ -37,7 +37,7 @@ def test_every_number_of_ppo_has_one_default():
     ppo = {**inspect.signature(PPO).parameters, **inspect.signature(FusionPPO).parameters}
     renamed = {"lr": "learning_rate", "epochs": "n_epochs", "clip": "clip_range"}
     own = ("lr_schedule", "lr_final", "clip_final", "ent_final", "teacher", "teacher_steps")
-    own = (*own, "sensor_weights", "regularisers")  # texts here, mappings there
+    own = (*own, "sensor_weights", "regularisers", "augment")  # texts here, mappings there
     options = dict(preset("alone").items())
     for option in fields(Learning):
         if option.name not in own:
