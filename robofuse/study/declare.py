@@ -19,6 +19,7 @@ FORMAT = 1
 Axis = Mapping[str, Options]
 _ONE: Axis = {"": {}}  # an axis that nobody asked for
 _AXES = ("methods", "tasks", "budgets")
+_COSTS = ("parameters", "seconds")  # metrics of which less is better in every study
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Study:
         seeds: of the jobs; methods are compared seed by seed.
         score: the main metric.
         baseline: the label of the method that the others are compared with; by default the first.
-        lower_is_better: metrics, or what comes before the / in their names, of which less is better.
+        lower_is_better: metrics, or what comes before the / in their names, of which less is better; `parameters` and
+            `seconds` always.
         space: what `--search` may vary: option → ("float" or "int", low, high, whether by its logarithm), or ("choice",
             [values]).
 
@@ -121,7 +123,7 @@ class Study:
 
     def is_lower_better(self, metric: str) -> bool:
         """Whether less of this metric is better."""
-        return metric in self.lower_is_better or metric.partition("/")[0] in self.lower_is_better
+        return not {metric, metric.partition("/")[0]}.isdisjoint((*self.lower_is_better, *_COSTS))
 
     def jobs(self, methods: Sequence[str] = (), tasks: Sequence[str] = (), budgets: Sequence[str] = ()) -> list[Job]:
         """All jobs, or those of these methods, tasks and budgets: seed after seed, so that all methods grow together.
@@ -204,9 +206,8 @@ def write_study(folder: Path, study: Study) -> Study:
     if (folder / STUDY).exists():
         old = read_study(folder)
         if told := differences(old, study):
-            raise InputError(
-                f"{folder} holds the study {old.name} with another declaration: {'; '.join(told)}; give another --out"
-            )
+            other = f"with another declaration: {'; '.join(told)}" if old.name == study.name else f"not {study.name}"
+            raise InputError(f"{folder} holds the study {old.name}, {other}; give another --out")
         seeds = (*old.seeds, *(seed for seed in study.seeds if seed not in old.seeds))
         study = replace(study, seeds=seeds)
     elif (folder / "jobs").exists():

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from robofuse import __version__
 from robofuse.errors import InputError, RobofuseError
 from robofuse.plugins import import_requested
 from robofuse.study.registry import find_trial
@@ -38,14 +39,15 @@ def main(arguments: Sequence[str]) -> int:
     except RobofuseError as error:
         print(f"error: {error}", file=sys.stderr)
         return BLAMED
-    except Exception:  # of the trial, which may be the user's
+    except Exception as error:  # of the trial, which may be the user's
         traceback.print_exc()
+        print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 
 
 def do(folder: Path) -> None:
-    """Do the job that `job.json` tells of, and write `result.json`.
+    """Do the job that `job.json` tells of, and write `result.json`, with what it ran on.
 
     Raises:
         InputError: its options, or the metrics that it returns, are not as they should be.
@@ -61,8 +63,10 @@ def do(folder: Path) -> None:
             options["prepared"] = str((folder / told["prepared"]).resolve())
         metrics = checked(kind.run(options, told["seed"], folder, _progress(folder / PROGRESS)))
     from robofuse.files import write_atomic
+    from robofuse.machine import describe_machine
 
-    write_atomic(folder / RESULT, json.dumps({"metrics": metrics}, indent=1) + "\n")
+    made = {"metrics": metrics, "machine": describe_machine(), "robofuse": __version__}
+    write_atomic(folder / RESULT, json.dumps(made, indent=1) + "\n")
     (folder / PROGRESS).unlink(missing_ok=True)
 
 

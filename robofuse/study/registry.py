@@ -28,11 +28,13 @@ class Kind:
         prepare: makes what all jobs of a task share, once, in the folder that it is given; its options are the study's
             base with those of the task.
         options: the names that it takes; empty if it checks them itself.
+        about: what a job does with these options, in sentences for the page, such as how many episodes it is judged by.
     """
 
     run: Trial
     prepare: Callable[[Options, Path], None] | None = None
     options: tuple[str, ...] = ()
+    about: Callable[[Options], str] = lambda options: ""
 
 
 TRIALS: dict[str, Kind | str] = {

@@ -1,21 +1,27 @@
 """The page of a study, its figures and tables, made from its folder alone."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from robofuse import __version__
+from robofuse.errors import InputError
 from robofuse.files import write_atomic
 from robofuse.study.declare import in_files
+from robofuse.study.registry import find_trial
 from robofuse.study.results import Cells, Results, read_results, runs_csv, summary_csv
 from robofuse.study.words import (
     Table,
+    chance_of,
     difference_of,
     differences_table,
     group_of,
     groups_of,
+    is_share,
     key_table,
+    methods_with,
     metrics_table,
     middle_of,
     options_table,
@@ -23,11 +29,12 @@ from robofuse.study.words import (
 )
 
 PAGE, TEXT, RUNS, SUMMARY, FIGURES = "report.html", "report.md", "runs.csv", "summary.csv", "figures"
+SCORE = "methods"  # the file of the figure of the score
 STATISTICS = (
     "Interquartile means over seeds, with 95 % intervals of the stratified bootstrap (Agarwal et al. 2021). "
     "Differences are means over the seeds that both have, seed by seed; ▲ better and ▼ worse where their interval "
     "leaves 0 out. P(better) is the probability that a run of the method is better than one of the baseline, ties "
-    "counting half."
+    "counting half, and its interval."
 )
 
 
@@ -47,7 +54,8 @@ class Place(NamedTuple):
         sentence: the best score there.
         tables: key figures, and the group of metrics that the score is in.
         more: tables of all other metrics, and differences.
-        figures: of every group, that of the score first.
+        figures: of the score, and of its group.
+        others: of the other groups.
     """
 
     name: str
@@ -55,6 +63,7 @@ class Place(NamedTuple):
     tables: list[Table]
     more: list[Table]
     figures: list[Figure]
+    others: list[Figure]
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -70,7 +79,7 @@ def write_report(folder: Path) -> list[Path]:
     files: dict[str, bytes | str] = {
         RUNS: runs_csv(results),
         SUMMARY: summary_csv(summaries),
-        **{f"{FIGURES}/{one.file}": one.png for place in places for one in place.figures},
+        **{f"{FIGURES}/{one.file}": one.png for place in places for one in (*place.figures, *place.others)},
         **{f"{FIGURES}/{one.file}": one.png for one in curves},
         TEXT: markdown(results, places),
         PAGE: page(results, places, curves),
@@ -79,23 +88,30 @@ def write_report(folder: Path) -> list[Path]:
 
 
 def _place(results: Results, budget: str, task: str, cells: Cells) -> Place:
-    from robofuse.study.figures import draw_methods
+    from robofuse.study.figures import draw_methods, draw_score
 
     study, name = results.study, place_of(budget, task)
     measured = dict.fromkeys(metric for _, metric in cells)
     groups = groups_of(metric for metric in results.metrics if metric in measured)  # the score is the first of all
-    figures = []
+    figures = dict[str, Figure]()
     for group, metrics in groups.items():
-        methods = [one for one in study.methods if any((one, metric) in cells for metric in metrics)]
+        png = draw_methods(cells, methods_with(study, cells, metrics), metrics, study.baseline)
         words = ", ".join(part for part in (group or "other metrics", name) if part)
-        png = draw_methods(cells, methods, metrics, study.baseline)
-        figures.append(Figure(_file(group or "other", task, budget), png, words))
+        figures[group] = Figure(_file(group or "other", task, budget), png, words)
+    shown = list[Figure]()
+    if methods := methods_with(study, cells, [study.score]):
+        words = ", ".join(part for part in (study.score, name) if part)
+        shown.append(Figure(_file(SCORE, task, budget), draw_score(cells, methods, study), words))
     main = groups.pop(group_of(study.score), [])
+    if len(main) > 1:
+        shown.append(figures.pop(group_of(study.score)))
     tables = [key_table(results, cells, name)] + ([metrics_table(study, cells, main, name)] if len(main) > 1 else [])
     more = [differences_table(study, cells, main, name)] if len(main) > 1 else []
     for metrics in groups.values():
         more += [metrics_table(study, cells, metrics, name), differences_table(study, cells, metrics, name)]
-    return Place(name, best(results, cells), tables, [table for table in more if table.rows], figures)
+    return Place(
+        name, best(results, cells), tables, [table for table in more if table.rows], shown, [*figures.values()]
+    )
 
 
 def _curves(results: Results, summaries: Mapping[tuple[str, str], Cells]) -> list[Figure]:
@@ -120,22 +136,24 @@ def best(results: Results, cells: Cells) -> str:
     if not found:
         return f"No finished job has measured {score}."
     sign = -1.0 if study.is_lower_better(score) else 1.0
+    unit, points = (" %", " points") if is_share(score) else ("", "")
     first = max(found, key=lambda method: sign * found[method].middle)
-    text = f"{first} has the best {score}: {middle_of(score, found[first])}"
+    text = f"{first} has the best {score}: {middle_of(score, found[first], unit)}"
     if study.baseline not in found:
         return f"{text}; the baseline {study.baseline} has no finished job."
     if first == study.baseline:
         return f"{text}; it is the baseline."
-    text += f"; the baseline {study.baseline} has {middle_of(score, found[study.baseline])}"
+    text += f"; the baseline {study.baseline} has {middle_of(score, found[study.baseline], unit)}"
     if found[first].difference is None:
         return f"{text}. One seed in common tells no interval."
-    return f"{text}. Difference, seed by seed: {difference_of(study, score, found[first])}."
+    apart, chance = difference_of(study, score, found[first], points), chance_of(found[first])
+    return f"{text}. Difference, seed by seed: {apart}; probability of improvement {chance}."
 
 
 def markdown(results: Results, places: list[Place]) -> str:
     """The tables for a page of documentation."""
     study = results.study
-    parts = [f"# {study.title}", "", study.question, "", STATISTICS, ""]
+    parts = [f"# {study.title}", "", study.question, "", measured(results), "", STATISTICS, ""]
     for place in places:
         parts += [f"## {place.name}", ""] if place.name else []
         parts += [place.sentence, "", *(table.markdown() for table in (*place.tables, *place.more))]
@@ -143,6 +161,18 @@ def markdown(results: Results, places: list[Place]) -> str:
     if results.missing:
         parts += [missing_table(results).markdown()]
     return "\n".join(parts)
+
+
+def measured(results: Results) -> str:
+    """What was done how often, and on which hardware, in sentences."""
+    study = results.study
+    seeds = ", ".join(map(str, study.seeds))
+    about = ""
+    with suppress(InputError):  # a kind of trial that this program does not know
+        about = find_trial(study.trial).about(study.base)
+    hardware = "; ".join(f"{name or 'not noted'} ({count} jobs)" for name, count in results.hardware.items())
+    parts = (f"{len(results.runs)} jobs of the kind {study.trial}, with the seeds {seeds}.", about)
+    return " ".join(part for part in (*parts, f"Hardware: {hardware}.") if part)
 
 
 def missing_table(results: Results) -> Table:
@@ -167,6 +197,7 @@ def page(results: Results, places: list[Place], curves: list[Figure]) -> str:
             options=options_table(results.study),
             missing=missing_table(results),
             statistics=STATISTICS,
+            measured=measured(results),
             done=len(results.runs),
             made=f"Written by robofuse {__version__} on {datetime.now(UTC):%Y-%m-%d}.",
             beside=f"{RUNS}, {SUMMARY}, {TEXT} and {FIGURES}/",

@@ -1,5 +1,6 @@
 """What the jobs of a study found, read from its folder alone: interquartile means, differences, intervals."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from robofuse.evaluate.folder import csv_text
 from robofuse.stats import Estimate, bootstrap, iqm, probability_of_improvement
 from robofuse.study.declare import Job, Study, read_study
 from robofuse.study.job import LOG
-from robofuse.study.runner import JOBS, read_metrics
+from robofuse.study.runner import JOBS, read_hardware, read_metrics
 from robofuse.study.workers import last_line
 
 ALL_TASKS = "all tasks"
@@ -49,11 +50,13 @@ class Results:
         study: its declaration, with all seeds that were asked for.
         runs: finished job → metrics.
         missing: job without results → the last line of its log, empty if it was not begun.
+        hardware: processor → how many jobs ran on it; empty where it was not noted.
     """
 
     study: Study
     runs: Mapping[Job, Mapping[str, float]]
     missing: Mapping[Job, str]
+    hardware: Mapping[str, int]
 
     @property
     def metrics(self) -> list[str]:
@@ -119,16 +122,17 @@ def read_results(folder: Path) -> Results:
         InputError: there is no study, it is damaged, or none of its jobs is finished.
     """
     study = read_study(folder)
-    runs, missing = dict[Job, Mapping[str, float]](), dict[Job, str]()
+    runs, missing, hardware = dict[Job, Mapping[str, float]](), dict[Job, str](), Counter[str]()
     for job in study.jobs():
         metrics = read_metrics(folder / JOBS / job.name)
         if metrics is None:
             missing[job] = last_line(folder / JOBS / job.name / LOG)
         else:
             runs[job] = metrics
+            hardware[read_hardware(folder / JOBS / job.name)] += 1
     if not runs:
         raise InputError(f"no job in {folder} is finished yet")
-    return Results(study, runs, missing)
+    return Results(study, runs, missing, hardware)
 
 
 def runs_csv(results: Results) -> str:

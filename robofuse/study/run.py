@@ -13,15 +13,15 @@ from robofuse.checks import whole
 from robofuse.errors import InputError
 from robofuse.files import lock
 from robofuse.plugins import import_options, import_plugin
-from robofuse.study.declare import Job, Study, check_seeds, write_study
+from robofuse.study.declare import Job, Study, check_seeds, read_study, write_study
 from robofuse.study.job import LOG
 from robofuse.study.registry import find_trial
 from robofuse.study.report import PAGE, write_report
 from robofuse.study.runner import JOBS, run_grid
 from robofuse.study.screen import Screen, score_table
-from robofuse.study.search import BEST, SEARCH, TRIED, search
+from robofuse.study.search import BEST, SEARCH, TRIED, check_search, search
 from robofuse.study.studies import STUDIES
-from robofuse.study.words import written
+from robofuse.study.words import is_share, written
 from robofuse.study.workers import OnRay, Processes, Workers
 
 
@@ -79,19 +79,25 @@ def run_study(config: RunStudy) -> int:
         return 0
     whole(config.retries, "retries", 0)
     whole(config.search, "search", 0)
+    if config.report and config.out and not (config.name or config.file):  # the folder tells which study it is
+        return _report_only(console, config.out)
     study = find_study(config)
     folder = config.out or Path("runs", f"study-{study.name}")
+    if config.report:
+        return _report_only(console, folder, study.name)
+    find_trial(study.trial)
+    jobs, method = study.jobs(config.methods, config.tasks, config.budgets), ""
+    if config.search:
+        if len(config.methods) > 1:
+            raise InputError(f"--search takes one of --methods, got {', '.join(config.methods)}")
+        method = config.methods[0] if config.methods else study.baseline
+        check_search(study, method)
     with lock(folder, "study"):
-        if config.report:
-            _report(console, folder)
-            return 0
-        find_trial(study.trial)
-        jobs = study.jobs(config.methods, config.tasks, config.budgets)
-        write_study(folder, study)
         workers = make_workers(config)
         try:
+            write_study(folder, study)
             if config.search:
-                return _search(console, config, study, folder, workers)
+                return _search(console, config, study, method, folder, workers)
             return _grid(console, config, study, jobs, folder, workers)
         finally:
             workers.stop()
@@ -119,18 +125,29 @@ def _report(console: Console, folder: Path) -> None:
     console.print(f"wrote {page}, and its tables and figures beside it")
 
 
-def _search(console: Console, config: RunStudy, study: Study, folder: Path, workers: Workers) -> int:
-    if len(config.methods) > 1:
-        raise InputError(f"--search takes one of --methods, got {', '.join(config.methods)}")
-    method = config.methods[0] if config.methods else study.baseline
+def _report_only(console: Console, folder: Path, name: str = "") -> int:
+    """Of the study of this name; InputError if the folder holds another one."""
+    found = read_study(folder).name
+    if name and found != name:
+        raise InputError(f"{folder} holds the study {found}, not {name}")
+    with lock(folder, "study"):
+        _report(console, folder)
+    return 0
+
+
+def _search(console: Console, config: RunStudy, study: Study, method: str, folder: Path, workers: Workers) -> int:
     shown = f"{study.name}: {config.search} trials of {', '.join(study.space)} on top of {method}, in {folder}"
     console.print(shown, style="bold")
     best, status = search(study, method, folder, workers, config.search, retries=config.retries, console=console)
     if best is None:
         console.print("no trial has ended")
         return status or 1
-    options = ", ".join(f"{name} = {value}" for name, value in best.options.items())
-    console.print(f"best: trial {best.number} with {options}: {study.score} {written(study.score, best.score)}")
+    options = ", ".join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in best.options.items()
+    )
+    found = written(study.score, best.score) + (" %" if is_share(study.score) else "")
+    console.print(f"best: trial {best.number} with {options}: {study.score} {found}")
     console.print(f"wrote {folder / SEARCH}: {TRIED} and {BEST}")
     return status
 

@@ -151,6 +151,15 @@ def read_metrics(folder: Path) -> dict[str, float] | None:
         raise InputError(f"{path} is damaged: {error}; delete it to have the job run again") from None
 
 
+def read_hardware(folder: Path) -> str:
+    """The processor that a finished job ran on; empty if that was not noted."""
+    try:
+        machine = json.loads((folder / RESULT).read_text(encoding="utf-8"))["machine"]
+        return f"{machine['cpu']}, {machine['cores']} cores"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _write_job(folder: Path, told: Mapping[str, object]) -> None:
     path = folder / JOB
     if not path.exists():

@@ -1,7 +1,8 @@
 """Searching the options of a study with Optuna: every trial of the search is a method, its jobs are those of a grid.
 
 Trials are asked for in batches of a fixed size, each by a sampler with a seed of its own, and told in the order of
-their numbers: what is tried depends neither on the number of workers nor on interruptions.
+their numbers: what is tried depends neither on the number of workers, nor on interruptions, nor on whether one search
+was for 10 trials or for 6 and then for 4 more.
 """
 
 import json
@@ -41,6 +42,22 @@ class Best(NamedTuple):
     options: Mapping[str, Any]
 
 
+def check_search(study: Study, method: str) -> None:
+    """See that it can be searched.
+
+    Raises:
+        InputError: the study has no space, or no such method.
+        StateError: Optuna is not installed; names the extra.
+    """
+    if not study.space:
+        raise InputError(f"study {study.name} declares no space to search; give it space={{option: …}}")
+    study.jobs([method])
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise StateError("--search needs Optuna: pip install 'robofuse[search]'") from None
+
+
 def search(
     study: Study,
     method: str,
@@ -54,7 +71,7 @@ def search(
     """Try values of the study's space on top of the options of a method; goes on with what is in the folder.
 
     Args:
-        study: with a `space`.
+        study: that can be searched, see `check_search`.
         method: its label.
         folder: of the study.
         workers: that run the jobs.
@@ -66,16 +83,9 @@ def search(
         The best trial, None if none has ended; and the exit status of a program that was asked to stop, else 0.
 
     Raises:
-        InputError: the study has no space, or the folder holds a search of another space.
-        StateError: Optuna is not installed; names the extra.
+        InputError: the folder holds a search of another space.
     """
-    if not study.space:
-        raise InputError(f"study {study.name} declares no space to search; give it space={{option: …}}")
-    study.jobs([method])
-    try:
-        import optuna
-    except ImportError:
-        raise StateError("--search needs Optuna: pip install 'robofuse[search]'") from None
+    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
@@ -93,17 +103,16 @@ def search(
     )
     status = 0
     while not status:
-        # of a batch that was interrupted, those that were not told come first
-        batch = found.get_trials(states=(TrialState.RUNNING,))
-        done = len(found.trials) - len(batch)
-        ask = min(BATCH - done % BATCH, count - done) - len(batch)
-        if ask > 0:
-            seed = len(found.trials)
-            found.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_START, constant_liar=True)
+        # of a batch that was interrupted, or is larger than what is left of the count, those come first that wait
+        waiting, asked = found.get_trials(states=(TrialState.RUNNING,)), len(found.trials)
+        if asked % BATCH or not waiting and asked < count:
+            first = asked - asked % BATCH  # the sampler of a batch that was killed while it was asked for begins anew
+            found.sampler = optuna.samplers.TPESampler(seed=first, n_startup_trials=_START, constant_liar=True)
             distributions = {name: _distribution(choice) for name, choice in study.space.items()}
-            for _ in range(ask):
+            for _ in range(BATCH - asked % BATCH):
                 found.ask(distributions)
-            batch = found.get_trials(states=(TrialState.RUNNING,))
+            waiting = found.get_trials(states=(TrialState.RUNNING,))
+        batch = [trial for trial in waiting if trial.number < count]
         if not batch:
             break
         tried = {f"trial {trial.number}": _values(study, trial.params) for trial in batch}
@@ -140,7 +149,7 @@ def _write(place: Path, study: Study, trials: Sequence[Any], lower: bool) -> Bes
     rows = [
         (trial.number, trial.state.name.lower(), "" if trial.value is None else trial.value,
          *(_values(study, trial.params).get(name, "") for name in names))
-        for trial in trials
+        for trial in trials if trial.state.is_finished()
     ]  # fmt: skip
     write_atomic(place / TRIED, csv_text(("trial", "state", study.score, *names), rows))
     ended = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]

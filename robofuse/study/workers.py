@@ -1,5 +1,6 @@
 """Where jobs run: processes of this machine, or through Ray those of a cluster."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -124,12 +125,14 @@ class OnRay:
             StateError: Ray is not installed; names the extra. Or there is no cluster.
         """
         try:
-            import ray  # pyright: ignore[reportMissingImports]
+            import ray
         except ImportError:
             raise StateError("--ray needs Ray: pip install 'robofuse[ray]'") from None
         self._ray: Any = ray
         try:
-            ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False)
+            ray.init(
+                address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, logging_level=logging.ERROR
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise StateError(f"--ray {address}: {error}") from None
         self.count = whole(count, "workers", 0) or max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -155,8 +158,9 @@ class OnRay:
         try:
             status = self._ray.get(one)
         except self._ray.exceptions.RayError as error:
-            first = str(error).strip().splitlines()[:1]
-            return Ended(folder, f"{type(error).__name__}: {''.join(first)}; its last line: {said or 'none'}")
+            *_, last = str(error).strip().splitlines() or [""]  # of a traceback, the line that names the error
+            problem = last.strip() or type(error).__name__
+            return Ended(folder, problem + (f"; its last line: {said}" if said else ""))
         return _ended(folder, status, said)
 
     def stop(self) -> None:

@@ -267,4 +267,14 @@ def _phases(privileged: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     return {name: within for name, within in parts.items() if bool(within.any())}
 
 
-KIND = Kind(run, prepare)
+def about(options: Options) -> str:
+    """What a job does with these options, in sentences."""
+    config, data = _config(options, 0, Path())
+    return (
+        f"A policy copies {data['episodes']:,} recorded demonstrations of {config.task} with the robot {config.robot}, "
+        f"{config.imitation.demo_epochs} passes; success is the share of {config.records.validation_episodes} unseen "
+        f"scenes, the same in every job, and errors are those on {data['held_out']} held-out demonstrations."
+    )
+
+
+KIND = Kind(run, prepare, about=about)
