@@ -227,3 +227,13 @@ def test_a_search_tries_the_same_whether_it_is_interrupted_or_not(tmp_path):
 def test_a_search_needs_a_space(tmp_path):
     with pytest.raises(ValueError, match="declares no space to search"):
         run_study(RunStudy("dropout", out=tmp_path, search=4))
+
+
+@pytest.mark.parametrize(
+    ("option", "module", "extra"), [({"ray": "local"}, "ray", "ray"), ({"search": 4}, "optuna", "search")]
+)
+def test_what_is_not_installed_is_named_with_its_extra(option, module, extra, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RuntimeError, match=rf"pip install 'robofuse\[{extra}\]'"):
+        run_study(RunStudy("example", out=tmp_path, **option))
+    assert not list(tmp_path.glob("jobs/*"))
