@@ -27,6 +27,7 @@ def painter(seed=0):
     return DepthFromColour(RGB, DEPTH, width=8)
 
 
+@pytest.mark.slow
 def test_depth_is_learned_from_colour():
     rgb, depth = pictures(3000)
     shares = []

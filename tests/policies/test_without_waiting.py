@@ -37,11 +37,11 @@ def to_meta(model):
     return {key: x[0] for key, x in buffer.stored.items()}
 
 
-OTHERS = ("sum", "sum_all", "gated", "product_of_experts", "film", "late", "perceiver")
+OTHERS = ("attention", "sum", "sum_all", "gated", "product_of_experts", "film", "late", "perceiver")
 SLOW = [pytest.param(fusion, marks=pytest.mark.slow) for fusion in OTHERS]
 
 
-@pytest.mark.parametrize("fusion", ["concat", "attention", *SLOW])
+@pytest.mark.parametrize("fusion", ["concat", *SLOW])
 def test_acting_and_an_update_look_at_no_number(fusion):
     weights, estimates = dict.fromkeys(REGULARISERS, 0.1), {}
     if fusion == "sum_all":

@@ -43,6 +43,7 @@ def example(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_results_do_not_depend_on_the_number_of_workers(example, tmp_path):
     assert run_study(RunStudy("example", out=tmp_path, seeds=(0, 1, 2), workers=1)) == 0
     for name in ("runs.csv", "summary.csv"):
@@ -90,6 +91,7 @@ def test_what_cannot_run_is_given_up_and_the_rest_goes_on(tmp_path, capsys):
     assert attempts(tmp_path)["mortal_seed0"] == 3 and attempts(tmp_path)["steady_seed0"] == 1
 
 
+@pytest.mark.slow
 def test_further_seeds_and_methods_are_added(tmp_path):
     assert own("dies", tmp_path, methods=("steady",), seeds=(0, 1)) == 0
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("jobs/*/result.json")}
@@ -100,6 +102,7 @@ def test_further_seeds_and_methods_are_added(tmp_path):
     assert runs == {("steady", "0"), ("steady", "1"), ("steady", "5"), ("dies", "1"), ("dies", "5")}
 
 
+@pytest.mark.slow
 def test_what_jobs_share_is_made_once(tmp_path):
     assert own("shares", tmp_path, seeds=(0,)) == 0 and own("shares", tmp_path, seeds=(7,)) == 0
     assert (tmp_path / "prepared/shared/attempts").read_text() == "x"

@@ -47,6 +47,7 @@ def linked(rows, seed):
     return torch.randn(rows, 2, generator=generator) @ mixing
 
 
+@pytest.mark.slow
 def test_it_tells_what_is_hidden_from_what_is_seen():
     """Joints that follow from others can be told, and those that do not cannot."""
     config = Pretrain(steps=100, batch_size=24, lr=6e-3)
