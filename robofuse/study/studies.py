@@ -148,8 +148,8 @@ _ALL = (
         base={**_CAMERAS, "dropout": "none"},
         methods={
             "convolutions, mask tokens": {},
-            "LoRA, mask tokens": {**_SHIPPED, "adapt": "lora"},
-            "LoRA, estimates, aligned": {**_U2A, "adapt": "lora"},
+            "full, mask tokens": {**_SHIPPED, "adapt": "full"},
+            "full, estimates, aligned": {**_U2A, "adapt": "full"},
         },
         tasks={
             "complete": {},
