@@ -72,6 +72,7 @@ class FusionPPO(PPO):
         aux_coef: float = 2.0,
         sensor_weights: Mapping[str, float] | None = None,
         modulation: float = 0.0,
+        modulation_noise: bool = False,
         teacher: Advice | None = None,
         teacher_coef: float = 3.0,
         teacher_until: float = 0.6,
@@ -107,6 +108,7 @@ class FusionPPO(PPO):
             sensor_weights: sensor → factor on the auxiliary loss of its token; 1 for those that are not named.
             modulation: α of gradient modulation, see `regularisers.modulate`; 0 for none. It compares the auxiliary
                 losses of the tokens.
+            modulation_noise: add noise to the modulated gradients (OGM-GE).
             teacher: what knows the simulator's truth. Its action is a target for the mean of the student's action in
                 every state that the student comes to, beside PPO's loss, which goes on where the truth cannot be seen
                 (kickstarting, Schmitt et al. 2018; the states are the student's own, as in DAgger, Ross et al. 2011).
@@ -144,6 +146,7 @@ class FusionPPO(PPO):
         self.ranks = Ranks()
         self.policy_coef = policy_coef
         self.aux_coef, self.sensor_weights, self.modulation = aux_coef, dict(sensor_weights or {}), modulation
+        self.modulation_noise = modulation_noise
         self.teacher, self.teacher_coef = teacher, teacher_coef
         self.teacher_until, self.teacher_final = teacher_until, teacher_final
         for name, value, most in (
@@ -189,6 +192,8 @@ class FusionPPO(PPO):
         self._memory, self._unread = torch.zeros(self.n_envs, self.policy.memory, device=self.device), None
         keys = [sensor.key for sensor in self.policy.features_extractor.sensors]
         check_names([*self.sensor_weights], keys, "sensor_weights")
+        if self.modulation_noise and not self.modulation:
+            raise InputError("modulation_noise is added to modulated gradients; give modulation above 0")
         if self.modulation and not (self.aux_coef and self.policy.truth_dim):
             raise InputError(
                 "modulation compares what tokens predict of `privileged`; it needs aux_coef above 0 and an environment "
@@ -446,7 +451,7 @@ class FusionPPO(PPO):
         extractor, found = self.policy.features_extractor, dict[str, Tensor]()
         if self.modulation:
             losses = {sensor.key: parts[f"aux/{sensor.key}"] for sensor in extractor.sensors}
-            factors = modulate(extractor, losses, self.modulation)
+            factors = modulate(extractor, losses, self.modulation, self.modulation_noise)
             found = {f"modulation/{key}": factor for key, factor in factors.items()}
         return found | {f"grad_norm/{key}": norm for key, norm in gradient_norms(extractor).items()}
 

@@ -70,6 +70,7 @@ _ALL = (
             "balanced masks": {"balance": True},
             "heads, weights": {**_HEADS, "sensor_weights": ["force=3", "proprio=3"]},
             "heads, OGM": {**_HEADS, "modulation": 0.3},
+            "heads, OGM-GE": {**_HEADS, "modulation": 0.3, "modulation_noise": True},
             "heads, blending": {**_HEADS, "blending": 4},
             "heads, re-masking": {**_HEADS, "remask": 2},
             "heads, re-masking, contrastive": {**_HEADS, "remask": 2, "regularisers": ["contrastive=0.1"]},

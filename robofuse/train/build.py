@@ -162,6 +162,7 @@ def make_model(config: Train, env: SB3VecEnv | VecSensorStack) -> FusionPPO:
         aux_coef=learning.aux_coef,
         sensor_weights=sensor_weights(config),
         modulation=learning.modulation,
+        modulation_noise=learning.modulation_noise,
         teacher_coef=learning.teacher_coef,
         teacher_until=learning.teacher_until,
         teacher_final=learning.teacher_final,

@@ -181,6 +181,7 @@ class Learning:
         aux_coef: Weight of the loss with which tokens learn to predict the simulator's truth.
         sensor_weights: Factors on that loss by sensor, such as force=2 rgb=0.5; 1 for all others.
         modulation: Damps the gradients of sensors that are ahead of the others in it (α of OGM); 0 for none.
+        modulation_noise: Add noise to the encoders' gradients where they are modulated (OGM-GE).
         regularisers: Further losses on the tokens against leaning on one sensor, with weights: contrastive=0.1
             (InfoNCE between sensors), reconstruction=1 (of each reading, coarsely), consistency=0.3 (of the features
             under fewer sensors).
@@ -224,6 +225,7 @@ class Learning:
     aux_coef: float = _PPO["aux_coef"]
     sensor_weights: tuple[str, ...] = ()
     modulation: float = _PPO["modulation"]
+    modulation_noise: bool = _PPO["modulation_noise"]
     regularisers: tuple[str, ...] = ()
     teacher: str = "auto"
     teacher_steps: int = 600_000

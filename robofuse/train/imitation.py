@@ -177,7 +177,7 @@ class BehaviourCloning:
                 total.backward()
                 if learning.modulation and errors is not None:
                     losses_of = {sensor.key: error for sensor, error in zip(self._sensors, errors, strict=False)}
-                    modulate(policy.features_extractor, losses_of, learning.modulation)
+                    modulate(policy.features_extractor, losses_of, learning.modulation, learning.modulation_noise)
                 nn.utils.clip_grad_norm_(policy.parameters(), learning.max_grad_norm)
                 optimizer.step()
                 decay.step()

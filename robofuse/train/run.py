@@ -92,6 +92,8 @@ def _run_ranks(config: Train, ranks: Ranks) -> int:
         return 0
     # torchrun sends on the Ctrl-C that its processes have had already
     patient = ranks.count > 1
+    if patient and config.learning.modulation_noise:
+        raise InputError("--modulation-noise would be other noise in every process, and their weights drift apart")
     interrupt = Interrupt(signal.SIGINT, signal.SIGTERM, patient=patient)
     process = _Process(ranks, console, interrupt)
     with process.lock(folder), interrupt:

@@ -180,6 +180,23 @@ def test_modulation_damps_the_sensor_that_is_ahead_alone():
         assert (float(factors[key]) == 1.0) == (key != "rgb")
 
 
+def test_noise_of_modulation_has_the_deviation_of_the_gradient():
+    torch.manual_seed(0)
+    extractor, seen = make_extractor(), observe(8, available=torch.ones(8, 4))
+    extractor.fuse(seen).features.square().sum().backward()
+    weights = {name: weight for name, weight in extractor.encoders.named_parameters() if weight.grad is not None}
+    before = {name: weight.grad.clone() for name, weight in weights.items()}
+    losses = {key: torch.tensor(0.1 if key == "rgb" else 1.0) for key in ("depth", "force", "proprio", "rgb")}
+    factors = modulate(extractor, losses, alpha=0.3, noise=True)
+    for name, weight in weights.items():
+        noise = weight.grad - factors[name.split(".")[0]] * before[name]
+        if weight.ndim == 1:
+            assert not noise.any(), name
+        elif weight.numel() > 500:
+            assert float(noise.std() / before[name].std()) == pytest.approx(1.0, abs=0.15), name
+            assert abs(float(noise.mean() / noise.std())) < 4.0 / weight.numel() ** 0.5
+
+
 def test_balanced_rows_show_all_masks_equally_often():
     torch.manual_seed(0)
     masks = torch.tensor([[1, 1]] * 90 + [[1, 0]] * 9 + [[0, 1]], dtype=torch.int8)
@@ -218,6 +235,7 @@ def test_ppo_learns_with_all_of_them_and_its_first_ratio_is_one():
         ({"sensor_weights": {"rgb": 1.0}}, "unknown sensor 'rgb' in sensor_weights"),
         ({"sensor_weights": {"force": -1.0}}, r"sensor_weights\['force'\] must lie"),
         ({"modulation": 0.3, "aux_coef": 0.0}, "it needs aux_coef above 0"),
+        ({"modulation_noise": True}, "give modulation above 0"),
     ],
 )
 def test_ppo_refuses_what_makes_no_sense(options, message):
