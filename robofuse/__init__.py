@@ -4,12 +4,35 @@ Importing this package registers the Gymnasium environments by name and loads
 nothing heavy: torch, MuJoCo and the renderers are imported when an environment
 or a policy is made. Where Gymnasium is missing, as on a robot that only runs
 exported policies (`robofuse.deploy`), there is nothing to register.
+
+The names that most programs need are here as well, imported when they are used; `__init__.pyi` has their types.
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-__all__ = ["__version__"]
+_HOMES = {
+    "Dropout": "dropout",
+    "Evaluate": "evaluate",
+    "FusionExtractor": "policies",
+    "FusionPPO": "policies",
+    "Plan": "faults",
+    "Policy": "policies",
+    "SB3VecEnv": "envs",
+    "SensorDropout": "wrappers",
+    "SensorFaults": "wrappers",
+    "Train": "train",
+    "VecSensorDropout": "wrappers",
+    "VecSensorFaults": "wrappers",
+    "World": "envs",
+    "load": "policies",
+    "run_evaluate": "evaluate",
+    "run_train": "train",
+    "save": "policies",
+}
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 __version__: str
 """As installed."""
@@ -31,3 +54,13 @@ except ModuleNotFoundError as error:
         raise
 else:
     register_all()
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'robofuse' has no attribute {name!r}")
+    return getattr(import_module(f"robofuse.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
