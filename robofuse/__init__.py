@@ -27,6 +27,7 @@ _HOMES = {
     "VecSensorDropout": "wrappers",
     "VecSensorFaults": "wrappers",
     "World": "envs",
+    "evaluate_agent": "evaluate",
     "load": "policies",
     "run_evaluate": "evaluate",
     "run_train": "train",

@@ -1,6 +1,6 @@
 from .dropout import Dropout
 from .envs import SB3VecEnv, World
-from .evaluate import Evaluate, run_evaluate
+from .evaluate import Evaluate, evaluate_agent, run_evaluate
 from .faults import Plan
 from .policies import FusionExtractor, FusionPPO, Policy, load, save
 from .train import Train, run_train
@@ -21,6 +21,7 @@ __all__ = [
     "VecSensorFaults",
     "World",
     "__version__",
+    "evaluate_agent",
     "load",
     "run_evaluate",
     "run_train",

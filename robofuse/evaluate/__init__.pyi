@@ -4,7 +4,7 @@ from .folder import read_evaluation, read_evaluations
 from .report import Report, run_report
 from .results import ConditionResult, Episode, Evaluation
 from .rollout import Job, rollout, schedule
-from .run import Evaluate, run_evaluate
+from .run import Evaluate, evaluate_agent, run_evaluate
 
 __all__ = [
     "Budget",
@@ -17,6 +17,7 @@ __all__ = [
     "Report",
     "Subset",
     "efficient",
+    "evaluate_agent",
     "grid",
     "midway",
     "missing",

@@ -2,12 +2,13 @@
 
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import gymnasium as gym
 import msgspec
 import tyro
 from rich.console import Console
@@ -27,13 +28,15 @@ from robofuse.evaluate.folder import (
     read_finished,
     write_results,
 )
-from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Record, summarise
+from robofuse.evaluate.foreign import Foreign, check_plans, load_foreign, make_foreign, play_foreign
+from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Evaluation, Record, summarise
 from robofuse.evaluate.rollout import Job, rollout, schedule
 from robofuse.evaluate.screen import COMPARISON, comparison_table, condition_table, episode_bar, fault_table
 from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions
 from robofuse.play import Monitor, Trained, fingerprint, load_trained, make_world
 from robofuse.rng import check_seed
+from robofuse.sensors import Kind
 
 if TYPE_CHECKING:
     from robofuse import monitor as monitors
@@ -52,7 +55,8 @@ class Evaluate:
     """What to evaluate, and how.
 
     Attributes:
-        policy: Name of a policy that comes with robofuse, or the path of one.
+        policy: Name of a policy that comes with robofuse, or the path of one; with --env, the file of an agent of
+            Stable-Baselines3.
         episodes: Episodes of each condition; they have the same scenes under every condition.
         conditions: Groups (everything, subsets, singles, midway) or single conditions such as all, no-rgb, only-force,
             no-depth+rgb, no-rgb@20 (from control step 20 on).
@@ -70,6 +74,13 @@ class Evaluate:
         device: Of the network: auto, cpu or cuda.
         renderer: Other renderer than the one that the policy was trained on; needs --allow-mismatch.
         allow_mismatch: Let the renderer differ.
+        env: Evaluate an agent of Stable-Baselines3 in any environment with a Dict observation: FILE.py:FUNCTION or
+            module:function that makes it, or the id of a registered one. Episodes are played one by one.
+        algo: Of that agent: ppo, sac, td3, dqn, a2c, recurrentppo, tqc, …
+        trust: Load its file, although such files can run code hidden in them.
+        success_return: The sum of rewards from which on its episode counts as done; by default what the environment's
+            info says (is_success or success).
+        normalize: A file that VecNormalize.save wrote, if it was trained with one.
     """
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
@@ -85,6 +96,11 @@ class Evaluate:
     device: str = "auto"
     renderer: str | None = None
     allow_mismatch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    env: str = ""
+    algo: str = "ppo"
+    trust: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    success_return: float | None = None
+    normalize: Path | None = None
 
     @property
     def name(self) -> str:
@@ -198,31 +214,97 @@ def run_evaluate(config: Evaluate) -> int:
     return 0
 
 
-def _load(config: Evaluate) -> Trained:
+def evaluate_agent(
+    agent: Any,  # noqa: ANN401
+    make_env: Callable[[], gym.Env],
+    out: Path | str,
+    *,
+    name: str = "agent",
+    conditions: Sequence[str] = ("everything",),
+    faults: Sequence[str] = (),
+    episodes: int = 50,
+    onset: int = 10,
+    seed: int = SEED,
+    success_return: float | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    normalise: Any = None,  # noqa: ANN401
+) -> Evaluation:
+    """Evaluate anything that acts, in any Gymnasium environment with a Dict observation; `robofuse report` reads it.
+
+    Args:
+        agent: a function from an observation, key → array, to an action; or an agent of Stable-Baselines3. A function
+            is given `available` beside the readings. If it has `start`, that is called when an episode begins.
+        make_env: makes the environment. Episode i begins with `reset(seed=seed + i)` in every condition.
+        out: folder for the results. If it holds a part of the same evaluation, the rest is done; of a function nobody
+            can tell that it is the same, so then the folder must be new.
+        name: of the agent.
+        conditions: as of `Evaluate`.
+        faults: likewise.
+        episodes: of each condition.
+        onset: as of `Evaluate`.
+        seed: of the scenes.
+        success_return: the sum of rewards from which on an episode counts as done; by default the last `info` says it
+            under `is_success` or `success`.
+        kinds: key → kind of sensor, where the space does not tell.
+        normalise: the `VecNormalize` that the agent was trained with; only read.
+
+    Raises:
+        InputError: what does not fit; the message says what would.
+    """
+    folder = Path(out)
+    foreign = make_foreign(
+        agent, make_env, success_return=success_return, kinds=kinds, normalise=normalise, seed=check_seed(seed)
+    )
+    if foreign.policy.digest is None and (folder / RECORD).exists():
+        raise InputError(f"{folder} holds an evaluation, and whether it is of the same function cannot be told; give "
+                         "another out")  # fmt: skip
+    config = Evaluate(
+        name, whole(episodes, "episodes", 1), tuple(conditions), tuple(faults), whole(onset, "onset", 0), seed=seed,
+        out=folder,
+    )  # fmt: skip
+    if _evaluate(config, foreign, _conditions(config, foreign)):
+        raise KeyboardInterrupt
+    return read_evaluation(folder)
+
+
+def _load(config: Evaluate) -> "Trained | Foreign":
+    if config.env:
+        if config.monitor != "none":
+            raise InputError("--monitor knows robofuse's own policies; leave it out with --env")
+        return load_foreign(
+            config.policy,
+            config.env,
+            algo=config.algo,
+            trust=config.trust,
+            success_return=config.success_return,
+            normalise=config.normalize,
+            device=config.device,
+            seed=config.seed,
+        )
     return load_trained(
         config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
     )
 
 
-def _conditions(config: Evaluate, trained: Trained) -> list[Condition]:
+def _conditions(config: Evaluate, trained: "Trained | Foreign") -> list[Condition]:
     found = parse(config.conditions, tuple(trained.policy.keys), config.onset)
     found += parse_faults(config.faults, trained.policy.sensors, config.onset) if config.faults else []
     return list({condition.name: condition for condition in found}.values())
 
 
-def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -> int:
+def _evaluate(config: Evaluate, trained: "Trained | Foreign", conditions: list[Condition]) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
     console.print(f"{config.name}: {count}, seed {config.seed}", style="bold")
     if trained.note:
         console.print(f"note: {trained.note}", style="yellow")
-    if config.seed < TRAINING_SEEDS:
+    if config.seed < TRAINING_SEEDS and isinstance(trained, Trained):
         console.print(
             f"note: seeds below {TRAINING_SEEDS} are for training; the policy may know these scenes", style="yellow"
         )
     jobs = schedule(conditions, range(config.episodes))
     with lock(config.folder, "evaluation"):
-        monitor = open_monitor(config, trained, console)
+        monitor = open_monitor(config, trained, console) if isinstance(trained, Trained) else None
         record = _record(config, trained, monitor)
         asked = [(job.condition.name, job.episode) for job in jobs]
         episodes, seconds = read_finished(config.folder, record, asked)
@@ -238,28 +320,38 @@ def _evaluate(config: Evaluate, trained: Trained, conditions: list[Condition]) -
     return INTERRUPTED
 
 
-def _play(run: _Run, trained: Trained, config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
+def _play(run: _Run, trained: "Trained | Foreign", config: Evaluate, jobs: list[Job], monitor: Monitor | None) -> bool:
     """Plays what is left of the jobs; False if Ctrl-C ended it. Whatever happens, what was finished is on disk."""
     played = {(episode.condition, episode.episode) for episode in run.episodes}
     left = [job for job in jobs if (job.condition.name, job.episode) not in played]
     if not left:
         run.save()
         return True
-    # as many worlds as for all jobs: an episode must not depend on how many are left
-    world = make_world(trained, min(config.num_envs, max(len(jobs), _FEWEST)), config.seed)
+    world = None
+    if isinstance(trained, Foreign):
+        check_plans(run.conditions, trained)
+    else:
+        # as many worlds as for all jobs: an episode must not depend on how many are left
+        world = make_world(trained, min(config.num_envs, max(len(jobs), _FEWEST)), config.seed)
     try:
-        _check_steps(run.conditions, world)
+        if world is not None:
+            _check_steps(run.conditions, world)
         run.save()  # fails before playing if the folder cannot be written
         try:
             with episode_bar(len(played), len(left)) as advance:
                 progress = lambda episode: (run.add(episode), advance())  # noqa: E731
-                rollout(trained.policy, world, left, progress, monitor, config.onset)
+                if isinstance(trained, Trained):
+                    assert world is not None
+                    rollout(trained.policy, world, left, progress, monitor, config.onset)
+                else:
+                    play_foreign(trained, left, config.seed, progress, config.onset)
         finally:
             run.save()
     except KeyboardInterrupt:
         return False
     finally:
-        world.close()
+        if world is not None:
+            world.close()
     return True
 
 
@@ -274,7 +366,7 @@ def _check_steps(conditions: list[Condition], world: World) -> None:
             )
 
 
-def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> Record:
+def _record(config: Evaluate, trained: "Trained | Foreign", monitor: Monitor | None) -> Record:
     """What `evaluation.json` says of the call itself."""
     policy = trained.policy
     return Record(
@@ -293,11 +385,13 @@ def _record(config: Evaluate, trained: Trained, monitor: Monitor | None) -> Reco
     )
 
 
-def _place(trained: Trained) -> str:
+def _place(trained: "Trained | Foreign") -> str:
+    if isinstance(trained, Foreign):
+        return str(trained.options["task"])
     return f"{trained.options.get('task', 'Grasp')} with the {trained.options.get('robot', 'arm')}"
 
 
-def _report(console: Console, run: _Run, trained: Trained, config: Evaluate) -> None:
+def _report(console: Console, run: _Run, trained: "Trained | Foreign", config: Evaluate) -> None:
     """Draws the heat map and prints the tables, of the scenes that every condition has finished."""
     from robofuse.evaluate.figures import draw_heatmap
 

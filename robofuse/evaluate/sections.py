@@ -411,7 +411,9 @@ def _facts_of(one: Evaluation) -> dict[str, object]:
     facts: dict[str, object] = {
         "command": _code(record.command),
         "folder": _code(one.folder),
-        "task and robot": " with the ".join(str(record.world.get(name, "?")) for name in ("task", "robot")),
+        "task and robot": " with the ".join(
+            str(record.world[name]) for name in ("task", "robot") if name in record.world
+        ),
         "sensors": ", ".join(one.keys),
         "world": _line(world),
         "seed of the scenes": record.seed,

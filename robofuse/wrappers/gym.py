@@ -33,6 +33,11 @@ class SensorWrapper(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordCon
         self._transform, self._episode = transform, 0
         self.observation_space = transform.space
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the sensors, in the order of `available`."""
+        return tuple(self._transform.sensed.keys)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
         """Starts an episode. A seed is passed on, and is that of this wrapper from its episode 0 on."""
         observation, info = self.env.reset(seed=seed, options=options)

@@ -1,0 +1,154 @@
+"""Agents and environments of others under the same failures."""
+
+from pathlib import Path
+
+import foreign_envs
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from toys import STRIDE
+
+from robofuse.evaluate import Evaluate, Report, evaluate_agent, read_evaluation, run_evaluate, run_report
+from robofuse.policies import FusionExtractor
+from robofuse.wrappers import VecSensorDropout
+
+FILE = Path(foreign_envs.__file__)
+
+
+def expert(observation):
+    """Home by `near`, else by `far`, else it stays; `available` is of far, near, noise."""
+    far, near, _ = observation["available"]
+    place = observation["near"][0] if near else np.arctan2(*observation["far"]) / 1.5 if far else 0.0
+    return np.clip([-place / STRIDE], -1.0, 1.0).astype(np.float32)
+
+
+def test_a_function_loses_what_its_sensors_told(tmp_path):
+    found = evaluate_agent(expert, foreign_envs.line, tmp_path / "e", episodes=40, onset=3)
+    rows = {name: row.success for name, row in found.conditions.items()}
+    assert set(rows) == {row.condition for row in read_evaluation(tmp_path / "e").record.conditions} and len(rows) == 10
+    for name in ("all", "no-near", "no-far", "no-noise", "only-far", "only-near", "no-near@3"):
+        assert rows[name] == 1.0, name
+    assert rows["only-noise"] < 0.3 and found.conditions["only-noise"].change[2] < -0.5
+    # the same scenes in all conditions: what is not needed changes nothing at all
+    one, other = (found.conditions[name].episodes for name in ("all", "no-noise"))
+    assert [(e.steps, e.reward) for e in one] == [(e.steps, e.reward) for e in other]
+    assert len({e.reward for e in one}) == 40
+    assert run_report(Report((tmp_path / "e",), out=tmp_path / "r.html")) == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Line" in page and "only-noise" in page and "with the ?" not in page
+
+
+def test_every_fault_of_a_vector_reaches_it(tmp_path):
+    seen = []
+
+    def watch(observation):
+        seen.append({key: np.array(x) for key, x in observation.items()})
+        return np.zeros(1, np.float32)
+
+    evaluate_agent(watch, foreign_envs.line, tmp_path, episodes=1, conditions=("all",), faults=("near:offset(1.0)@2",))
+    healthy, broken = seen[:8], seen[8:]
+    same = [np.array_equal(a["near"], b["near"]) for a, b in zip(healthy, broken, strict=True)]
+    assert same == [True] * 2 + [False] * 6
+    assert all(np.array_equal(a["far"], b["far"]) for a, b in zip(healthy, broken, strict=True))
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory):
+    """Two agents of SB3, one with our extractor, and what the second normalised with."""
+    folder = tmp_path_factory.mktemp("agents")
+    env = VecSensorDropout(VecNormalize(DummyVecEnv([foreign_envs.line] * 4), norm_reward=False), 0.3, seed=0)
+    kwargs = {"features_extractor_class": FusionExtractor, "features_extractor_kwargs": {"token_dim": 8}}
+    PPO("MultiInputPolicy", env, n_steps=32, batch_size=32, policy_kwargs=kwargs, seed=0, device="cpu").learn(128).save(
+        folder / "ours.zip"
+    )
+    env.venv.save(str(folder / "norm.pkl"))
+    plain = DummyVecEnv([foreign_envs.line] * 4)
+    PPO("MultiInputPolicy", plain, n_steps=32, batch_size=32, seed=0, device="cpu").learn(128).save(
+        folder / "plain.zip"
+    )
+    return folder
+
+
+def test_agents_of_stable_baselines3_from_the_command_line(agents, tmp_path, capsys):
+    config = Evaluate(str(agents / "ours.zip"), 3, ("singles",), env=f"{FILE}:line", trust=True, out=tmp_path / "ours",
+                      normalize=agents / "norm.pkl")  # fmt: skip
+    assert run_evaluate(config) == 0
+    capsys.readouterr()
+    record = read_evaluation(tmp_path / "ours").record
+    assert record.policy.keys == ("far", "near", "noise") and record.world["env"].endswith(":line")
+    before = (tmp_path / "ours/episodes.csv").read_text()
+    assert run_evaluate(config) == 0  # nothing is played again
+    assert "episodes are already in" in capsys.readouterr().out
+    assert (tmp_path / "ours/episodes.csv").read_text() == before
+    both = Evaluate(str(agents / "plain.zip"), 3, ("singles",), env=f"{FILE}:line", trust=True, out=tmp_path / "both",
+                    compare=(str(agents / "ours.zip"),))  # fmt: skip
+    assert run_evaluate(both) == 0
+    assert (tmp_path / "both/comparison.csv").exists()
+
+
+def test_what_is_normalised_is_masked_afterwards(agents, tmp_path):
+    given = []
+
+    class Watch:
+        observation_space = None
+
+        def predict(self, observation, **_):
+            given.append({key: np.array(x) for key, x in observation.items()})
+            return np.zeros(1, np.float32), None
+
+    statistics = VecNormalize.load(str(agents / "norm.pkl"), DummyVecEnv([foreign_envs.line]))
+    evaluate_agent(Watch(), foreign_envs.line, tmp_path, episodes=1, conditions=("no-near",), normalise=statistics)
+    assert all(not one["near"].any() and one["far"].any() for one in given)
+    assert given[0]["available"].tolist() == [1, 0, 1]
+
+
+def test_environments_that_ignore_the_seed_are_noticed(tmp_path, capsys):
+    evaluate_agent(expert, foreign_envs.forgetful, tmp_path, episodes=2, conditions=("all",))
+    assert "show different scenes" in " ".join(capsys.readouterr().out.split())
+    assert "show different scenes" in read_evaluation(tmp_path).record.note
+
+
+def test_success_by_return(tmp_path):
+    found = evaluate_agent(expert, foreign_envs.silent, tmp_path, episodes=30, conditions=("all",), success_return=-1.0)
+    episodes = found.conditions["all"].episodes
+    assert [e.success for e in episodes] == [e.reward >= -1.0 for e in episodes]
+    assert 0.0 < found.conditions["all"].success < 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        ("silent", "neither is_success nor success; say from which sum of rewards"),
+        ("box", "Dict"),
+        ("endless", "has not ended after"),
+    ],
+)
+def test_environments_that_cannot_be_judged(make, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("robofuse.evaluate.foreign._MOST_STEPS", 100)
+    with pytest.raises(ValueError, match=message):
+        evaluate_agent(expert, getattr(foreign_envs, make), tmp_path, episodes=1, conditions=("all",))
+
+
+def test_what_does_not_fit_is_said(agents, tmp_path):
+    def run(policy="plain.zip", env=f"{FILE}:line", **options):
+        run_evaluate(
+            Evaluate(str(agents / policy), 1, ("all",), env=env, out=tmp_path / "x", **({"trust": True} | options))
+        )
+
+    for options, message in (
+        ({"trust": False}, "can run code hidden in it; give --trust"),
+        ({"policy": "none.zip"}, "no such file"),
+        ({"env": f"{FILE}:circle"}, "has no function circle"),
+        ({"env": "Grasp-v99"}, "or give FILE.py:FUNCTION"),
+        ({"env": f"{FILE}:box"}, "Dict"),
+        ({"algo": "reinforce"}, "unknown algorithm 'reinforce'; algorithms: a2c"),
+        ({"algo": "dqn"}, "cannot be loaded as dqn"),
+        ({"monitor": "auto"}, "leave it out with --env"),
+        ({"normalize": agents / "plain.zip"}, "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(**options)
+    evaluate_agent(expert, foreign_envs.line, tmp_path / "f", episodes=1, conditions=("all",))
+    with pytest.raises(ValueError, match="whether it is of the same function"):
+        evaluate_agent(expert, foreign_envs.line, tmp_path / "f", episodes=1, conditions=("all",))
