@@ -410,9 +410,14 @@ def fingerprint(policy: object) -> str | None:
     network = getattr(policy, "network", None)
     if not isinstance(network, nn.Module):
         return None
+    return hash_weights(network, CRITIC)
+
+
+def hash_weights(network: nn.Module, left_out: str | tuple[str, ...] = ()) -> str:
+    """SHA-256 of all weights, but for those whose names begin with `left_out`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        if name.startswith(CRITIC):
+        if name.startswith(left_out):
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -25,12 +25,20 @@ def needs_gl():
     return check
 
 
+@pytest.fixture(autouse=True)
+def _imported_by_this_test(monkeypatch):
+    """Commands that are printed name what this test imported, and not what another one did in this process."""
+    from robofuse import plugins
+
+    monkeypatch.setattr(plugins, "_imported", [])
+
+
 @pytest.fixture
 def nothing_stays(monkeypatch):
     """What a test makes known, of robots, tasks, networks and faults, is forgotten after it."""
     import gymnasium as gym
 
-    from robofuse import plugins, registration
+    from robofuse import registration
     from robofuse.envs import ROBOTS, TASKS
     from robofuse.faults import catalogue
     from robofuse.policies import ENCODERS, FUSIONS
@@ -38,7 +46,6 @@ def nothing_stays(monkeypatch):
     tables = (ROBOTS, TASKS, ENCODERS, FUSIONS, registration.ROBOTS, registration.TASKS, gym.registry)
     tables = (*tables, catalogue._CATALOGUE)
     before = [dict(table) for table in tables]
-    monkeypatch.setattr(plugins, "_imported", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     for table, old in zip(tables, before, strict=True):

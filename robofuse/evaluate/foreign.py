@@ -4,7 +4,6 @@ Faults break what the environment observes; then readings are normalised, if the
 announced faults are zeros, and 0 under `available`, which an agent that does not know that key is not given.
 """
 
-import hashlib
 import importlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition
 from robofuse.evaluate.results import Episode
 from robofuse.evaluate.rollout import Job
-from robofuse.play import NOT_FINITE
+from robofuse.play import NOT_FINITE, hash_weights
 from robofuse.plugins import import_plugin
 from robofuse.sensors import AVAILABLE, Kind, Sensor
 from robofuse.wrappers import SensorFaults
@@ -52,7 +51,8 @@ class ForeignPolicy:
         self.sensors, self.card = tuple(sensors), dict[str, Any]()
         self._agent, self._normalise, self._state = agent, normalise, None
         self._began = True
-        self.digest = _digest(agent)
+        network = getattr(agent, "policy", agent)
+        self.digest = hash_weights(network) if isinstance(network, nn.Module) else None
         space = getattr(agent, "observation_space", None)
         self._known = set(space.spaces) if isinstance(space, gym.spaces.Dict) else None
 
@@ -327,14 +327,3 @@ def _statistics(path: Path) -> Any:  # noqa: ANN401
         raise InputError(f"{path} holds a {type(found).__name__}, and no VecNormalize")
     found.training = False
     return found
-
-
-def _digest(agent: Any) -> str | None:  # noqa: ANN401
-    policy = getattr(agent, "policy", agent)
-    if not isinstance(policy, nn.Module):
-        return None
-    digest = hashlib.sha256()
-    for name, tensor in sorted(policy.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
