@@ -1,3 +1,4 @@
+from .agents import AgentOptions
 from .budget import Budget, Subset, efficient, pick, run_budget
 from .conditions import Condition, grid, midway, missing, parse, parse_faults, singles, subsets
 from .folder import read_evaluation, read_evaluations
@@ -7,6 +8,7 @@ from .rollout import Job, rollout, schedule
 from .run import Evaluate, evaluate_agent, run_evaluate
 
 __all__ = [
+    "AgentOptions",
     "Budget",
     "Condition",
     "ConditionResult",

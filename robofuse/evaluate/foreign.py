@@ -4,12 +4,9 @@ Faults break what the environment observes; then readings are normalised, if the
 announced faults are zeros, and 0 under `available`, which an agent that does not know that key is not given.
 """
 
-import importlib
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -20,20 +17,18 @@ from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition
 from robofuse.evaluate.results import Episode
 from robofuse.evaluate.rollout import Job
+from robofuse.faults import Plan
 from robofuse.play import NOT_FINITE, hash_weights
-from robofuse.plugins import import_plugin
 from robofuse.sensors import AVAILABLE, Kind, Sensor
 from robofuse.wrappers import SensorFaults
+from robofuse.wrappers.gym import DT, step_seconds
 from robofuse.wrappers.spaces import breakable_sensors, sensor_space
 
 Observation = Mapping[str, Any]
 Act = Callable[[Observation], Any]
-ALGORITHMS = {
-    **dict.fromkeys(("a2c", "ddpg", "dqn", "ppo", "sac", "td3"), "stable_baselines3"),
-    **dict.fromkeys(("qrdqn", "recurrentppo", "tqc", "trpo", "crossq"), "sb3_contrib"),
-}
-_CLASSES = {"recurrentppo": "RecurrentPPO", "crossq": "CrossQ"}  # the others are in capitals
 _MOST_STEPS = 100_000  # of an episode; an environment without an end is a mistake
+_LIMIT = "_max_episode_steps"  # of gymnasium.wrappers.TimeLimit
+SUCCESS, OVER, OUT_OF_TIME = "success", "over", "out of time"  # how episodes end
 _SUCCESS = ("is_success", "success")  # what environments call it in their `info`
 
 
@@ -98,6 +93,8 @@ class Foreign:
         note: for the user; or empty.
         success_return: the sum of rewards from which on an episode counts as done, where `info` does not say it.
         kinds: key → kind of sensor, where the space does not tell.
+        max_steps: of an episode; 0 if the environment does not say.
+        rate: steps per second.
     """
 
     policy: ForeignPolicy
@@ -106,6 +103,8 @@ class Foreign:
     note: str = ""
     success_return: float | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    max_steps: int = 0
+    rate: float = 1.0 / DT
 
 
 def make_foreign(
@@ -138,6 +137,8 @@ def make_foreign(
         _check_agent(agent, env)
         repeats = _repeats(env, seed)
         name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        rate = 1.0 / step_seconds(env.metadata)
+        limit = env.get_wrapper_attr(_LIMIT) if env.has_wrapper_attr(_LIMIT) else None
     finally:
         env.close()
     note = (
@@ -145,66 +146,7 @@ def make_foreign(
         else "two resets with the same seed show different scenes, so conditions are not compared on the same ones"
     )  # fmt: skip
     options = {"task": name, **({"env": source} if source else {})}
-    return Foreign(policy, make_env, options, note, success_return, dict(kinds or {}))
-
-
-def load_foreign(
-    path: str,
-    env: str,
-    *,
-    algo: str,
-    trust: bool,
-    success_return: float | None = None,
-    normalise: Path | None = None,
-    device: str = "auto",
-    seed: int = 0,
-) -> Foreign:
-    """An agent in a file of Stable-Baselines3, and its environment by the name of a function.
-
-    Args:
-        path: of the agent, `agent.zip`.
-        env: `FILE.py:FUNCTION` or `module:function`, which returns a Gymnasium environment; or the id of a registered
-            one.
-        algo: one of `ALGORITHMS`.
-        trust: such files hold pickles, which run code when they are loaded: whether that is wanted.
-        success_return: see `Foreign`.
-        normalise: a file that `VecNormalize.save` wrote; a pickle, too.
-        device: of the agent.
-        seed: of the first scene.
-
-    Raises:
-        InputError: something is not there, or does not fit; the message says what would.
-    """
-    if not trust:
-        raise InputError(
-            f"{path} is in Stable-Baselines3's format, and loading it can run code hidden in it; give --trust if you "
-            "made it or know who did"
-        )
-    for needed in (Path(path), *([normalise] if normalise else [])):
-        if not needed.is_file():
-            raise InputError(f"{needed}: there is no such file")
-    make_env = find_env(env)
-    try:
-        agent = _algorithm(algo).load(path, device=device)
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError) as error:
-        raise InputError(f"{path} cannot be loaded as {algo}: {' '.join(str(error).split())}") from None
-    statistics = _statistics(normalise) if normalise else None
-    return make_foreign(agent, make_env, success_return=success_return, normalise=statistics, source=env, seed=seed)
-
-
-def find_env(name: str) -> Callable[[], gym.Env]:
-    """What makes an environment; see `load_foreign`. InputError says what is not there."""
-    place, _, function = name.rpartition(":")
-    if not place:
-        try:
-            gym.spec(name)
-        except gym.error.Error as error:
-            raise InputError(f"--env {name}: {error}; or give FILE.py:FUNCTION") from None
-        return lambda: gym.make(name)
-    found: Any = getattr(import_plugin(place), function, None)
-    if not callable(found):
-        raise InputError(f"--env {name}: {place} has no function {function}")
-    return cast(Callable[[], gym.Env], found)
+    return Foreign(policy, make_env, options, note, success_return, dict(kinds or {}), limit or 0, rate)
 
 
 def play_foreign(
@@ -228,7 +170,7 @@ def play_foreign(
         for job in jobs:
             name = job.condition.name
             if name not in broken:
-                broken[name] = SensorFaults(env, job.condition.plan, dict(foreign.kinds), foreign.policy.sensors)
+                broken[name] = break_sensors(foreign, env, job.condition.plan)
             results.append(_episode(foreign, broken[name], job, seed, reference))
             progress(results[-1])
     finally:
@@ -242,29 +184,97 @@ def check_plans(conditions: Sequence[Condition], foreign: Foreign) -> None:
         condition.plan.check(foreign.policy.sensors)
 
 
-def _episode(foreign: Foreign, env: SensorFaults, job: Job, seed: int, reference: int) -> Episode:
-    policy, condition = foreign.policy, job.condition
-    observation, info = env.reset(seed=seed + job.episode)
-    keys = env.keys
+class Taken(NamedTuple):
+    """One step of an episode in an environment of others.
+
+    Attributes:
+        step: steps before it.
+        observation: what the agent was shown, broken, and zeros where that was announced; with `available`.
+        action: the agent's, as numbers float64 (A,).
+        reward: of the step; 0 if it was not taken, as the action was not finite.
+        picture: what the environment drew before the step, if it was asked; else None.
+        ended: empty; or, of the last step, `success`, or why it is none.
+    """
+
+    step: int
+    observation: Observation
+    action: np.ndarray
+    reward: float
+    picture: np.ndarray | None
+    ended: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the episode ended with success."""
+        return self.ended == SUCCESS
+
+
+def break_sensors(foreign: Foreign, env: gym.Env, plan: Plan) -> SensorFaults:
+    """Its environment, with broken sensors."""
+    return SensorFaults(env, plan, dict(foreign.kinds), foreign.policy.sensors)
+
+
+def episode_steps(foreign: Foreign, env: SensorFaults, seed: int, pictures: bool = False) -> Iterator[Taken]:
+    """Play one episode.
+
+    Args:
+        foreign: the agent.
+        env: its environment, of `break_sensors`.
+        seed: of the scene.
+        pictures: have every step drawn.
+
+    Raises:
+        InputError: an environment that draws nothing, that does not say whether the episode succeeded, or that never
+            ends.
+    """
+    policy = foreign.policy
+    observation, _ = env.reset(seed=seed)
     policy.start()
-    onset = reference if condition.onset is None else condition.onset
-    before, jerk, total, said = list[np.ndarray](), None, 0.0, info
+    total = 0.0
     for step in range(_MOST_STEPS):
-        action = policy.act(observation, keys)
+        picture = _draw(env) if pictures else None
+        action = policy.act(observation, env.keys)
         numbers = np.asarray(action, dtype=np.float64).ravel()
         if not np.isfinite(numbers).all():
-            return Episode(condition.name, job.episode, False, step, total, NOT_FINITE, jerk)
-        if step == onset and len(before) == 2:
-            jerk = float(np.linalg.norm(numbers - 2.0 * before[1] + before[0]))
-        before = [*before[-1:], numbers]
-        observation, reward, terminated, truncated, said = env.step(action)
+            yield Taken(step, observation, numbers, 0.0, picture, NOT_FINITE)
+            return
+        shown = observation
+        observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)
         if terminated or truncated:
-            return Episode(condition.name, job.episode, _succeeded(foreign, said, total), step + 1, total, "", jerk)
+            why = SUCCESS if _succeeded(foreign, info, total) else OVER if terminated else OUT_OF_TIME
+            yield Taken(step, shown, numbers, float(reward), picture, why)
+            return
+        yield Taken(step, shown, numbers, float(reward), picture, "")
     raise InputError(
-        f"episode {job.episode} under {condition.name} has not ended after {_MOST_STEPS:,} steps; wrap the environment "
-        "in gymnasium.wrappers.TimeLimit"
+        f"an episode has not ended after {_MOST_STEPS:,} steps; wrap the environment in gymnasium.wrappers.TimeLimit"
     )
+
+
+def _episode(foreign: Foreign, env: SensorFaults, job: Job, seed: int, reference: int) -> Episode:
+    condition = job.condition
+    onset = reference if condition.onset is None else condition.onset
+    before, jerk, total = list[np.ndarray](), None, 0.0
+    for taken in episode_steps(foreign, env, seed + job.episode):
+        total += taken.reward
+        if taken.ended == NOT_FINITE:
+            return Episode(condition.name, job.episode, False, taken.step, total, NOT_FINITE, jerk)
+        if taken.step == onset and len(before) == 2:
+            jerk = float(np.linalg.norm(taken.action - 2.0 * before[1] + before[0]))
+        before = [*before[-1:], taken.action]
+        if taken.ended:
+            return Episode(condition.name, job.episode, taken.success, taken.step + 1, total, "", jerk)
+    raise AssertionError("the last step says how the episode ended")
+
+
+def _draw(env: gym.Env) -> np.ndarray:
+    picture = env.render() if env.render_mode == "rgb_array" else None
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise InputError(
+            f"the environment draws no picture (its render_mode is {env.render_mode!r}); make it with "
+            "render_mode='rgb_array', with which render() gives an array uint8 (height, width, 3)"
+        )
+    return picture
 
 
 def _succeeded(foreign: Foreign, info: Mapping[str, Any], total: float) -> bool:
@@ -303,27 +313,3 @@ def _repeats(env: gym.Env, seed: int) -> bool:
     """Whether two resets with the same seed show the same."""
     one, other = ({key: np.array(x) for key, x in env.reset(seed=seed)[0].items()} for _ in range(2))
     return all(np.array_equal(x, other[key], equal_nan=x.dtype.kind == "f") for key, x in one.items())
-
-
-def _algorithm(name: str) -> Any:  # noqa: ANN401
-    if name not in ALGORITHMS:
-        raise InputError(f"unknown algorithm {name!r}; algorithms: {', '.join(sorted(ALGORITHMS))}")
-    try:
-        module = importlib.import_module(ALGORITHMS[name])
-    except ImportError:
-        raise InputError(f"{name} is of sb3-contrib: pip install 'robofuse[contrib]'") from None
-    return getattr(module, _CLASSES.get(name, name.upper()))
-
-
-def _statistics(path: Path) -> Any:  # noqa: ANN401
-    """What `VecNormalize.save` wrote, of whatever environments."""
-    from stable_baselines3.common.vec_env import VecNormalize
-
-    try:
-        found = pickle.loads(path.read_bytes())
-    except (pickle.UnpicklingError, ValueError, EOFError, AttributeError, ImportError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, VecNormalize):
-        raise InputError(f"{path} holds a {type(found).__name__}, and no VecNormalize")
-    found.training = False
-    return found

@@ -18,6 +18,7 @@ from robofuse import __version__
 from robofuse.checks import check_types, whole
 from robofuse.envs import World
 from robofuse.errors import INTERRUPTED, InputError
+from robofuse.evaluate.agents import AgentOptions, load_foreign
 from robofuse.evaluate.conditions import Condition, parse, parse_faults
 from robofuse.evaluate.folder import (
     CONDITIONS,
@@ -28,7 +29,7 @@ from robofuse.evaluate.folder import (
     read_finished,
     write_results,
 )
-from robofuse.evaluate.foreign import Foreign, check_plans, load_foreign, make_foreign, play_foreign
+from robofuse.evaluate.foreign import Foreign, check_plans, make_foreign, play_foreign
 from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Evaluation, Record, summarise
 from robofuse.evaluate.rollout import Job, rollout, schedule
 from robofuse.evaluate.screen import COMPARISON, comparison_table, condition_table, episode_bar, fault_table
@@ -74,13 +75,7 @@ class Evaluate:
         device: Of the network: auto, cpu or cuda.
         renderer: Other renderer than the one that the policy was trained on; needs --allow-mismatch.
         allow_mismatch: Let the renderer differ.
-        env: Evaluate an agent of Stable-Baselines3 in any environment with a Dict observation: FILE.py:FUNCTION or
-            module:function that makes it, or the id of a registered one. Episodes are played one by one.
-        algo: Of that agent: ppo, sac, td3, dqn, a2c, recurrentppo, tqc, …
-        trust: Load its file, although such files can run code hidden in them.
-        success_return: The sum of rewards from which on its episode counts as done; by default what the environment's
-            info says (is_success or success).
-        normalize: A file that VecNormalize.save wrote, if it was trained with one.
+        agent: An agent of Stable-Baselines3 in an environment of others; its episodes are played one by one.
     """
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
@@ -96,11 +91,7 @@ class Evaluate:
     device: str = "auto"
     renderer: str | None = None
     allow_mismatch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    env: str = ""
-    algo: str = "ppo"
-    trust: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    success_return: float | None = None
-    normalize: Path | None = None
+    agent: AgentOptions = AgentOptions()
 
     @property
     def name(self) -> str:
@@ -130,9 +121,9 @@ class Evaluate:
     def command(self) -> str:
         """The command line that asks for this, without what is default."""
         words = ["robofuse", "evaluate", self.policy]
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.default is MISSING or value == option.default:
+        for whose, option in [(one, option) for one in (self, self.agent) for option in fields(one)]:
+            value = getattr(whose, option.name)
+            if value is self.agent or option.default is MISSING or value == option.default:
                 continue
             words.append("--" + option.name.replace("_", "-"))
             if not isinstance(value, bool):
@@ -268,19 +259,10 @@ def evaluate_agent(
 
 
 def _load(config: Evaluate) -> "Trained | Foreign":
-    if config.env:
+    if config.agent.env:
         if config.monitor != "none":
             raise InputError("--monitor knows robofuse's own policies; leave it out with --env")
-        return load_foreign(
-            config.policy,
-            config.env,
-            algo=config.algo,
-            trust=config.trust,
-            success_return=config.success_return,
-            normalise=config.normalize,
-            device=config.device,
-            seed=config.seed,
-        )
+        return load_foreign(config.policy, config.agent, device=config.device, seed=config.seed)
     return load_trained(
         config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -10,7 +11,6 @@ import numpy as np
 from robofuse.envs import World
 from robofuse.envs.control import Robot
 from robofuse.envs.rendering.picture import depth_colours, depth_limits
-from robofuse.envs.world import CONTROL_RATE
 from robofuse.faults import Plan
 from robofuse.replay.canvas import (
     ACCENT,
@@ -49,26 +49,50 @@ _SPAN = 5.0  # seconds on the time axis of a plot
 _SHIFT = 4  # OpenCV's fixed point: lines are placed to 1/16 pixel
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Where a replay plays.
+
+    Attributes:
+        sensors: to be shown.
+        curves: a plot each.
+        weights: largest value of each reward term, by its name.
+        max_steps: of an episode; 0 if there is no limit.
+        seed: of the scenes.
+    """
+
+    sensors: tuple[Sensor, ...]
+    curves: tuple["Curves", ...]
+    weights: dict[str, float]
+    max_steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, world: World) -> "Stage":
+        """A World."""
+        sensors = sorted(world.sensors, key=lambda sensor: _ORDER.index(sensor.key.partition("_")[0]))
+        curves = choose_curves(sensors, world.robot, world.task.privileged_names)
+        return cls(tuple(sensors), tuple(curves), world.task.weights, world.max_steps, world.seed)
+
+
 class Dashboard:
-    """Draws the frames of one World.
+    """Draws the frames of one stage.
 
     Attributes:
         lights: a light per sensor; its `places` are their positions.
     """
 
-    def __init__(self, world: World, policy: str, about: str, disabled: Plan | None = None) -> None:
-        """Arrange the parts for this world's sensors.
+    def __init__(self, stage: Stage, policy: str, about: str, disabled: Plan | None = None) -> None:
+        """Arrange the parts for these sensors.
 
         Args:
-            world: the world of the frames.
+            stage: where the frames come from.
             policy: name of the policy, for the first line.
             about: task, robot and the like, for the first line.
             disabled: the disabled sensors, for the second line.
         """
-        self._max_steps, self._weights, self._seed = world.max_steps, world.task.weights, world.seed
-        sensors = sorted(world.sensors, key=lambda sensor: _ORDER.index(sensor.key.partition("_")[0]))
+        self._stage, sensors, curves = stage, stage.sensors, stage.curves
         cameras = [sensor for sensor in sensors if sensor.kind in ("rgb", "depth")]
-        curves = choose_curves(sensors, world.robot, world.task.privileged_names)
         self._cameras = Cameras(cameras, _RIGHT, _CAMERA_ROWS if curves else _RIGHT.height)
         self.lights = Lights(sensors, _LIGHTS)
         below = _RIGHT.inside(0, self._cameras.height + _GAP if cameras else 0, 0, 0)
@@ -100,12 +124,12 @@ class Dashboard:
         """Draw a frame, as RGB uint8 (720, 1280, 3); an episode's frames must come in order, as plots remember."""
         image = self._ground.copy()
         self._draw_time(image, shown)
-        _SCENE.of(image)[:] = shown.scene
+        _paste(image, _SCENE, shown.scene)
         draw_outcome(image, _SCENE, shown)
         frame(image, _SCENE)
         self._cameras.draw(image, shown)
         self.lights.draw(image, shown)
-        draw_reward(image, _REWARD, self._weights, shown)
+        draw_reward(image, _REWARD, self._stage.weights, shown)
         for plot in self._plots:
             if shown.step == 0:
                 plot.clear()
@@ -117,12 +141,12 @@ class Dashboard:
         write(image, f"{shown.time:.2f} s", _RIGHT.right, 30, 20.0, bold=True, align="right")
         progress = Box(_RIGHT.x, 44, 440, 4)
         fill(image, progress, LINE)
-        share = min(1.0, shown.step / max(1, self._max_steps))
+        share = min(1.0, shown.step / self._stage.max_steps) if self._stage.max_steps else 0.0
         fill(image, Box(progress.x, progress.y, round(progress.width * share), progress.height), TEXT)
         write(image, f"episode {shown.episode}", _RIGHT.x, 24, 11.0, bold=True)
-        steps = f"step {shown.step} of at most {self._max_steps}"
+        steps = f"step {shown.step}" + (f" of at most {self._stage.max_steps}" if self._stage.max_steps else "")
         write(image, steps, progress.right, 24, 9.5, DIM, align="right")
-        write(image, f"seed {self._seed}", _RIGHT.x + 130, 25, 9.5, DIM)
+        write(image, f"seed {self._stage.seed}", _RIGHT.x + 130, 25, 9.5, DIM)
 
 
 def draw_title(image: np.ndarray, box: Box, title: str, note: str, right: float) -> None:
@@ -162,9 +186,9 @@ def draw_outcome(image: np.ndarray, scene: Box, shown: Frame) -> None:
     write(image, f"{why}, return {shown.total:.2f}", stripe.x + taken + 48, stripe.y + 41, 11.0, width=370)
 
 
-def off_text(since: int) -> str:
-    """Since when a sensor has been off; `since` is a control step."""
-    return f"OFF since {since / CONTROL_RATE:.2f} s"
+def off_text(seconds: float) -> str:
+    """Since when a sensor has been off."""
+    return f"OFF since {seconds:.2f} s"
 
 
 class Lights:
@@ -197,7 +221,7 @@ class Lights:
                 cross(image, Box(x - 3, y - 3, 7, 7), TEXT)
             edge, state = x + self._pitch - 22, "on" if on else "off"
             if not on and self._columns == 1:
-                state += f" since {shown.off_since[key] / CONTROL_RATE:.2f} s"
+                state += f" since {shown.off_since[key] * shown.dt:.2f} s"
             taken = write(image, state, edge, y, 8.5, DIM if on else RED, align="right", bold=not on)
             write(image, key, x + 18, y, 9.0, TEXT, width=edge - taken - x - 24)
 
@@ -244,7 +268,7 @@ class Cameras:
             else:
                 fill(image, place, OFF)
                 cross(image, place.inside(*[place.height // 10] * 4), RED, 3)
-                _write_off(image, place, shown.off_since[sensor.key])
+                _write_off(image, place, shown.off_since[sensor.key] * shown.dt)
             frame(image, place)
             taken = write(image, sensor.key, tile.x + 1, tile.y + 10, 9.0, bold=True, width=tile.width)
             room = tile.width - taken - 12
@@ -260,7 +284,7 @@ class Cameras:
         return self._limits.get(key, (0.0, 1.0))
 
 
-def _write_off(image: np.ndarray, place: Box, since: int) -> None:
+def _write_off(image: np.ndarray, place: Box, since: float) -> None:
     text, size, room = off_text(since), 11.0, place.width - 20
     while extent(text, size, bold=True) > room and size > 4.0:
         size -= 0.5
@@ -362,8 +386,9 @@ class Plot:
                 return  # the last delivery is held
             self._last = readings
             # a window overlaps the one before: only its new part is added
-            readings = readings[-round(sensor.sample_rate / sensor.rate) if shown.step else -1 :]
-            age = np.arange(len(readings) - 1, -1, -1) / sensor.sample_rate
+            new = round(sensor.sample_rate / sensor.rate) if shown.step and sensor.rate else 1
+            readings = readings[-new:]
+            age = np.arange(len(readings) - 1, -1, -1) / (sensor.sample_rate or 1.0)
         values = np.stack([readings[:, list(columns)].sum(axis=1) for columns in self._curves.columns], axis=1)
         finite = np.isfinite(values).all(axis=1)
         if not finite.any():
@@ -392,7 +417,8 @@ class Plot:
             cv2.line(image, (x, area.y), (x, area.bottom - 1), colour, thickness)
             return x
 
-        since = shown.off_since.get(self._curves.sensor.key)
+        off = shown.off_since.get(self._curves.sensor.key)
+        since = None if off is None else off * shown.dt
         fill(image, area, PANEL if since is None else OFF)
         for tick in ticks:
             y = round(float(y_of(tick)))
@@ -414,7 +440,7 @@ class Plot:
         if since is not None:
             text, y = off_text(since), area.y + area.height // 2
             width = extent(text, 8.5, bold=True) + 12
-            x = upright(max(start, since / CONTROL_RATE), RED, 2)
+            x = upright(max(start, since), RED, 2)
             left = min(x + 6, area.right - width)
             fill(image, Box(left, y - 9, width, 18), OFF)
             write(image, text, left + 6, y, 8.5, TEXT, bold=True)

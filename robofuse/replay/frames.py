@@ -1,6 +1,6 @@
 """Plays episodes as frames to look at: one at the start and one after each control step."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,9 @@ class Frame:
         off_since: sensor → control step since which it has been off, of the sensors that are off.
         terms: weighted reward terms of the step that led here; zeros at the start.
         total: sum of the rewards so far.
-        scene: picture of the world, RGB uint8 (480, 640, 3).
+        scene: picture of the world, RGB uint8 (H, W, 3).
         outcome: empty while the episode goes on, then `success`, or why it failed.
+        dt: seconds of a control step.
     """
 
     episode: int
@@ -40,11 +41,12 @@ class Frame:
     total: float
     scene: np.ndarray
     outcome: str = ""
+    dt: float = 1.0 / CONTROL_RATE
 
     @property
     def time(self) -> float:
         """Seconds since the start of the episode."""
-        return self.step / CONTROL_RATE
+        return self.step * self.dt
 
     @property
     def success(self) -> bool:
@@ -54,7 +56,7 @@ class Frame:
 
 def frames(
     policy: Actor, world: World, jobs: list[tuple[int, Plan | None]], monitor: Monitor | None = None
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """Play episodes one after the other in a World of one; arguments as of `robofuse.play.play`.
 
     Yields:

@@ -1,10 +1,11 @@
 """`robofuse replay`: watch a policy work, with sensors disabled."""
 
 import re
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -13,16 +14,20 @@ from rich.progress import Progress
 from robofuse.checks import check_types, whole
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
+from robofuse.evaluate.agents import AgentOptions, load_foreign
 from robofuse.evaluate.run import find_monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.interrupts import Interrupt
 from robofuse.play import SCRIPTS, open_setup
-from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
+from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard, Stage
+from robofuse.replay.foreign import foreign_frames, foreign_stage
 from robofuse.replay.frames import Frame, frames
 from robofuse.replay.video import Mp4, Window, check_path, window_problem
 from robofuse.rng import check_seed
+from robofuse.sensors import Sensor
 
 _HOLD = 1.0  # seconds that the outcome stays
+_WORLD = ("task", "robot", "cameras", "image_size", "render_size")  # options of World, for scripts
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Replay:
     """What to watch.
 
     Attributes:
-        policy: A policy of the package, the path of one, or expert, zero or random, which need no training.
+        policy: A policy of the package, the path of one, or expert, zero or random, which need no training; with --env
+            the file of an agent of Stable-Baselines3.
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
         faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows the
             faults.
@@ -42,13 +48,14 @@ class Replay:
         show: A window: auto opens one where there is a display. Q or Escape ends the replay.
         renderer: Instead of the one that the policy was trained on; needs --allow-mismatch.
         allow_mismatch: Let the renderer differ from that of the training.
-        fps: Pictures per second of the video; 20 is real time.
+        fps: Pictures per second of the video; by default real time, which is 20 in robofuse's worlds.
         device: Where the network runs: auto, cpu or cuda.
         task: For expert, zero and random: task, as in `robofuse list`.
         robot: For expert, zero and random: robot, as in `robofuse list`.
         cameras: For expert, zero and random: cameras, as in `robofuse list`.
         image_size: For expert, zero and random: pixels a side.
         render_size: For expert, zero and random: pixels a side at which cameras draw, by default --image-size.
+        agent: An agent of Stable-Baselines3 in an environment of others, which draws itself.
     """
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = "grasp"
@@ -62,13 +69,25 @@ class Replay:
     show: Literal["auto", "yes", "no"] = "auto"
     renderer: str | None = None
     allow_mismatch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    fps: float = CONTROL_RATE
+    fps: float | None = None
     device: str = "auto"
     task: str | None = None
     robot: str | None = None
     cameras: tuple[str, ...] = ()
     image_size: int | None = None
     render_size: int | None = None
+    agent: AgentOptions = AgentOptions()
+
+
+class _Scene(NamedTuple):
+    """What is filmed; `about` is for the first line, `rate` control steps per second."""
+
+    stage: Stage
+    frames: Generator[Frame]
+    name: str
+    about: str
+    disabled: Plan
+    rate: float
 
 
 def run_replay(config: Replay) -> list[Frame]:
@@ -83,47 +102,25 @@ def run_replay(config: Replay) -> list[Frame]:
     """
     _check(config)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    setup = open_setup(
-        config.policy,
-        1,
-        config.seed,
-        {name: getattr(config, name) for name in ("task", "robot", "cameras", "image_size", "render_size")},
-        device=config.device,
-        renderer=config.renderer,
-        allow_mismatch=config.allow_mismatch,
-    )
-    world = setup.world
     with ExitStack() as stack:
-        stack.callback(world.close)
-        monitor = find_monitor(config.monitor, config.policy, setup.trained) if setup.trained else None
-        if monitor is None and config.monitor == "auto":
-            how = f"robofuse evaluate {config.policy} --monitor auto"
-            raise InputError(f"no monitor was calibrated for {config.policy}: {how} leaves one")
-        disabled = parse_disable(config.disable, [sensor.key for sensor in world.sensors])
-        plan = Plan((*disabled, *Plan.read(config.faults, world.sensors)))
-        for event in plan:
-            if event.phase is None and event.step >= world.max_steps:
-                raise InputError(
-                    f"{event} never happens: episodes of {world.task.name} end at control step "
-                    f"{world.max_steps}; give an earlier step than {event.step}"
-                )
-        speed = "" if config.fps == CONTROL_RATE else f"{config.fps / CONTROL_RATE:g} x real time"
-        what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
-        about = ", ".join(filter(None, (what, config.faults, setup.note, speed)))
-        dashboard = Dashboard(world, setup.name, about, disabled)
+        scene = _foreign(config) if config.agent.env else _own(config, stack)
+        stack.callback(scene.frames.close)
+        fps = config.fps or scene.rate
+        speed = "" if fps == scene.rate else f"{fps / scene.rate:g} x real time"
+        dashboard = Dashboard(scene.stage, scene.name, ", ".join(filter(None, (scene.about, speed))), scene.disabled)
         stop = stack.enter_context(Interrupt())
-        out = config.out or default_name(setup.name, disabled, config.faults)
-        video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), config.fps))
-        window = Window(config.fps) if config.show != "no" and not window_problem() else None
+        out = config.out or default_name(scene.name, scene.disabled, config.faults)
+        video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), fps))
+        window = Window(fps) if config.show != "no" and not window_problem() else None
         if window is not None:
             stack.callback(window.close)
         progress = stack.enter_context(Progress(console=console, transient=True))
         playing = progress.add_task("playing", total=config.episodes)
         ends: list[Frame] = []
-        jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
-        for frame in frames(setup.policy, world, jobs, monitor):
+        most = scene.stage.max_steps
+        for frame in scene.frames:
             image = dashboard.draw(frame)
-            for _ in range(1 + round(_HOLD * config.fps) if frame.outcome else 1):
+            for _ in range(1 + round(_HOLD * fps) if frame.outcome else 1):
                 video.write(image)
                 if window is not None:
                     window.show(image)
@@ -132,15 +129,64 @@ def run_replay(config: Replay) -> list[Frame]:
                 outcome, colour = ("success", "green") if frame.success else (f"failed ({frame.outcome})", "red")
                 said = f"episode {frame.episode}: {outcome} after {frame.step} steps, return {frame.total:.2f}"
                 progress.console.print(said, style=colour)
-            progress.update(playing, completed=len(ends) + (0 if frame.outcome else frame.step / world.max_steps))
+            progress.update(playing, completed=len(ends) + (frame.step / most if most and not frame.outcome else 0))
             if stop.asked or (window is not None and window.quit):
                 progress.console.print("stopped")
                 break
     mean = f", mean return {sum(frame.total for frame in ends) / len(ends):.2f}" if ends else ""
     console.print(f"{sum(frame.success for frame in ends)} of {len(ends)} episodes succeeded{mean}")
     if video.frames:
-        console.print(f"wrote {out}: {video.frames} pictures, {video.frames / config.fps:.1f} s")
+        console.print(f"wrote {out}: {video.frames} pictures, {video.frames / fps:.1f} s")
     return ends
+
+
+def _own(config: Replay, stack: ExitStack) -> _Scene:
+    """A policy of robofuse or a script, in a World that `stack` closes."""
+    setup = open_setup(
+        config.policy,
+        1,
+        config.seed,
+        {name: getattr(config, name) for name in _WORLD},
+        device=config.device,
+        renderer=config.renderer,
+        allow_mismatch=config.allow_mismatch,
+    )
+    world = setup.world
+    stack.callback(world.close)
+    monitor = find_monitor(config.monitor, config.policy, setup.trained) if setup.trained else None
+    if monitor is None and config.monitor == "auto":
+        how = f"robofuse evaluate {config.policy} --monitor auto"
+        raise InputError(f"no monitor was calibrated for {config.policy}: {how} leaves one")
+    disabled, plan = _plans(config, world.sensors)
+    for event in plan:
+        if event.phase is None and event.step >= world.max_steps:
+            raise InputError(
+                f"{event} never happens: episodes of {world.task.name} end at control step "
+                f"{world.max_steps}; give an earlier step than {event.step}"
+            )
+    jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
+    what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
+    about = ", ".join(filter(None, (what, config.faults, setup.note)))
+    shown = frames(setup.policy, world, jobs, monitor)
+    return _Scene(Stage.of(world), shown, setup.name, about, disabled, CONTROL_RATE)
+
+
+def _foreign(config: Replay) -> _Scene:
+    """An agent of others, in an environment of others."""
+    foreign = load_foreign(config.policy, config.agent, device=config.device, seed=config.seed, pictures=True)
+    disabled, plan = _plans(config, foreign.policy.sensors)
+    plan.check(foreign.policy.sensors)
+    numbers = range(config.episode, config.episode + config.episodes)
+    about = ", ".join(filter(None, (f"robofuse replay: {foreign.options['task']}", config.faults)))
+    shown = foreign_frames(foreign, plan, config.seed, numbers)
+    name = Path(config.policy).stem
+    return _Scene(foreign_stage(foreign, config.seed), shown, name, about, disabled, foreign.rate)
+
+
+def _plans(config: Replay, sensors: Sequence[Sensor]) -> tuple[Plan, Plan]:
+    """The disabled sensors; and all that breaks."""
+    disabled = parse_disable(config.disable, [sensor.key for sensor in sensors])
+    return disabled, Plan((*disabled, *Plan.read(config.faults, sensors)))
 
 
 def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
@@ -155,11 +201,15 @@ def _check(config: Replay) -> None:
     whole(config.episodes, "episodes", 1)
     check_seed(config.episode, "episode")
     check_seed(config.seed)
-    if not 1.0 <= config.fps <= 240.0:
+    if config.fps is not None and not 1.0 <= config.fps <= 240.0:
         raise InputError(f"fps must lie in [1, 240], got {config.fps}")
     if config.out is not None:
         check_path(config.out)
     if config.show == "yes" and (problem := window_problem()):
         raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
+    if config.agent.env:
+        for option in (*_WORLD, "renderer", "monitor"):
+            if getattr(config, option) not in (None, (), "none"):
+                raise InputError(f"--{option.replace('_', '-')} is for worlds of robofuse; leave it out with --env")
     if config.policy in SCRIPTS and config.monitor != "none":
         raise InputError(f"--monitor is for trained policies; {config.policy} looks at no sensor")

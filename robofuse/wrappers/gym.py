@@ -107,6 +107,9 @@ class SensorDropout(SensorWrapper):
 class SensorFaults(SensorWrapper):
     """Breaks sensors of one environment.
 
+    Attributes:
+        dt: seconds of a step.
+
     Announced faults show under `available`, as masked sensors do in `SensorDropout`. Faults depend on (seed, episode,
     step) and the readings alone.
     """
@@ -135,10 +138,10 @@ class SensorFaults(SensorWrapper):
             InputError: not a flat Dict, or a plan that does not fit; the message says what to do.
         """
         known = sensors or getattr(getattr(env.unwrapped, "world", None), "sensors", None)
-        fps = env.metadata.get("render_fps")
-        seconds = dt or (1.0 / fps if fps else DT)
+        seconds = dt or step_seconds(env.metadata)
         breaking = BreakingTransform(env.observation_space, plan, kinds, known, seconds, 1, _seed(seed))
         super().__init__(env, breaking, plan=str(plan), kinds=kinds, sensors=sensors, dt=dt, seed=seed)
+        self.dt = seconds
 
 
 class SensorStack(SensorWrapper):
@@ -160,6 +163,12 @@ class SensorStack(SensorWrapper):
         """
         stacking = StackingTransform(env.observation_space, frames, sensors, 1)
         super().__init__(env, stacking, frames=frames, sensors=sensors)
+
+
+def step_seconds(metadata: Mapping[str, Any] | None) -> float:
+    """Seconds of a step, as the `render_fps` of an environment's metadata says; or those of robofuse."""
+    fps = (metadata or {}).get("render_fps")
+    return 1.0 / fps if fps else DT
 
 
 def _seed(seed: int | None) -> int:

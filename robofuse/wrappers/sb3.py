@@ -14,7 +14,7 @@ from robofuse.dropout import Dropout, Law
 from robofuse.errors import InputError
 from robofuse.faults import Mix, Plan
 from robofuse.sensors import Kind, Sensor
-from robofuse.wrappers.gym import DT
+from robofuse.wrappers.gym import step_seconds
 from robofuse.wrappers.spaces import Fill
 from robofuse.wrappers.transforms import Arrays, BreakingTransform, MaskingTransform, StackingTransform, Transform
 
@@ -128,8 +128,7 @@ class VecSensorFaults(VecSensorWrapper):
         `seed` is that of the faults until `seed` is called, as algorithms with a seed do.
         """
         known = sensors or _ask(venv, "sensors")
-        fps = (_ask(venv, "metadata") or {}).get("render_fps")
-        seconds = dt or (1.0 / fps if fps else DT)
+        seconds = dt or step_seconds(_ask(venv, "metadata"))
         space = venv.observation_space
         super().__init__(venv, BreakingTransform(space, plan, kinds, known, seconds, venv.num_envs, seed))
 

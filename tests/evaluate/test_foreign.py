@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from toys import STRIDE
 
-from robofuse.evaluate import Evaluate, Report, evaluate_agent, read_evaluation, run_evaluate, run_report
+from robofuse.evaluate import AgentOptions, Evaluate, Report, evaluate_agent, read_evaluation, run_evaluate, run_report
 from robofuse.policies import FusionExtractor
 from robofuse.wrappers import VecSensorDropout
 
@@ -71,8 +71,9 @@ def agents(tmp_path_factory):
 
 
 def test_agents_of_stable_baselines3_from_the_command_line(agents, tmp_path, capsys):
-    config = Evaluate(str(agents / "ours.zip"), 3, ("singles",), env=f"{FILE}:line", trust=True, out=tmp_path / "ours",
-                      normalize=agents / "norm.pkl")  # fmt: skip
+    options = AgentOptions(f"{FILE}:line", trust=True, normalize=agents / "norm.pkl")
+    config = Evaluate(str(agents / "ours.zip"), 3, ("singles",), agent=options, out=tmp_path / "ours")
+    assert "--agent" not in config.command and f"--env {FILE}:line --trust --normalize" in config.command
     assert run_evaluate(config) == 0
     capsys.readouterr()
     record = read_evaluation(tmp_path / "ours").record
@@ -81,7 +82,8 @@ def test_agents_of_stable_baselines3_from_the_command_line(agents, tmp_path, cap
     assert run_evaluate(config) == 0  # nothing is played again
     assert "episodes are already in" in capsys.readouterr().out
     assert (tmp_path / "ours/episodes.csv").read_text() == before
-    both = Evaluate(str(agents / "plain.zip"), 3, ("singles",), env=f"{FILE}:line", trust=True, out=tmp_path / "both",
+    options = AgentOptions(f"{FILE}:line", trust=True)
+    both = Evaluate(str(agents / "plain.zip"), 3, ("singles",), agent=options, out=tmp_path / "both",
                     compare=(str(agents / "ours.zip"),))  # fmt: skip
     assert run_evaluate(both) == 0
     assert (tmp_path / "both/comparison.csv").exists()
@@ -131,10 +133,9 @@ def test_environments_that_cannot_be_judged(make, message, tmp_path, monkeypatch
 
 
 def test_what_does_not_fit_is_said(agents, tmp_path):
-    def run(policy="plain.zip", env=f"{FILE}:line", **options):
-        run_evaluate(
-            Evaluate(str(agents / policy), 1, ("all",), env=env, out=tmp_path / "x", **({"trust": True} | options))
-        )
+    def run(policy="plain.zip", env=f"{FILE}:line", monitor="none", **options):
+        agent = AgentOptions(env, **({"trust": True} | options))
+        run_evaluate(Evaluate(str(agents / policy), 1, ("all",), monitor=monitor, agent=agent, out=tmp_path / "x"))
 
     for options, message in (
         ({"trust": False}, "can run code hidden in it; give --trust"),

@@ -9,7 +9,7 @@ from replaying import SCENE, Witness, small_world
 from robofuse.envs import World
 from robofuse.faults import Plan, blackout
 from robofuse.replay import canvas
-from robofuse.replay.dashboard import HEIGHT, WIDTH, Cameras, Dashboard, Lights, nice_ticks
+from robofuse.replay.dashboard import HEIGHT, WIDTH, Cameras, Dashboard, Lights, Stage, nice_ticks
 from robofuse.replay.frames import Frame, frames
 from robofuse.sensors import Sensor
 
@@ -37,17 +37,17 @@ def frame_of(world, step, dead=(), noise=0, outcome="", scene=SCENE):
 
 def test_what_a_dead_sensor_holds_is_not_drawn(world):
     keys = [sensor.key for sensor in world.sensors]
-    one, other = (Dashboard(world, *CREDITS).draw(frame_of(world, 0, keys, noise)) for noise in (1, 2))
+    one, other = (Dashboard(Stage.of(world), *CREDITS).draw(frame_of(world, 0, keys, noise)) for noise in (1, 2))
     assert np.array_equal(one, other)
     for key in keys:
         dead = [other for other in keys if other != key]
-        one, other = (Dashboard(world, *CREDITS).draw(frame_of(world, 0, dead, noise)) for noise in (1, 2))
+        one, other = (Dashboard(Stage.of(world), *CREDITS).draw(frame_of(world, 0, dead, noise)) for noise in (1, 2))
         assert not np.array_equal(one, other), key
 
 
 def test_a_teacher_can_be_watched():
     world = World("Grasp", robot="gripper", sensors=("truth",), auto_reset=False, seed=7)
-    dashboard, pictures = Dashboard(world, *CREDITS), []
+    dashboard, pictures = Dashboard(Stage.of(world), *CREDITS), []
     assert list(dashboard.lights.places) == ["truth"]
     for frame in frames(Witness(world), world, [(0, Plan((blackout("truth", 2),)))]):
         pictures.append(dashboard.draw(frame))
@@ -62,7 +62,7 @@ def test_a_teacher_can_be_watched():
 
 def test_the_outcome_is_shown(world):
     going, well, badly = (
-        Dashboard(world, *CREDITS).draw(frame_of(world, 0, outcome=outcome, scene=SCENE + np.uint8(200)))
+        Dashboard(Stage.of(world), *CREDITS).draw(frame_of(world, 0, outcome=outcome, scene=SCENE + np.uint8(200)))
         for outcome in ("", "success", "out of time")
     )
     differs = (going != well).any(axis=2)
@@ -72,7 +72,7 @@ def test_the_outcome_is_shown(world):
 
 
 def test_a_long_episode_scrolls(world):
-    dashboard = Dashboard(world, *CREDITS)
+    dashboard = Dashboard(Stage.of(world), *CREDITS)
     for step in (0, 50, 99, 150, 151):
         image = dashboard.draw(frame_of(world, step))
     assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8

@@ -13,7 +13,7 @@ from robofuse.play import Setup, open_setup
 from robofuse.policies import FusionActorCriticPolicy
 from robofuse.policies.saving import save
 from robofuse.replay import run
-from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard
+from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard, Stage
 from robofuse.replay.frames import frames
 from robofuse.replay.run import Replay, default_name, run_replay
 
@@ -43,7 +43,7 @@ def test_the_video_shows_when_a_light_goes_out(world, tmp_path, capsys):
     lengths = [1 + frame.step + 20 for frame in ends]  # the first picture, one a step, a second of the outcome
     assert len(frames) == sum(lengths)
     assert frames[0].shape == (HEIGHT, WIDTH, 3)
-    places = Dashboard(world, "expert", "a test").lights.places
+    places = Dashboard(Stage.of(world), "expert", "a test").lights.places
     expected = [step >= 4 for length in lengths for step in range(length)]
     assert [is_red(image, places["depth"]) for image in frames] == expected
     assert not any(is_red(image, places[key]) for image in frames for key in ("rgb", "proprio", "force"))
