@@ -308,6 +308,32 @@ class World:
         return {key: take(value, env_ids[order.argsort()]) for key, value in self._observation.items()}
 
     @_alone
+    def break_sensors(self, plan: Plan, env_ids: Tensor | Sequence[int] | None = None) -> None:
+        """Change what breaks in the episodes that worlds are in, from their next observation on: a switch to play with.
+
+        The plan takes the place of the one before until the episode ends. Its control steps count from the episode's
+        start, as ever: what is to begin now, as drift does, begins at step `elapsed` + 1. Events that were there before
+        go on, also at another severity; new ones have seen no reading of before, so that one which delays begins by
+        repeating its first. All is a function of the seed, the episode, and the steps and plans of the changes.
+
+        Args:
+            plan: what breaks; an empty one mends all.
+            env_ids: int (n,), in which worlds; by default in all of them.
+
+        Raises:
+            InputError: the plan does not fit the sensors and the task, or there is no such world.
+            StateError: closed, or not reset yet.
+        """
+        self._check_open()
+        if not self._observation:
+            raise StateError("call reset() before break_sensors()")
+        if not isinstance(plan, Plan):
+            raise InputError(f"break_sensors() takes a robofuse.faults.Plan, got {plan!r}; Plan.parse reads text")
+        self._observer.injector.check([plan])
+        which = self._arange() if env_ids is None else integers(env_ids, "env_ids", self.num_envs).unique()
+        self._observer.injector.change(which.to(self.backend.device), [plan] * len(which))
+
+    @_alone
     def step(self, action: Tensor | np.ndarray) -> Step:
         """Advance every world by one control step (50 ms).
 

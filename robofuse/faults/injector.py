@@ -5,6 +5,7 @@ only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -99,6 +100,24 @@ class Injector:
         for active, rows in begins.items():
             active.start(env_ids[rows], self.seed, episode[rows])
 
+    def change(self, env_ids: Tensor, plans: Sequence[Plan]) -> None:
+        """Changes what breaks in the episodes that environments int64 (n,) are in, from their next readings on.
+
+        Events that an environment's plan before had, too, go on with what they remember, also at another severity. The
+        others begin as if their plan had been there from the start, but have seen no reading of before.
+        """
+        before = {env_id: self._faults_of[env_id] for env_id in env_ids.tolist()}
+        self._change_plans(list(before), plans)
+        for env_id, faults in before.items():
+            here = torch.tensor([env_id], device=env_ids.device)
+            had = {active.identity: active for active in faults}
+            for active in self._faults_of[env_id]:
+                old = had.get(active.identity)
+                if old is None:
+                    active.start(here, self.seed, self._episode[here])
+                elif old is not active:
+                    active.take_over(old, here)
+
     def _change_plans(self, env_ids: list[int], plans: Sequence[Plan]) -> None:
         faults_of_plan: dict[int, list[ActiveFault]] = {}
         leave: dict[ActiveFault, list[int]] = {}
@@ -136,6 +155,8 @@ class Injector:
     def step(self) -> None:
         """Every environment has advanced by a control step."""
         self._step += 1
+        if self.idle:
+            self.affected.zero_()  # after a change nothing may be left to `apply`
 
     def camera_offsets(
         self, worlds: Worlds = None, phase: Tensor | None = None
@@ -276,7 +297,7 @@ class ActiveFault:
         self.event, self.sensor, self.salt = event, sensor, salt
         fault = event.fault
         self.held = _Held(like) if fault.holds else None
-        self.ring = _Ring(len(like), round(fault.history / dt) + 1) if fault.history else None
+        self.ring = _Ring(like, round(fault.history / dt) + 1) if fault.history else None
         self.recall = _Recall(like) if fault.recalls else None
         self.since = torch.full_like(like, -1)
         self._phase = None if event.phase is None else phases.index(event.phase)
@@ -294,6 +315,11 @@ class ActiveFault:
         if self._env_ids is None:
             self._env_ids = self._here.nonzero()[:, 0]
         return self._env_ids
+
+    @property
+    def identity(self) -> tuple[int, FaultEvent]:
+        """The same for one event in two plans, whatever its severity and its place in each."""
+        return self.salt, replace(self.event, fault=replace(self.event.fault, severity=1.0))
 
     def set_here(self, env_ids: list[int], here: bool) -> None:
         """Whether the environments' plans have it."""
@@ -316,9 +342,17 @@ class ActiveFault:
             wait = event.step + (drawn * (event.until - event.step + 1)).long()
         self._wait[env_ids], self._began[env_ids] = wait, -1
         self._first[env_ids] = wait if event.phase is None else _NEVER
-        for memory in (self.held, self.recall):
+        for memory in (self.held, self.ring, self.recall):
             if memory is not None:
                 memory.start(env_ids)
+
+    def take_over(self, old: "ActiveFault", env_ids: Tensor) -> None:
+        """In these environments, goes on where `old`, of the same identity, has come to."""
+        for name in ("since", "_wait", "_first", "_began"):
+            getattr(self, name)[env_ids] = getattr(old, name)[env_ids]
+        for mine, other in ((self.held, old.held), (self.ring, old.ring), (self.recall, old.recall)):
+            if mine is not None and other is not None:
+                _copy_rows(other, mine, env_ids, len(self.since))
 
     def follow(self, env_ids: Tensor, step: Tensor, phase: Tensor | None, seed: int, episode: Tensor) -> Tensor:
         """Control steps since the fault set in, int64 (m,), −1 where it is not there."""
@@ -352,6 +386,18 @@ class ActiveFault:
                     memory.push(readings, env_ids, step)
 
 
+def _copy_rows(source: object, target: object, env_ids: Tensor, num_envs: int) -> None:
+    """What one memory holds of these environments, copied to another of the same class: tensors of N × any rows."""
+    for name, theirs in vars(source).items():
+        if not isinstance(theirs, Tensor):
+            continue
+        mine = getattr(target, name)
+        if mine is None:
+            setattr(target, name, mine := torch.zeros_like(theirs))
+        shape = (num_envs, -1, *theirs.shape[1:])
+        put(mine.view(shape), env_ids, take(theirs.view(shape), env_ids))
+
+
 class _Held:
     """The last reading of one sensor before it broke, in each of N environments."""
 
@@ -379,19 +425,25 @@ class _Held:
 class _Ring:
     """The last readings of one sensor in each of N environments."""
 
-    def __init__(self, num_envs: int, length: int) -> None:
-        self._num_envs, self._length, self._ring = num_envs, length, None
+    def __init__(self, like: Tensor, length: int) -> None:
+        self._num_envs, self._length, self._ring = len(like), length, None
+        self._first = torch.full_like(like, -1)  # the step of the first reading of this episode; −1 before it
+
+    def start(self, env_ids: Tensor) -> None:
+        self._first[env_ids] = -1
 
     def push(self, readings: Tensor, env_ids: Tensor, step: Tensor) -> None:
+        first = self._first[env_ids]
+        self._first[env_ids] = torch.where(first < 0, step, first)
         if self._ring is None:
             # untouched memory costs nothing: only the rows that are used
             self._ring = readings.new_empty(self._num_envs * self._length, *readings.shape[1:])
         put(self._ring, env_ids * self._length + step % self._length, readings)
 
     def look(self, env_ids: Tensor, step: Tensor, age: Tensor) -> Tensor:
-        """Readings of `age` control steps ago, never from before the episode."""
+        """Readings of `age` control steps ago, never from before the first one."""
         assert self._ring is not None
-        age = age.clamp(min=0, max=self._length - 1).minimum(step)
+        age = age.clamp(min=0, max=self._length - 1).minimum(step - self._first[env_ids])
         return take(self._ring, env_ids * self._length + (step - age) % self._length)
 
 
@@ -402,6 +454,7 @@ class _Recall:
         self._num_envs, self._both = len(like), None
         self._now = torch.zeros_like(like)  # which half is the present episode
         self._count = torch.stack([self._now, self._now], 1)
+        self._begin = self._count.clone()  # the step of the first reading
 
     def start(self, env_ids: Tensor) -> None:
         """What was the present episode is the one before."""
@@ -413,6 +466,8 @@ class _Recall:
             self._both = readings.new_empty(self._num_envs * 2 * _RECALLED, *readings.shape[1:])
         fits = (step < _RECALLED).nonzero()[:, 0]
         now = self._now[env_ids]
+        begin, fresh = self._begin[env_ids, now], self._count[env_ids, now] == 0
+        self._begin[env_ids, now] = torch.where(fresh, step, begin)
         put(self._both, ((env_ids * 2 + now) * _RECALLED + step)[fits], take(readings, fits))
         self._count[env_ids, now] = (step + 1).clamp(max=_RECALLED)
 
@@ -421,8 +476,9 @@ class _Recall:
         assert self._both is not None
         old = 1 - self._now[env_ids]
         count = self._count[env_ids, old]
-        known = (count > 0).nonzero()[:, 0]
-        found = (env_ids * 2 + old) * _RECALLED + step.minimum(count - 1)
+        begin = self._begin[env_ids, old]
+        known = (count > begin).nonzero()[:, 0]
+        found = (env_ids * 2 + old) * _RECALLED + step.minimum(count - 1).maximum(begin)
         otherwise = otherwise.clone()
         put(otherwise, known, take(self._both, found[known]))
         return otherwise
