@@ -76,8 +76,26 @@ def _doctor(name: str, arguments: list[str]) -> int:
 def _train(name: str, arguments: list[str]) -> int:
     from robofuse.train import Train, run_train, split_defaults
 
+    if "--seeds" in arguments:
+        return _sweep(name, arguments)
     defaults, rest = split_defaults(arguments)
     return run_train(parse(Train, name, rest, defaults))
+
+
+def _sweep(name: str, arguments: list[str]) -> int:
+    from robofuse.study.sweep import Sweep, run_sweep
+    from robofuse.train import Train, split_defaults
+
+    sweep, rest = tyro.cli(
+        Sweep,
+        prog=f"robofuse {name}",
+        description=COMMANDS["sweep"].summary,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+        return_unknown_args=True,
+    )
+    defaults, rest = split_defaults(rest)
+    return run_sweep(sweep, parse(Train, "train", rest, defaults))
 
 
 COMMANDS = {
@@ -109,6 +127,9 @@ COMMANDS = {
     "record": Command(
         "Record demonstrations of a script or a policy, in LeRobot's layout.",
         _load("robofuse.demos", "Record", "run_record"),
+    ),
+    "sweep": Command(
+        "Train with several seeds, and with options varied, and compare them; see also train --help.", _sweep
     ),
     "study": Command(
         "Compare methods over seeds: a grid of jobs, on this machine or a cluster, and its page.",

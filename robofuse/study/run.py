@@ -77,14 +77,23 @@ def run_study(config: RunStudy) -> int:
         for study in STUDIES.values():
             console.print(f"{study.name}: {study.title}. {study.question}")
         return 0
-    whole(config.retries, "retries", 0)
-    whole(config.search, "search", 0)
     if config.report and config.out and not (config.name or config.file):  # the folder tells which study it is
         return _report_only(console, config.out)
     study = find_study(config)
     folder = config.out or Path("runs", f"study-{study.name}")
     if config.report:
         return _report_only(console, folder, study.name)
+    return run_declared(study, config, folder)
+
+
+def run_declared(study: Study, config: RunStudy, folder: Path) -> int:
+    """Run a study into a folder; what it is called in `config`, and whether to list, are not looked at.
+
+    Returns, raises: as `run_study`.
+    """
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    whole(config.retries, "retries", 0)
+    whole(config.search, "search", 0)
     find_trial(study.trial)
     jobs, method = study.jobs(config.methods, config.tasks, config.budgets), ""
     if config.search:
