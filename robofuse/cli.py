@@ -99,6 +99,10 @@ def _sweep(name: str, arguments: list[str]) -> int:
 
 
 COMMANDS = {
+    "demo": Command(
+        "See a policy that comes along lose its sensors: a film, in under a minute.",
+        _load("robofuse.replay", "Demo", "run_demo"),
+    ),
     "list": Command("Show the tasks, robots, sensors, cameras and renderers there are.", _list),
     "doctor": Command("Show what this machine can do: packages, devices, and which renderers work.", _doctor),
     "train": Command("Train a policy that keeps working when sensors fail.", _train),

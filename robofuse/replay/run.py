@@ -1,8 +1,8 @@
 """`robofuse replay`: watch a policy work, with sensors disabled."""
 
 import re
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -79,8 +79,17 @@ class Replay:
     agent: AgentOptions = AgentOptions()
 
 
-class _Scene(NamedTuple):
-    """What is filmed; `about` is for the first line, `rate` control steps per second."""
+class Scene(NamedTuple):
+    """What is filmed.
+
+    Attributes:
+        stage: where it plays.
+        frames: of all its episodes.
+        name: of the policy.
+        about: for the first line.
+        disabled: for the second one.
+        rate: control steps per second.
+    """
 
     stage: Stage
     frames: Generator[Frame]
@@ -100,47 +109,77 @@ def run_replay(config: Replay) -> list[Frame]:
         InputError: a mistake in the options.
         StateError: no window, no encoder, or no such renderer on this machine.
     """
-    _check(config)
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    with ExitStack() as stack:
-        scene = _foreign(config) if config.agent.env else _own(config, stack)
-        stack.callback(scene.frames.close)
-        fps = config.fps or scene.rate
-        speed = "" if fps == scene.rate else f"{fps / scene.rate:g} x real time"
-        dashboard = Dashboard(scene.stage, scene.name, ", ".join(filter(None, (scene.about, speed))), scene.disabled)
-        stop = stack.enter_context(Interrupt())
+    with open_scene(config) as scene:
         out = config.out or default_name(scene.name, scene.disabled, config.faults)
-        video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), fps))
-        window = Window(fps) if config.show != "no" and not window_problem() else None
-        if window is not None:
-            stack.callback(window.close)
-        progress = stack.enter_context(Progress(console=console, transient=True))
-        playing = progress.add_task("playing", total=config.episodes)
-        ends: list[Frame] = []
-        most = scene.stage.max_steps
-        for frame in scene.frames:
-            image = dashboard.draw(frame)
-            for _ in range(1 + round(_HOLD * fps) if frame.outcome else 1):
-                video.write(image)
-                if window is not None:
-                    window.show(image)
-            if frame.outcome:
-                ends.append(frame)
-                outcome, colour = ("success", "green") if frame.success else (f"failed ({frame.outcome})", "red")
-                said = f"episode {frame.episode}: {outcome} after {frame.step} steps, return {frame.total:.2f}"
-                progress.console.print(said, style=colour)
-            progress.update(playing, completed=len(ends) + (frame.step / most if most and not frame.outcome else 0))
-            if stop.asked or (window is not None and window.quit):
-                progress.console.print("stopped")
-                break
+        ends = film([scene], config.episodes, out, fps=config.fps, show=config.show != "no")
     mean = f", mean return {sum(frame.total for frame in ends) / len(ends):.2f}" if ends else ""
-    console.print(f"{sum(frame.success for frame in ends)} of {len(ends)} episodes succeeded{mean}")
-    if video.frames:
-        console.print(f"wrote {out}: {video.frames} pictures, {video.frames / fps:.1f} s")
+    print(f"{sum(frame.success for frame in ends)} of {len(ends)} episodes succeeded{mean}")
     return ends
 
 
-def _own(config: Replay, stack: ExitStack) -> _Scene:
+@contextmanager
+def open_scene(config: Replay) -> Iterator[Scene]:
+    """What a replay shows; its worlds are closed in the end. Raises as `run_replay`."""
+    _check(config)
+    with ExitStack() as stack:
+        scene = _foreign(config) if config.agent.env else _own(config, stack)
+        stack.callback(scene.frames.close)
+        yield scene
+
+
+def film(scenes: Iterable[Scene], episodes: int, out: Path, *, fps: float | None = None, show: bool) -> list[Frame]:
+    """Film scenes one after the other, and show them in a window if there can be one; print a line per episode.
+
+    Args:
+        scenes: what is filmed.
+        episodes: of all of them.
+        out: of the film.
+        fps: pictures per second, by default those of the first scene's control steps.
+        show: whether a window is wanted.
+
+    Returns:
+        The last frame of every episode that was played to its end.
+    """
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    ends, video, window, rate = list[Frame](), None, None, fps or CONTROL_RATE
+    with ExitStack() as stack:
+        stop = stack.enter_context(Interrupt())
+        progress = stack.enter_context(Progress(console=console, transient=True))
+        playing = progress.add_task("playing", total=episodes)
+        for scene in scenes:
+            if video is None:
+                rate = fps or scene.rate
+                video = stack.enter_context(Mp4(out, (WIDTH, HEIGHT), rate))
+                if show and not window_problem():
+                    window = Window(rate)
+                    stack.callback(window.close)
+            speed = "" if rate == scene.rate else f"{rate / scene.rate:g} x real time"
+            about = ", ".join(filter(None, (scene.about, speed)))
+            dashboard, most = Dashboard(scene.stage, scene.name, about, scene.disabled), scene.stage.max_steps
+            for frame in scene.frames:
+                image = dashboard.draw(frame)
+                for _ in range(1 + round(_HOLD * rate) if frame.outcome else 1):
+                    video.write(image)
+                    if window is not None:
+                        window.show(image)
+                if frame.outcome:
+                    ends.append(frame)
+                    outcome, colour = ("success", "green") if frame.success else (f"failed ({frame.outcome})", "red")
+                    said = f"episode {frame.episode}: {outcome} after {frame.step} steps, return {frame.total:.2f}"
+                    progress.console.print(said, style=colour)
+                progress.update(playing, completed=len(ends) + (frame.step / most if most and not frame.outcome else 0))
+                if stop.asked or (window is not None and window.quit):
+                    progress.console.print("stopped")
+                    break
+            else:
+                continue
+            break
+    if video is not None and video.frames:
+        console.print(f"wrote {out}: {video.frames} pictures, {video.frames / rate:.1f} s")
+    return ends
+
+
+def _own(config: Replay, stack: ExitStack) -> Scene:
     """A policy of robofuse or a script, in a World that `stack` closes."""
     setup = open_setup(
         config.policy,
@@ -168,10 +207,10 @@ def _own(config: Replay, stack: ExitStack) -> _Scene:
     what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
     about = ", ".join(filter(None, (what, config.faults, setup.note)))
     shown = frames(setup.policy, world, jobs, monitor)
-    return _Scene(Stage.of(world), shown, setup.name, about, disabled, CONTROL_RATE)
+    return Scene(Stage.of(world), shown, setup.name, about, disabled, CONTROL_RATE)
 
 
-def _foreign(config: Replay) -> _Scene:
+def _foreign(config: Replay) -> Scene:
     """An agent of others, in an environment of others."""
     foreign = load_foreign(config.policy, config.agent, device=config.device, seed=config.seed, pictures=True)
     disabled, plan = _plans(config, foreign.policy.sensors)
@@ -180,7 +219,7 @@ def _foreign(config: Replay) -> _Scene:
     about = ", ".join(filter(None, (f"robofuse replay: {foreign.options['task']}", config.faults)))
     shown = foreign_frames(foreign, plan, config.seed, numbers)
     name = Path(config.policy).stem
-    return _Scene(foreign_stage(foreign, config.seed), shown, name, about, disabled, foreign.rate)
+    return Scene(foreign_stage(foreign, config.seed), shown, name, about, disabled, foreign.rate)
 
 
 def _plans(config: Replay, sensors: Sequence[Sensor]) -> tuple[Plan, Plan]:
