@@ -6,7 +6,7 @@ trained policy (`load_trained`) in worlds like those it was trained in (`make_wo
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -127,7 +127,7 @@ def play(
     *,
     monitor: Monitor | None = None,
     pictures: bool = False,
-) -> Iterator[PlayStep]:
+) -> Generator[PlayStep]:
     """Play episodes, as many at a time as there are worlds.
 
     Jobs wait in a queue. A world that has ended its episode takes the next one. The scene and the noise of an episode

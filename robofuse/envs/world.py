@@ -22,6 +22,7 @@ from robofuse.envs.rendering.picture import Picture
 from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import RobotModel, resolve_robot
 from robofuse.envs.scene import TIMESTEP, build
+from robofuse.envs.shapes import Looks, Shape
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tasks.task import outcome
 from robofuse.errors import InputError, StateError
@@ -212,7 +213,7 @@ class World:
                 1.0 / CONTROL_RATE,
                 num_threads,
             )
-            self._renderer, self._picture = renderer, None
+            self._renderer, self._picture, self._looks = renderer, None, None
             truth = Truth(self.task, self.robot, 1.0 / CONTROL_RATE)
             self._observer = Observer(
                 self.num_envs,
@@ -434,12 +435,27 @@ class World:
             self._picture = Picture(self.backend, self._renderer)
         return self._picture.take(index)
 
+    def shapes(self, index: int = 0) -> list[Shape]:
+        """What one world consists of in this episode, for viewers that draw by themselves; see `poses`."""
+        return self._looks_of(index).shapes(index)
+
+    def poses(self, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Where the `shapes` of one world are: positions (S, 3) [m] and unit quaternions (S, 4), w first."""
+        return self._looks_of(index).poses(index)
+
     def close(self) -> None:
         """Free the renderers; may be called twice."""
         self._closed = True
         self._rig.close()
         if self._picture is not None:
             self._picture.close()
+
+    def _looks_of(self, index: int) -> Looks:
+        self._check_open()
+        whole(index, "index", 0, self.num_envs - 1)
+        if self._looks is None:
+            self._looks = Looks(self.backend)
+        return self._looks
 
     def _start(self, worlds: Tensor, faults: Sequence[Plan] | None = None) -> None:
         """Worlds start their next episodes; `worlds` are as in `Backend.begin`, `faults` those of a list of numbers."""

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -18,13 +18,16 @@ from robofuse.evaluate.agents import AgentOptions, load_foreign
 from robofuse.evaluate.run import find_monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.interrupts import Interrupt
-from robofuse.play import SCRIPTS, open_setup
+from robofuse.play import SCRIPTS, Setup, open_setup
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard, Stage
 from robofuse.replay.foreign import foreign_frames, foreign_stage
 from robofuse.replay.frames import Frame, frames
 from robofuse.replay.video import Mp4, Window, check_path, window_problem
 from robofuse.rng import check_seed
 from robofuse.sensors import Sensor
+
+if TYPE_CHECKING:
+    from robofuse import monitor as monitors
 
 _HOLD = 1.0  # seconds that the outcome stays
 _WORLD = ("task", "robot", "cameras", "image_size", "render_size")  # options of World, for scripts
@@ -55,6 +58,10 @@ class Replay:
         cameras: For expert, zero and random: cameras, as in `robofuse list`.
         image_size: For expert, zero and random: pixels a side.
         render_size: For expert, zero and random: pixels a side at which cameras draw, by default --image-size.
+        live: A page in the browser, in place of a film: the scene in 3D, and switches that break sensors while the
+            policy works, until Ctrl-C. From another machine: ssh -L 8080:localhost:8080 MACHINE.
+        port: Where the page is; 0 for any port that is free.
+        host: Address that the page listens at; 0.0.0.0 lets others in, who may then throw the switches.
         agent: An agent of Stable-Baselines3 in an environment of others, which draws itself.
     """
 
@@ -76,6 +83,9 @@ class Replay:
     cameras: tuple[str, ...] = ()
     image_size: int | None = None
     render_size: int | None = None
+    live: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    port: int = 8080
+    host: str = "127.0.0.1"
     agent: AgentOptions = AgentOptions()
 
 
@@ -100,15 +110,18 @@ class Scene(NamedTuple):
 
 
 def run_replay(config: Replay) -> list[Frame]:
-    """Play, draw and film; print a line per episode.
+    """Play, draw and film; print a line per episode. With `live`, show a page until Ctrl-C.
 
     Returns:
-        The last frame of every episode that was played to its end.
+        The last frame of every episode that was played to its end; of a live replay none.
 
     Raises:
         InputError: a mistake in the options.
         StateError: no window, no encoder, or no such renderer on this machine.
     """
+    if config.live:
+        _run_live(config)
+        return []
     with open_scene(config) as scene:
         out = config.out or default_name(scene.name, scene.disabled, config.faults)
         ends = film([scene], config.episodes, out, fps=config.fps, show=config.show != "no")
@@ -179,8 +192,39 @@ def film(scenes: Iterable[Scene], episodes: int, out: Path, *, fps: float | None
     return ends
 
 
+def _run_live(config: Replay) -> None:
+    """Show a page until Ctrl-C, then say what was seen."""
+    from robofuse.replay.live import Live
+    from robofuse.replay.page import Page
+
+    _check(config)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with ExitStack() as stack:
+        setup, monitor, _, plan = _open(config, stack)
+        world = setup.world
+        title = f"{setup.name}: {world.task.name} with the {world.robot.model.name}"
+        page = stack.enter_context(Page(config.host, config.port, title))
+        live = Live(setup.policy, world, page.show, planned=plan, monitor=monitor, first=config.episode)
+        page.open(live, {event.sensor for event in plan})
+        stop = stack.enter_context(Interrupt())
+        console.print(f"{page.url} shows {', '.join(filter(None, (title, setup.note)))}; Ctrl-C ends it")
+        live.run(lambda: stop.asked)
+    console.print(f"{live.succeeded} of {live.finished} episodes succeeded, {live.steps} control steps were played")
+
+
 def _own(config: Replay, stack: ExitStack) -> Scene:
     """A policy of robofuse or a script, in a World that `stack` closes."""
+    setup, monitor, disabled, plan = _open(config, stack)
+    world = setup.world
+    jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
+    what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
+    about = ", ".join(filter(None, (what, config.faults, setup.note)))
+    shown = frames(setup.policy, world, jobs, monitor)
+    return Scene(Stage.of(world), shown, setup.name, about, disabled, CONTROL_RATE)
+
+
+def _open(config: Replay, stack: ExitStack) -> tuple[Setup, "monitors.Monitor | None", Plan, Plan]:
+    """A policy of robofuse or a script in a World that `stack` closes, its monitor, and `_plans`."""
     setup = open_setup(
         config.policy,
         1,
@@ -203,11 +247,7 @@ def _own(config: Replay, stack: ExitStack) -> Scene:
                 f"{event} never happens: episodes of {world.task.name} end at control step "
                 f"{world.max_steps}; give an earlier step than {event.step}"
             )
-    jobs: list[tuple[int, Plan | None]] = [(config.episode + number, plan) for number in range(config.episodes)]
-    what = f"robofuse replay: {world.task.name} with the {world.robot.model.name}"
-    about = ", ".join(filter(None, (what, config.faults, setup.note)))
-    shown = frames(setup.policy, world, jobs, monitor)
-    return Scene(Stage.of(world), shown, setup.name, about, disabled, CONTROL_RATE)
+    return setup, monitor, disabled, plan
 
 
 def _foreign(config: Replay) -> Scene:
@@ -240,10 +280,14 @@ def _check(config: Replay) -> None:
     whole(config.episodes, "episodes", 1)
     check_seed(config.episode, "episode")
     check_seed(config.seed)
+    whole(config.port, "port", 0, 65535)
     if config.fps is not None and not 1.0 <= config.fps <= 240.0:
         raise InputError(f"fps must lie in [1, 240], got {config.fps}")
     if config.out is not None:
         check_path(config.out)
+    if config.live and (config.agent.env or config.out is not None or config.show == "yes"):
+        given = "--env" if config.agent.env else "--out" if config.out is not None else "--show yes"
+        raise InputError(f"--live is a page of worlds of robofuse; {given} is for films: leave one of them out")
     if config.show == "yes" and (problem := window_problem()):
         raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
     if config.agent.env:
