@@ -21,6 +21,7 @@ from scripts.bench.deploy import DeployBench, bench_deploy
 from scripts.bench.device import PARTS, DeviceBench, bench_device
 from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.fusion import FusionBench, bench_fusion
+from scripts.bench.live import LiveBench, bench_live
 from scripts.bench.train import TrainBench, bench_train
 
 
@@ -198,3 +199,31 @@ def test_every_fusion_is_measured(tmp_path, capsys):
     assert all(row["learn"] > 0.0 and row["act"] > 0.0 for row in rows.values())
     assert main(["fusion", "--rounds", "0"]) == 2
     assert "error: --rounds must be an integer of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # in real time
+def test_a_live_replay_is_measured(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("viser")
+    monkeypatch.setattr("scripts.bench.live._WARM_UP", 0.5)
+    out = tmp_path / "bench.json"
+    result = bench_live(LiveBench(seconds=2.0, json=out))
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    (row,) = result["rows"]
+    assert row["switches"] >= 3 and 0.0 < row["delay_ms"]["p50"] <= row["delay_ms"]["p95"] <= row["delay_ms"]["max"]
+    assert 1.0 < row["frames_per_second"] < 21.0  # 20 is real time
+    assert "live replay" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "grusp"], "error: no policy 'grusp'"),
+        (["--seconds", "0"], "error: --seconds must be at least 1, got 0"),
+        (["--browser", "no/such/chromium"], "error: --browser: there is no no/such/chromium"),
+        (["--json", "no/such/folder.json"], "error: --json: there is no folder"),
+    ],
+)
+def test_a_live_replay_that_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
+    pytest.importorskip("viser")
+    assert main(["live", *arguments]) == 2
+    assert message in capsys.readouterr().err

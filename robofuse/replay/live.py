@@ -105,6 +105,7 @@ class Live:
     Attributes:
         world: where.
         sensors: its sensors by key.
+        planned: those that a plan breaks until their switch is touched.
         finished: episodes that came to their end.
         succeeded: those that ended with success.
         steps: control steps of all episodes.
@@ -126,7 +127,8 @@ class Live:
             policy: acts.
             world: of one, made with `auto_reset=False`.
             show: is given what is to be seen, on the thread that runs.
-            planned: what breaks in every episode, each sensor until somebody touches its switch.
+            planned: what breaks in every episode, each sensor until somebody touches its switch; where that is no more
+                than a sensor that is off from the start, its switch is off.
             monitor: masks the sensors that it does not trust.
             first: number of the first episode.
 
@@ -138,11 +140,14 @@ class Live:
         self.world, self._policy, self._show = world, policy, show
         self.sensors = {sensor.key: sensor for sensor in world.sensors}
         self.finished = self.succeeded = self.steps = 0
-        self._planned, self._next = planned or Plan(), first
+        events = {key: tuple(event for event in planned or () if event.sensor == key) for key in self.sensors}
+        off = [key for key, these in events.items() if these == (blackout(key),)]
+        self._planned, self._next = {key: these for key, these in events.items() if these and key not in off}, first
+        self.planned = frozenset(self._planned)
         self._listener = None if monitor is None else _Listener(monitor)
-        self._wanted: dict[str, Switch | None] = dict.fromkeys(self.sensors)
+        self._wanted = {key: Switch(off=True) if key in off else None for key in self.sensors}
         self._since: dict[str, tuple[Switch | None, int]] = dict.fromkeys(self.sensors, (None, 0))  # as applied
-        self._plan = self._planned
+        self._plan = Plan()
         self._changed = threading.Condition()
         self._stopped = self._new = self._paused = False
         self._asked: Callable[[], bool] = lambda: False
@@ -221,7 +226,7 @@ class Live:
         """Show what the policy reads, wait until the step is due, throw the switches, and act."""
         assert self._actor is not None
         self._present(observation, int(self.world.elapsed[0]))
-        self._wait(1.0 / CONTROL_RATE)
+        self._wait(lambda: False, 1.0 / CONTROL_RATE)
         self._apply()
         return self._actor.act(observation)
 
@@ -241,29 +246,30 @@ class Live:
     def _make_plan(self) -> Plan:
         events = list[FaultEvent]()
         for key, (switch, step) in self._since.items():
-            if switch is None:
-                events += [event for event in self._planned if event.sensor == key]
-            else:
-                events += switch.events(self.sensors[key], step)
+            events += self._planned.get(key, ()) if switch is None else switch.events(self.sensors[key], step)
         return Plan(tuple(events))
 
     def _apply(self) -> None:
         """Bring the switches to the world: what is new begins with the next observation."""
         step = int(self.world.elapsed[0]) + 1
+        if not self._thrown():
+            return
         with self._changed:
             wanted = dict(self._wanted)
-        if wanted == {key: switch for key, (switch, _) in self._since.items()}:
-            return
         for key, switch in wanted.items():
             old, since = self._since[key]
             self._since[key] = switch, since if _goes_on(old, switch) else step
         self._plan = self._make_plan()
         self.world.break_sensors(self._plan)
 
-    def _wait(self, seconds: float) -> None:
-        """Until so much time of the simulation has passed since the last call, and nobody wants a pause."""
+    def _thrown(self) -> bool:
+        """Whether somebody has touched a switch that the world does not know of yet."""
+        return any(self._wanted[key] != switch for key, (switch, _) in self._since.items())
+
+    def _wait(self, enough: Callable[[], bool], seconds: float) -> None:
+        """Until that much time of the simulation has passed since the last call, or `enough`; longer in a pause."""
         with self._changed:
-            while not (self._over or self._new):
+            while not (self._over or self._new or enough()):
                 left = inf if self._paused else self._due + seconds / self._speed - time.monotonic()
                 if left <= 0.0:
                     break
@@ -290,7 +296,7 @@ class Live:
         self._present(observation, last.steps, outcome)
         if not self._new:
             self._due = time.monotonic()
-            self._wait(_HOLD)
+            self._wait(self._thrown, _HOLD)  # a switch acts at once, in the next episode
 
     def _present(self, observation: Mapping[str, Tensor], step: int, outcome: str = "") -> None:
         on = dict(zip(self.sensors, (observation[AVAILABLE][0] > 0).tolist(), strict=True))

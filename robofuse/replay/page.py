@@ -26,7 +26,7 @@ from robofuse.sensors import Sensor
 _LEFT, _RIGHT = 430, 330  # widths of the panels [pixels]
 _DRAWN = 404  # width of the picture of the readings, as wide as it is shown
 _TALLEST, _PLOT, _GAP = 250, 150, 8
-_NEAR = 0.95  # of the distance of the films' camera
+_NEAR = 1.0  # of the distance of the films' camera
 _PLANNED, _HEALTHY = "as planned", "none"
 _PAUSE, _GO_ON = "pause", "go on"
 _LIGHTS = {"good": "#34c76e", "broken": "#f0b232", "off": "#f03e3e"}
@@ -66,15 +66,15 @@ class Page:
         self.severity: dict[str, Any] = {}
         self._lights: dict[str, tuple[Any, str]] = {}
 
-    def open(self, live: Live, planned: set[str]) -> None:
-        """Lay out the page of this session; `planned` are the sensors that a plan breaks unless they are touched."""
+    def open(self, live: Live) -> None:
+        """Lay out the page of this session."""
         self._live, stage = live, Stage.of(live.world)
         self._look()
         self._readings = Readings(stage)
         gui = self._server.gui
         panel = gui.add_panel()
         with panel.add_tab("What the policy reads"):
-            self._picture = gui.add_image(self._readings.empty(), format="jpeg", jpeg_quality=85)
+            self._picture = gui.add_image(self._readings.ground, format="jpeg", jpeg_quality=85)
         panel.dock_left()
         panel.set_width(_LEFT)
         gui.main_panel.dock_right()
@@ -82,7 +82,7 @@ class Page:
         self._status = gui.add_html("")
         self._add_buttons()
         for sensor in stage.sensors:
-            self._add_switch(sensor, sensor.key in planned)
+            self._add_switch(sensor)
 
     def show(self, moment: Moment) -> None:
         """Show a moment; frames of an episode must come in order."""
@@ -128,9 +128,9 @@ class Page:
         assert live is not None
         scene = gui.add_button("new scene", hint="Leave this episode, which does not count, and begin the next one")
         pause = gui.add_button(_PAUSE)
-        speed = gui.add_button_group("speed", list(SPEEDS))
+        speed = gui.add_dropdown("speed", list(SPEEDS), initial_value="real time")
         scene.on_click(lambda _: live.new_scene())
-        speed.on_click(lambda _: live.set_speed(SPEEDS[speed.value]))
+        speed.on_update(lambda _: live.set_speed(SPEEDS[speed.value]))
 
         @pause.on_click
         def _(_: object) -> None:
@@ -138,12 +138,14 @@ class Page:
             pause.label = _GO_ON if paused else _PAUSE
             live.pause(paused)
 
-    def _add_switch(self, sensor: Sensor, planned: bool) -> None:
-        gui, key = self._server.gui, sensor.key
-        choices = [*([_PLANNED] if planned else []), _HEALTHY, *fitting_faults(sensor)]
+    def _add_switch(self, sensor: Sensor) -> None:
+        gui, key, live = self._server.gui, sensor.key, self._live
+        assert live is not None
+        choices = [*([_PLANNED] if key in live.planned else []), _HEALTHY, *fitting_faults(sensor)]
+        off = (live.switch(key) or Switch()).off
         with gui.add_folder(key):
             self._lights[key] = gui.add_html(""), ""
-            self.kill[key] = gui.add_checkbox("switch off", False, hint="An announced blackout: the policy knows")
+            self.kill[key] = gui.add_checkbox("switch off", off, hint="An announced blackout: the policy knows")
             self.fault[key] = gui.add_dropdown("fault", choices, hint="What else breaks it; the policy is not told")
             self.severity[key] = gui.add_slider("severity", 0.0, 1.0, 0.05, 0.5)
         throw = self._thrower(sensor)
@@ -237,7 +239,11 @@ def light_of(key: str, moment: Moment) -> str:
 
 
 class Readings:
-    """Draws what the policy reads: tiles of cameras, then plots, as in the films."""
+    """Draws what the policy reads: tiles of cameras, then plots, as in the films.
+
+    Attributes:
+        ground: uint8 (H, W, 3), before anything is drawn.
+    """
 
     def __init__(self, stage: Stage) -> None:
         """Arrange them for these sensors."""
@@ -249,20 +255,15 @@ class Readings:
             box = Box(0, y, _DRAWN, _PLOT + 12 * last)
             self._plots.append(Plot(curves, box, last))
             y = box.bottom + _GAP
-        self._height = max(1, y - _GAP if stage.curves else y)
-
-    def empty(self) -> np.ndarray:
-        """The ground, uint8 (H, W, 3)."""
-        image = np.empty((self._height, _DRAWN, 3), np.uint8)
-        image[:] = BACKGROUND
+        height = max(1, y - _GAP if stage.curves else y)
+        self.ground = np.full((height, _DRAWN, 3), BACKGROUND, np.uint8)
         for plot in self._plots:
-            fill(image, plot.box, PANEL)
-            frame(image, plot.box)
-        return image
+            fill(self.ground, plot.box, PANEL)
+            frame(self.ground, plot.box)
 
     def draw(self, moment: Moment) -> np.ndarray:
         """A picture, RGB uint8 (H, W, 3); plots remember the moments of an episode."""
-        image = self.empty()
+        image = self.ground.copy()
         self._cameras.draw(image, moment.frame)
         for plot in self._plots:
             if moment.frame.step == 0:

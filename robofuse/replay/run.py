@@ -205,7 +205,7 @@ def _run_live(config: Replay) -> None:
         title = f"{setup.name}: {world.task.name} with the {world.robot.model.name}"
         page = stack.enter_context(Page(config.host, config.port, title))
         live = Live(setup.policy, world, page.show, planned=plan, monitor=monitor, first=config.episode)
-        page.open(live, {event.sensor for event in plan})
+        page.open(live)
         stop = stack.enter_context(Interrupt())
         console.print(f"{page.url} shows {', '.join(filter(None, (title, setup.note)))}; Ctrl-C ends it")
         live.run(lambda: stop.asked)

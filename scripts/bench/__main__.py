@@ -2,8 +2,8 @@
 
 `env` measures control steps, `train` learning beside Stable-Baselines3's PPO, `learn` the time until a policy succeeds,
 `faults` what broken sensors cost, `device` worlds and learning part by part on a GPU, `deploy` how long an action takes
-on one core, and `fusion` what ways to fuse tokens cost. But for `learn`, contenders take turns, so ratios hold on a
-busy machine too.
+on one core, `fusion` what ways to fuse tokens cost, and `live` how soon a switch of a live replay acts. But for `learn`
+and `live`, contenders take turns, so ratios hold on a busy machine too.
 """
 
 import sys
@@ -19,6 +19,7 @@ from scripts.bench.env import EnvBench, bench_env
 from scripts.bench.faults import FaultBench, bench_faults
 from scripts.bench.fusion import FusionBench, bench_fusion
 from scripts.bench.learn import LearnBench, bench_learn
+from scripts.bench.live import LiveBench, bench_live
 from scripts.bench.train import TrainBench, bench_train
 
 
@@ -53,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         """Measures the parameters and the time of every fusion of tokens."""
         bench_fusion(config)
 
-    commands = {one.__name__: one for one in (env, train, learn, faults, device, deploy, fusion)}
+    def live(config: OmitArgPrefixes[LiveBench]) -> None:
+        """Measures how soon a switch of a live replay acts, and its frames a second."""
+        bench_live(config)
+
+    commands = {one.__name__: one for one in (env, train, learn, faults, device, deploy, fusion, live)}
     words = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(

@@ -126,6 +126,14 @@ def test_a_new_scene_begins_at_once_and_does_not_count(world):
     assert torch.equal(straight["rgb"][0], torch.from_numpy(moments[5].frame.observation["rgb"]))
 
 
+def test_a_sensor_that_is_off_from_the_start_has_its_switch_off(world):
+    plan = Plan.parse("rgb,depth:blackout", world.sensors)
+    live, moments, _ = played(world, {2: lambda live: live.set("rgb", Switch())}, 5, planned=plan)
+    assert [m.frame.on["rgb"] for m in moments] == [False, False, False, True, True]
+    assert live.switch("depth") == Switch(off=True) and not any(m.frame.on["depth"] for m in moments)
+    assert live.planned == set()
+
+
 def test_what_was_planned_holds_until_a_switch_is_touched_and_again_after(world):
     plan = Plan.parse("rgb:blackout@2+depth:noise", world.sensors)
     mended = lambda live: live.set("rgb", Switch())  # noqa: E731
@@ -250,25 +258,27 @@ def test_several_worlds_are_refused():
 def test_the_page_follows_and_its_switches_break_sensors(world):
     pytest.importorskip("viser")
     with Page("127.0.0.1", 0, "a <test>") as page:
-        steps = []
+        moments = []
 
         def show(moment):
             page.show(moment)
-            steps.append(moment)
-            if len(steps) == 3:
+            moments.append(moment)
+            if len(moments) == 3:
                 page.kill["rgb"].value = True  # what a click does, too: viser calls back
-            elif len(steps) == 5:
+            elif len(moments) == 5:
                 page.kill["rgb"].value, page.fault["depth"].value = False, "freeze"
-            elif len(steps) == 8:
+            elif len(moments) == 8:
                 live.stop()
 
-        live = Live(Idle(world), world, show)
-        page.open(live, {"force"})
+        live = Live(Idle(world), world, show, planned=Plan.parse("force:drift+proprio:blackout", world.sensors))
+        page.open(live)
         live.set_speed(inf)
         live.run()
-        assert [moment.frame.on["rgb"] for moment in steps] == [True] * 3 + [False] * 2 + [True] * 3
-        assert [moment.affected["depth"] for moment in steps] == [False] * 5 + [True] * 3
-        assert page.fault["force"].options[0] == "as planned" and page.fault["rgb"].options[0] == "none"
+        assert [moment.frame.on["rgb"] for moment in moments] == [True] * 3 + [False] * 2 + [True] * 3
+        assert [moment.affected["depth"] for moment in moments] == [False] * 5 + [True] * 3
+        assert all(moment.affected["force"] and not moment.frame.on["proprio"] for moment in moments)
+        assert page.fault["force"].value == "as planned" and page.fault["rgb"].value == "none"
+        assert page.kill["proprio"].value and page.fault["proprio"].value == "none" and not page.kill["force"].value
         assert page.severity["depth"].disabled and not page.severity["rgb"].disabled  # a frozen camera has no severity
         told = page._status.content
         assert "a &lt;test&gt;" in told and "0 of 0" in told and "7 of at most" in told
