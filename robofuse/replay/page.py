@@ -91,6 +91,7 @@ class Page:
         with self._server.atomic():
             if shown.step == 0 or shown.episode != self._episode:
                 self._episode = shown.episode
+                self._clock = self._live.steps, time.monotonic(), self._clock[2]  # breaks do not count
                 self._build()
             for solid, position, quaternion in zip(self._solids, *world.poses(), strict=True):
                 solid.position, solid.wxyz = position, quaternion
@@ -225,15 +226,13 @@ def light_of(key: str, moment: Moment) -> str:
     broken = ", ".join(event.fault.name for event in moment.plan if event.sensor == key)
     if not shown.on[key]:
         light, why = "off", f"off since {shown.off_since[key] * shown.dt:.2f} s"
-        if opinion is not None and not opinion.trusted:
-            why += ": the monitor does not trust it"
     elif moment.affected[key]:
         light, why = "broken", f"broken: {broken}"
     else:
         light, why = "good", "delivers"
     if opinion is not None:
         why += f"<br>monitor: {'trusted' if opinion.trusted else 'not trusted'}"
-        why += f", suspicious: {', '.join(opinion.why)}" if opinion.why else ""
+        why += f" ({', '.join(opinion.why)})" if opinion.why else ""
     dot = f"<span style='color:{_LIGHTS[light]};font-size:1.3em'>&#9679;</span>"
     return f"<div class='light-{key}-{light}' style='font-size:.85em;padding:0 .8em'>{dot} {why}</div>"
 

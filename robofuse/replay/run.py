@@ -48,6 +48,7 @@ class Replay:
         episode: Number of the first one; with the seed it gives the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
         out: The video; by default its name has the policy and what is disabled.
+        rerun: Also write the frames to this .rrd file, for the viewer of rerun.
         show: A window: auto opens one where there is a display. Q or Escape ends the replay.
         renderer: Instead of the one that the policy was trained on; needs --allow-mismatch.
         allow_mismatch: Let the renderer differ from that of the training.
@@ -73,6 +74,7 @@ class Replay:
     episode: int = 0
     seed: int = 1_000_000
     out: Path | None = None
+    rerun: Path | None = None
     show: Literal["auto", "yes", "no"] = "auto"
     renderer: str | None = None
     allow_mismatch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -122,7 +124,12 @@ def run_replay(config: Replay) -> list[Frame]:
     if config.live:
         _run_live(config)
         return []
-    with open_scene(config) as scene:
+    with open_scene(config) as scene, ExitStack() as stack:
+        if config.rerun is not None:
+            from robofuse.replay.rerun import Recording
+
+            recording = stack.enter_context(Recording(config.rerun, scene.stage.sensors))
+            scene = scene._replace(frames=recording.through(scene.frames))
         out = config.out or default_name(scene.name, scene.disabled, config.faults)
         ends = film([scene], config.episodes, out, fps=config.fps, show=config.show != "no")
     mean = f", mean return {sum(frame.total for frame in ends) / len(ends):.2f}" if ends else ""
@@ -275,6 +282,17 @@ def default_name(policy: str, disabled: Plan, faults: str = "") -> Path:
     return Path("-".join(re.sub(r"[^\w.@-]", "-", word).strip("-") for word in words) + ".mp4")
 
 
+def _for_films(config: Replay) -> str:
+    """An option that was given and has no meaning for a page, or an empty string."""
+    given = {
+        "--env": config.agent.env,
+        "--out": config.out,
+        "--rerun": config.rerun,
+        "--show yes": config.show == "yes",
+    }
+    return next((option for option, value in given.items() if value), "")
+
+
 def _check(config: Replay) -> None:
     check_types(config)
     whole(config.episodes, "episodes", 1)
@@ -285,9 +303,12 @@ def _check(config: Replay) -> None:
         raise InputError(f"fps must lie in [1, 240], got {config.fps}")
     if config.out is not None:
         check_path(config.out)
-    if config.live and (config.agent.env or config.out is not None or config.show == "yes"):
-        given = "--env" if config.agent.env else "--out" if config.out is not None else "--show yes"
-        raise InputError(f"--live is a page of worlds of robofuse; {given} is for films: leave one of them out")
+    if config.rerun is not None:
+        from robofuse.replay.rerun import check_path as check_recording
+
+        check_recording(config.rerun)
+    if config.live and (option := _for_films(config)):
+        raise InputError(f"--live is a page of worlds of robofuse; {option} is for films: leave one of them out")
     if config.show == "yes" and (problem := window_problem()):
         raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
     if config.agent.env:

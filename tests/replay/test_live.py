@@ -211,7 +211,7 @@ def test_the_monitors_opinion_is_told_and_what_it_masks_is_off(world):
     assert moments[1].opinions["depth"] == (True, ()) and moments[3].opinions["depth"] == (False, ("statistics",))
     assert moments[3].opinions["rgb"] == (True, ())
     told = light_of("depth", moments[3])
-    assert "light-depth-off" in told and "not trust" in told and "suspicious: statistics" in told
+    assert "light-depth-off" in told and "off since 0.10 s" in told and "monitor: not trusted (statistics)" in told
     assert "light-rgb-good" in light_of("rgb", moments[3]) and "monitor: trusted" in light_of("rgb", moments[3])
 
 
@@ -319,6 +319,7 @@ def test_a_port_in_use_and_a_missing_package_are_sentences(monkeypatch):
     ("options", "message"),
     [
         ({"out": Path("film.mp4")}, "--out is for films"),
+        ({"rerun": Path("film.rrd")}, "--rerun is for films"),
         ({"show": "yes"}, "--show yes is for films"),
         ({"agent": AgentOptions(env="x")}, "--env is for films"),
         ({"port": 70000}, "port must be an integer from 0 to 65535, got 70000"),
