@@ -226,7 +226,7 @@ class Live:
         """Show what the policy reads, wait until the step is due, throw the switches, and act."""
         assert self._actor is not None
         self._present(observation, int(self.world.elapsed[0]))
-        self._wait(lambda: False, 1.0 / CONTROL_RATE)
+        self._wait(1.0 / CONTROL_RATE)
         self._apply()
         return self._actor.act(observation)
 
@@ -261,15 +261,19 @@ class Live:
             self._since[key] = switch, since if _goes_on(old, switch) else step
         self._plan = self._make_plan()
         self.world.break_sensors(self._plan)
+        self._last_shown = -inf  # what comes of it is shown however soon
 
     def _thrown(self) -> bool:
         """Whether somebody has touched a switch that the world does not know of yet."""
         return any(self._wanted[key] != switch for key, (switch, _) in self._since.items())
 
-    def _wait(self, enough: Callable[[], bool], seconds: float) -> None:
-        """Until that much time of the simulation has passed since the last call, or `enough`; longer in a pause."""
+    def _wait(self, seconds: float) -> None:
+        """Until so much time of the simulation has passed since the last call; longer in a pause.
+
+        Once a switch is thrown the step comes at once, and the next one when it would have come anyway.
+        """
         with self._changed:
-            while not (self._over or self._new or enough()):
+            while not (self._over or self._new or (self._thrown() and not self._paused)):
                 left = inf if self._paused else self._due + seconds / self._speed - time.monotonic()
                 if left <= 0.0:
                     break
@@ -296,7 +300,7 @@ class Live:
         self._present(observation, last.steps, outcome)
         if not self._new:
             self._due = time.monotonic()
-            self._wait(self._thrown, _HOLD)  # a switch acts at once, in the next episode
+            self._wait(_HOLD)
 
     def _present(self, observation: Mapping[str, Tensor], step: int, outcome: str = "") -> None:
         on = dict(zip(self.sensors, (observation[AVAILABLE][0] > 0).tolist(), strict=True))

@@ -184,6 +184,23 @@ def test_real_time_is_real_and_half_is_half(world, speed, steps):
     assert times[steps] - times[0] == pytest.approx(0.4, abs=0.12)  # 8 steps of 50 ms
 
 
+def test_a_switch_does_not_wait_for_the_step_that_is_due(world):
+    times, thrown = [], threading.Timer(0.1, lambda: live.set("rgb", Switch(off=True)))
+
+    def show(moment):
+        times.append((time.monotonic(), moment.frame.on["rgb"]))
+        if len(times) == 3:
+            live.stop()
+
+    live = Live(Idle(world), world, show)
+    live.set_speed(0.1)  # a step in half a second
+    thrown.start()
+    live.run()
+    (began, on), (acted, off), (later, _) = times
+    assert on and not off and 0.1 < acted - began < 0.4
+    assert later - began == pytest.approx(1.0, abs=0.15)  # and time goes on as it did
+
+
 class Doubtful:
     """A monitor that does not trust depth from its third look on."""
 
