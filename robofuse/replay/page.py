@@ -230,7 +230,7 @@ def light_of(key: str, moment: Moment) -> str:
         light, why = "broken", f"broken: {broken}"
     else:
         light, why = "good", "delivers"
-    if opinion is not None:
+    if opinion is not None and (shown.on[key] or not opinion.trusted):  # what delivers nothing is not judged
         why += f"<br>monitor: {'trusted' if opinion.trusted else 'not trusted'}"
         why += f" ({', '.join(opinion.why)})" if opinion.why else ""
     dot = f"<span style='color:{_LIGHTS[light]};font-size:1.3em'>&#9679;</span>"

@@ -189,15 +189,16 @@ def test_a_switch_does_not_wait_for_the_step_that_is_due(world):
 
     def show(moment):
         times.append((time.monotonic(), moment.frame.on["rgb"]))
+        if len(times) == 1:
+            thrown.start()
         if len(times) == 3:
             live.stop()
 
     live = Live(Idle(world), world, show)
     live.set_speed(0.1)  # a step in half a second
-    thrown.start()
     live.run()
     (began, on), (acted, off), (later, _) = times
-    assert on and not off and 0.1 < acted - began < 0.4
+    assert on and not off and 0.09 < acted - began < 0.4
     assert later - began == pytest.approx(1.0, abs=0.15)  # and time goes on as it did
 
 
