@@ -17,7 +17,7 @@ from robofuse.envs.cameras import Camera, drawn, resolve
 from robofuse.envs.control import Robot, checked
 from robofuse.envs.noise import Noise
 from robofuse.envs.observer import FaultsLike, Observer, Truth
-from robofuse.envs.physics import make_backend
+from robofuse.envs.physics import check_mujoco, make_backend
 from robofuse.envs.rendering.picture import Picture
 from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import RobotModel, resolve_robot
@@ -172,8 +172,9 @@ class World:
 
         Raises:
             InputError: an unknown name or a size out of range; the message lists what exists.
-            StateError: there is no room for so many worlds; the message says for how many.
+            StateError: there is no room for so many worlds; the message says for how many. Or MuJoCo is too old.
         """
+        check_mujoco()
         self.num_envs = whole(num_envs, "num_envs", 1)
         if num_threads is not None:
             whole(num_threads, "num_threads", 1)

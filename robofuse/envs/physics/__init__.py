@@ -3,10 +3,10 @@
 import mujoco
 import torch
 
-from robofuse.envs.physics.backend import Backend, CpuBackend
+from robofuse.envs.physics.backend import Backend, CpuBackend, check_mujoco
 from robofuse.errors import InputError
 
-__all__ = ["PHYSICS", "Backend", "CpuBackend", "make_backend"]
+__all__ = ["PHYSICS", "Backend", "CpuBackend", "check_mujoco", "make_backend"]
 
 PHYSICS = ("auto", "mujoco", "warp")
 

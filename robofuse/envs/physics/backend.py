@@ -3,16 +3,21 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import mujoco
 import numpy as np
 import torch
-from mujoco import batch
 from torch import Tensor
 
 from robofuse.checks import usable_cores
 from robofuse.envs.rendering.base import View
+from robofuse.errors import StateError
+
+try:
+    from mujoco import batch
+except ImportError:  # an older MuJoCo: all that needs no World works beside it
+    batch = cast(Any, None)
 
 # what a warning counter of MuJoCo means; from then on the numbers cannot be trusted
 _DIVERGED = {
@@ -24,6 +29,16 @@ _DIVERGED = {
     mujoco.mjtWarning.mjWARN_BADQACC: "NaN, Inf or huge acceleration",
     mujoco.mjtWarning.mjWARN_BADCTRL: "NaN or Inf control",
 }
+
+
+def check_mujoco() -> None:
+    """StateError if the installed MuJoCo is too old for worlds."""
+    if batch is None:
+        raise StateError(
+            f"robofuse's own worlds need MuJoCo 4, and {mujoco.__version__} is installed, as robosuite and mjlab ask. "
+            "Extractor, dropout, faults, evaluate --env and deploy work with it. For worlds, in an environment of its "
+            "own: pip install 'mujoco>=4' 'mujoco-warp>=4'"
+        )
 
 
 class Backend(Protocol):
