@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 # a term of a definition list: the message in backquotes, then the package that gives it, if it is not ours
-TERM = re.compile(r"^(`+) ?(.+?) ?\1(?:[^\n]*?\((\w+)\))?[^\n]*\n: ", flags=re.MULTILINE)
+TERM = re.compile(r"^(`+) ?(.+?) ?\1(?:[^\n]*?\(([\w.]+)\))?[^\n]*\n: ", flags=re.MULTILINE)
 MESSAGES = [(found[2], found[3] or "robofuse") for found in TERM.finditer(PAGE)]
 GAP = "…"  # what differs from case to case
 
