@@ -44,7 +44,7 @@ class Replay:
         faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows the
             faults.
         monitor: The monitor that masks sensors which look broken: none; auto for the policy's own; or the path of one.
-        episodes: Number of episodes.
+        episodes: Number of episodes; with --live there is no end to them.
         episode: Number of the first one; with the seed it gives the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
         out: The video; by default its name has the policy and what is disabled.
