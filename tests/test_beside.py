@@ -22,7 +22,7 @@ env = VecSensorDropout(DummyVecEnv([foreign_envs.line] * 2), 0.3, seed=0)
 agent = PPO("MultiInputPolicy", env, n_steps=32, batch_size=32, device="cpu",
             policy_kwargs={{"features_extractor_class": FusionExtractor}}).learn(64)
 found = evaluate_agent(agent, foreign_envs.line, tempfile.mkdtemp(), episodes=2, conditions=("singles",))
-assert len(found.conditions) == 4
+assert "no-near" in found.conditions
 try:
     World("Reach")
 except RuntimeError as error:
