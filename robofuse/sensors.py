@@ -3,7 +3,7 @@
 Gymnasium is imported only where a space is made, as a robot that runs an exported policy need not have it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -133,7 +133,9 @@ def describe() -> list[tuple[str, str, str, str, str]]:
     ]
 
 
-def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -> tuple[Sensor, ...]:
+def infer_sensors(
+    space: "gym.Space", kinds: Mapping[str, Kind] | None = None, encoded: Collection[str] = ()
+) -> tuple[Sensor, ...]:
     """Guess the sensors of a Dict space, for extractors that are given nothing but the space.
 
     A uint8 image of 1, 3 or 4 channels, or of 3 for each of several stacked frames, is `rgb` (one channel is grey). An
@@ -144,6 +146,8 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
     Args:
         space: Dict space; `available` and `privileged` are left out.
         kinds: key → kind, where the guess is wrong or not made.
+        encoded: keys with an encoder of their own, which need no kind: what cannot be guessed is a `vector`, of
+            whatever shape.
 
     Returns:
         Sensors in alphabetical order. Their scale is 1000 for images of wider integers than bytes (depth in
@@ -173,6 +177,8 @@ def infer_sensors(space: "gym.Space", kinds: Mapping[str, Kind] | None = None) -
         kind = given.pop(key, None)
         if kind is None:
             kind, problem = _guess(key, shape, dtype)
+            if kind is None and key in encoded:
+                kind = "vector"
             if kind is None:
                 unknown.append(problem)
                 continue

@@ -61,7 +61,7 @@ def test_numbers_of_bytes_are_scaled():
         (image(4, 24, 24, 3), "'camera'.*VecFrameStack"),
         (image(24, 24, 3, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
         (image(24, 24, 1, dtype=np.float32), "'camera'.*float32.*kinds={'camera': ...}.*rgb"),
-        (image(12, 12, 3), "'camera'.*16×16.*12×12"),
+        (image(3, 12, 3), "'camera'.*4×4.*3×12"),
     ],
 )
 def test_images_of_an_unknown_kind(space, message):
@@ -155,8 +155,8 @@ def test_an_extractor_says_what_it_took_for_what():
     space = Dict(camera=PICTURE, gear=Discrete(4), state=STATE)
     extractor = FusionExtractor(space, ignore=["state"])
     assert extractor.describe().splitlines() == [
-        "camera: rgb, uint8 (24, 26, 3), divided by 255, ImageEncoder",
-        "gear: vector, float32 (4,), divided by 1, VectorEncoder",
+        "camera: rgb, uint8 (24, 26, 3), divided by 255, ImageEncoder (23,312 weights)",
+        "gear: vector, float32 (4,), divided by 1, VectorEncoder (4,608 weights)",
         "state: ignored",
     ]
     assert all(line in repr(extractor) for line in extractor.describe().splitlines())

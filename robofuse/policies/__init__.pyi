@@ -2,6 +2,7 @@ from .actor_critic import FusionActorCriticPolicy
 from .distillation import RemaskCallback
 from .encoders import ENCODERS
 from .extractor import FusionExtractor
+from .further_encoders import Backbone
 from .fusion import FUSIONS
 from .policy import Policy
 from .ppo import FusionPPO
@@ -11,6 +12,7 @@ from .saving import load, save
 __all__ = [
     "ENCODERS",
     "FUSIONS",
+    "Backbone",
     "FusionActorCriticPolicy",
     "FusionExtractor",
     "FusionPPO",

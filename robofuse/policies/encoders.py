@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from robofuse.errors import InputError
+from robofuse.policies.further_encoders import LabelEncoder, PointEncoder, ScanEncoder
 from robofuse.policies.planes import SLOPE, middle_and_unit, millimetres, saturated, slopes
 from robofuse.policies.u2a.transformer import TransformerEncoder
 from robofuse.sensors import Sensor
+
+_SMALL = 16  # pixels
 
 
 class ImageEncoder(nn.Module):
     """RGB or depth to a token, by three convolutions (4×4/4, 3×3/2, 3×3/2) and a linear layer.
 
+    Of pictures below 16 pixels a side, such as a fingertip's, the first is 2×2/1.
     Convolutions see the memory in the channels-last order in which cameras deliver it, so nothing is transposed.
     Stacked frames are channels: rgb may have a multiple of 3, each frame with its saturation, and depth any number,
     each with its slopes. One channel of rgb is grey.
@@ -32,12 +36,12 @@ class ImageEncoder(nn.Module):
     unit: Tensor
 
     def __init__(self, sensor: Sensor, token_dim: int) -> None:
-        """Layers for the size of this sensor's images, at least 16×16 pixels."""
+        """Layers for the size of this sensor's images, at least 4×4 pixels."""
         super().__init__()
         middle, unit = middle_and_unit(sensor)
         self.depth, self.scale, self.size = sensor.kind == "depth", float(cast(float, sensor.scale)), sensor.shape[:2]
         self.convolutions = nn.Sequential(
-            nn.Conv2d(len(unit), 16, 4, 4),
+            nn.Conv2d(len(unit), 16, 2, 1) if min(self.size) < _SMALL else nn.Conv2d(len(unit), 16, 4, 4),
             nn.ReLU(),
             nn.Conv2d(16, 32, 3, 2, 1),
             nn.ReLU(),
@@ -62,7 +66,7 @@ class ImageEncoder(nn.Module):
         # (planes × unit − middle) is put into the weights: over all pixels it takes as long as the convolution
         weight = first.weight * self.unit
         bias = cast(Tensor, first.bias) - (first.weight * self.middle).sum((1, 2, 3))
-        return self.head(others(nn.functional.conv2d(seen.permute(0, 3, 1, 2), weight, bias, (4, 4))))
+        return self.head(others(nn.functional.conv2d(seen.permute(0, 3, 1, 2), weight, bias, first.stride)))
 
 
 class VectorEncoder(nn.Module):
@@ -137,5 +141,8 @@ ENCODERS: dict[str, Encoder] = {
     "window": VectorEncoder,
     "transformer": TransformerEncoder,
     "patches": patch_encoder,
+    "scan": ScanEncoder,
+    "labels": LabelEncoder,
+    "points": PointEncoder,
 }
 """Encoders by name; the standard encoder of a kind of sensor has the kind's name."""

@@ -144,8 +144,9 @@ class FusionExtractor(BaseFeaturesExtractor):
                 it must. Also when the extractor becomes part of a policy that learns from rollouts and has dropout.
         """
         if sensors is None:
-            self.sensors = infer_sensors(_without(observation_space, ignore), kinds)
-            _warn_of_large([sensor for sensor in self.sensors if sensor.key not in (kinds or {})])
+            self.sensors = infer_sensors(_without(observation_space, ignore), kinds, encoded=encoders or ())
+            told = {*(kinds or {}), *(encoders or {})}
+            _warn_of_large([sensor for sensor in self.sensors if sensor.key not in told])
         else:
             self.sensors = order(sensors)
         keys = [sensor.key for sensor in self.sensors]
@@ -357,12 +358,14 @@ class FusionExtractor(BaseFeaturesExtractor):
         return True
 
     def describe(self) -> str:
-        """What every key was taken for, a line each: kind, type and shape, what it is divided by, and its encoder."""
+        """What every key was taken for, a line each: kind, type and shape, scale, and its encoder with its weights."""
         lines = []
         for key, sensor in self.readings.encoded.items():
             scale = f"{sensor.scale:g}" if isinstance(sensor.scale, int | float) else "one scale per element"
             what = f"{key}: {sensor.kind}, {sensor.dtype} {sensor.shape}, divided by {scale}"
-            lines.append(f"{what}, {type(self.encoders[key]).__name__}")
+            encoder = self.encoders[key]
+            count = sum(weights.numel() for weights in encoder.parameters())
+            lines.append(f"{what}, {type(encoder).__name__} ({count:,} weights)")
         return "\n".join([*lines, *(f"{key}: ignored" for key in self.ignore)])
 
     def extra_repr(self) -> str:

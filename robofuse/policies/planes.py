@@ -14,7 +14,7 @@ def middle_and_unit(sensor: Sensor) -> tuple[Tensor, Tensor]:
     """Middle and unit of every plane, both (C,): planes · unit − middle lie about in [−1, 1].
 
     Raises:
-        InputError: no image of at least 16×16 pixels, or no one positive scale.
+        InputError: no image of at least 4×4 pixels, or no one positive scale.
     """
     if len(sensor.shape) != 3 or not isinstance(sensor.scale, int | float) or not sensor.scale > 0:
         raise InputError(
@@ -22,8 +22,8 @@ def middle_and_unit(sensor: Sensor) -> tuple[Tensor, Tensor]:
             f"{sensor.scale}"
         )
     height, width, channels = sensor.shape
-    if min(height, width) < 16:
-        raise InputError(f"{sensor.key!r}: images must have at least 16×16 pixels, got {height}×{width}")
+    if min(height, width) < 4:
+        raise InputError(f"{sensor.key!r}: images must have at least 4×4 pixels, got {height}×{width}")
     depth = sensor.kind == "depth"
     saturations = 0 if depth else _colours(channels)
     count = 3 * channels if depth else channels + saturations
