@@ -2,8 +2,6 @@ import contextlib
 import io
 import json
 import re
-import subprocess
-import sys
 from importlib import metadata
 
 import pytest
@@ -84,21 +82,11 @@ def test_doctor_names_packages_that_are_too_old_or_missing(monkeypatch, capsys):
         "scipy is missing",
         "onnxruntime 1.0 is installed",  # of an extra, but what is installed does not serve
     ]
-    assert "robofuse needs mujoco>=4.0" in unmet[0]
+    assert "robofuse needs mujoco>=3.3" in unmet[0]
     monkeypatch.setattr(machine, "probes", lambda: [])
     nothing = {"devices": [], "torch": None, "driver": None, "warp": None, "advice": ""}
     monkeypatch.setattr(machine, "examine_cuda", lambda: nothing)
     assert machine.run_doctor() == 1 and unmet[0] in capsys.readouterr().out
-
-
-def test_the_cause_of_a_failed_import_is_not_hidden():
-    code = """
-import sys
-sys.modules["mujoco.batch"] = None  # as of an older MuJoCo, which has none
-from robofuse.envs import World
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "mujoco.batch" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from robofuse import FusionExtractor, VecSensorDropout, evaluate_agent
 
 KEYS = ("depth", "force", "proprio", "rgb")  # in the order of `available`
+CONDITIONS = ("all", *(f"no-{key}" for key in KEYS))
 HAND = ("joint_pos_cos", "joint_pos_sin", "eef_pos", "eef_quat", "gripper_qpos")
 Observation = dict[str, np.ndarray]
 
@@ -121,14 +122,14 @@ def main(demonstrations: int, passes: int, episodes: int, out: str) -> None:
     print(f"{len(actions)} steps of the expert")
     for dropout in (0.0, 0.3):
         agent, name = clone(env, rows, actions, dropout, passes), f"dropout-{dropout}"
-        found = evaluate_agent(agent, Lift, f"{out}/{name}", name=name, conditions=("singles",), episodes=episodes)
+        found = evaluate_agent(agent, Lift, f"{out}/{name}", name=name, conditions=CONDITIONS, episodes=episodes)
         print(name, {condition: row.success for condition, row in found.conditions.items()})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demonstrations", type=int, default=60)
-    parser.add_argument("--passes", type=int, default=30)
+    parser.add_argument("--passes", type=int, default=150)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--out", default="runs/robosuite-lift")
     main(**vars(parser.parse_args()))
