@@ -1,4 +1,5 @@
 from .gym import SensorDropout, SensorFaults, SensorStack
+from .robotics import mend_gymnasium_robotics
 from .sb3 import DropoutProgress, VecSensorDropout, VecSensorFaults, VecSensorStack, tell_progress
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "VecSensorDropout",
     "VecSensorFaults",
     "VecSensorStack",
+    "mend_gymnasium_robotics",
     "tell_progress",
 ]

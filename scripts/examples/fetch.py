@@ -11,19 +11,15 @@ import argparse
 
 import gymnasium as gym
 import gymnasium_robotics
-from gymnasium_robotics.utils import mujoco_utils
 from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from robofuse.dropout import Independent
 from robofuse.policies import FusionExtractor
-from robofuse.wrappers import VecSensorDropout
+from robofuse.wrappers import VecSensorDropout, mend_gymnasium_robotics
 
-# Gymnasium-Robotics 1.4 asks `joint_type in (mjtJoint...)`; of a NumPy integer MuJoCo 4 denies that always
-for field in ("qpos", "qvel"):
-    setattr(mujoco_utils, f"get_joint_{field}", lambda m, d, name, part=field: getattr(d.joint(name), part).copy())
-    setattr(mujoco_utils, f"set_joint_{field}", lambda m, d, name, x, part=field: setattr(d.joint(name), part, x))
+mend_gymnasium_robotics()  # with MuJoCo 4
 gym.register_envs(gymnasium_robotics)
 
 
