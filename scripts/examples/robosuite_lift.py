@@ -1,6 +1,6 @@
 """robosuite's Lift with four sensors: a copied expert, with and without sensor dropout, and who does without what.
 
-    pip install 'robosuite==1.5.2' 'mujoco<3.6' robofuse      # robosuite 1.5 breaks with newer MuJoCos
+    pip install 'robosuite==1.5.2' 'mujoco<3.10' robofuse      # robosuite 1.5 breaks with newer MuJoCos
     MUJOCO_GL=egl python scripts/examples/robosuite_lift.py
 
 robofuse's own worlds need a newer MuJoCo; nothing here does. `robofuse report FOLDER` makes a page of a result.
