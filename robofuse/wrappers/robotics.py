@@ -9,7 +9,7 @@ def mend_gymnasium_robotics() -> None:
     """Lets environments of Gymnasium-Robotics 1.4, such as Fetch, work with MuJoCo 3.12 and later; for this process.
 
     It asks of a joint's type, an integer of NumPy, whether it is one of MuJoCo's enumerators, which MuJoCo has denied
-    since 3.12, so that every reset fails. Four of its functions are replaced by what the model itself says of the joint.
+    since 3.12, so that every reset fails. Four of its functions are replaced by what the model says of the joint.
     May be called twice; with an older MuJoCo it changes nothing that shows.
 
     Raises:
