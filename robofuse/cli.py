@@ -124,6 +124,10 @@ COMMANDS = {
     "export": Command(
         "Write a policy as ONNX, for robots without torch.", _load("robofuse.export", "Export", "run_export")
     ),
+    "push": Command(
+        "Upload a policy to a hub, where load finds it under hf://USER/NAME.",
+        _load("robofuse.policies.hub", "Push", "run_push"),
+    ),
     "pretrain": Command(
         "Pretrain an encoder per sensor on simulator data, without labels.",
         _load("robofuse.train.pretrain", "Pretrain", "run_pretrain"),

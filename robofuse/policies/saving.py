@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robofuse.errors import InputError
 from robofuse.files import read_tensors, write_tensors
 from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.hub import HUB, download
 from robofuse.policies.policy import Policy, check_network
 from robofuse.policies.registry import Unregistered, registered_names
 from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
@@ -60,7 +61,7 @@ def load(name: str | Path, device: str | torch.device = "auto") -> Policy:
 
     Args:
         name: of a policy that comes with robofuse, see `zoo`; or the path of a policy file, of a training's
-            checkpoint, or of its folder, which stands for the best policy in it.
+            checkpoint, or of its folder, which stands for the best policy in it; or `hf://USER/NAME` of a hub.
         device: of the network: auto (CUDA if there is any), cpu, cuda, …
 
     Returns:
@@ -89,9 +90,11 @@ def zoo() -> list[str]:
 
 
 def locate(name: str) -> Path:
-    """The file that `load` reads; InputError if there is none."""
+    """The file that `load` reads, fetched if it is on a hub; InputError if there is none."""
     if name in zoo():
         return ZOO / f"{name}.safetensors"
+    if name.startswith(HUB):
+        return download(name)
     path = Path(name).expanduser()
     if path.is_dir():
         for file in ("best.safetensors", "latest.safetensors"):
@@ -103,7 +106,7 @@ def locate(name: str) -> Path:
     known = ", ".join(zoo()) or "none yet"
     raise InputError(
         f"no policy {name!r}; policies that come with robofuse: {known}; else give the path of a .safetensors file or "
-        "of a training's folder"
+        "of a training's folder, or hf://USER/NAME"
     )
 
 
