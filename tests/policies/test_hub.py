@@ -104,6 +104,7 @@ def test_a_file_that_is_no_policy_is_refused(served):
 def test_without_a_network(tmp_path, monkeypatch):
     real, cache = hub.hf_hub_download, str(tmp_path)
     closed = "http://127.0.0.1:9"  # nobody listens there
+    monkeypatch.setattr("time.sleep", lambda _: None)  # it tries again and again
     monkeypatch.setattr(hub, "hf_hub_download", lambda **o: real(**o, endpoint=closed, cache_dir=cache, token=False))
     with pytest.raises(RuntimeError, match="hf://ann/grasp.*(reached|fetched)"):
         robofuse.load("hf://ann/grasp")
