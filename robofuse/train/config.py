@@ -280,12 +280,17 @@ class Records:
             most of these episodes fail.
         checkpoint_every: Steps between checkpoints. All worlds start a new episode there, and past rows are forgotten,
             so it is part of what makes a run repeatable.
+        tracker: Beside TensorBoard and CSV files: wandb or trackio, which must be installed. If it fails, the training
+            goes on without it.
+        project: Of the tracker.
     """
 
     validate_every: int = 80_000
     validation_episodes: int = 32
     validate_alone: bool = True
     checkpoint_every: int = 120_000
+    tracker: Literal["none", "wandb", "trackio"] = "none"
+    project: str = "robofuse"
 
 
 # What differs from FusionPPO's own numbers where a teacher shows what to do. Less needs to be tried out, and less and
@@ -537,7 +542,7 @@ def load_options(folder: Path) -> Train:
 # What may be changed when a run goes on: how it learns, and what does not matter to what it learns.
 _LEARNING = "lr lr_schedule lr_final clip clip_final epochs ent_coef ent_final policy_coef aux_coef vf_coef"
 TUNABLE = (*_LEARNING.split(), "max_grad_norm", "target_kl")
-FREE = ("device", "threads", "deterministic", "tf32", "validate_every")
+FREE = ("device", "threads", "deterministic", "tf32", "validate_every", "tracker", "project")
 NOT_LEARNED = ("out", "resume", "preset")
 
 

@@ -24,6 +24,7 @@ from robofuse.files import append, write_atomic
 from robofuse.policies import FusionPPO
 from robofuse.sensors import AVAILABLE
 from robofuse.train.checkpoint import TrainState
+from robofuse.train.trackers import Tracker
 from robofuse.train.validate import alone, removed
 
 PROGRESS, VALIDATION, CURVE = "progress.csv", "validation.csv", "curve.png"
@@ -186,10 +187,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 class ProgressLog(KVWriter):
-    """SB3's logger into `progress.csv` and TensorBoard."""
+    """SB3's logger into `progress.csv`, TensorBoard, and a tracker if there is one."""
 
-    def __init__(self, folder: Path, until: int) -> None:
-        """Opens both; what an interrupted run recorded after step `until` is dropped."""
+    def __init__(self, folder: Path, until: int, tracker: Tracker | None = None) -> None:
+        """Opens them; what an interrupted run recorded after step `until` is dropped, but for what a tracker has."""
+        self._tracker = tracker
         self.table = CsvTable(folder / PROGRESS, until)
         self._events = SummaryWriter(str(folder), purge_step=until + 1)
 
@@ -200,15 +202,21 @@ class ProgressLog(KVWriter):
             if value is not None and "tensorboard" not in (key_excluded.get(name) or ()):
                 self._events.add_scalar(name, value, step)
         self._events.flush()
+        if self._tracker is not None:
+            self._tracker.write(key_values, step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Further values for TensorBoard."""
+        """Further values for TensorBoard and the tracker."""
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
+        if self._tracker is not None:
+            self._tracker.write(values, step)
 
     def close(self) -> None:
         """See SB3."""
         self._events.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def log_update(model: FusionPPO, state: TrainState, speed: float, before: Mapping[str, float]) -> None:

@@ -44,6 +44,7 @@ from robofuse.train.display import (
     recent_success,
 )
 from robofuse.train.imitation import BehaviourCloning
+from robofuse.train.trackers import Tracker
 from robofuse.train.validate import Interrupted, Validator, score, score_error
 
 
@@ -93,7 +94,10 @@ class Training:
             self.validator = Validator(config, [sensor.key for sensor in self.env.world.sensors])
             until = int(found[1]["training"]["step"]) if found else 0
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._progress = ProgressLog(self.folder, until)
+            records, tracker = config.records, None
+            if records.tracker != "none" and self.ranks.first:
+                tracker = Tracker(records.tracker, records.project, self.folder, dict(config.items()))
+            self._progress = ProgressLog(self.folder, until, tracker)
             self.model.set_logger(Logger(str(self.folder), [self._progress]))
             self._validations = CsvTable(self.folder / VALIDATION, until)
             # steps of the best policy and of a checkpoint
