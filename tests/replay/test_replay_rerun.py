@@ -31,6 +31,11 @@ def columns(path):
         for column in batch.schema.names:
             if ":" in column:
                 found.setdefault(name, {}).setdefault(column, []).extend(batch.column(column).to_pylist())
+    for name, parts in found.items():  # a file is of pieces, in no order
+        for column, values in parts.items():
+            if len(values) == len(frames[name]):
+                parts[column] = [values[row] for row in np.argsort(frames[name], kind="stable")]
+        frames[name].sort()
     return found, frames
 
 
