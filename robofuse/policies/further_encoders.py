@@ -105,7 +105,9 @@ class PointEncoder(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A network that learned elsewhere, and a layer to the token: a line in a file of yours.
+    """A network that learned elsewhere, and a layer to the token.
+
+    In a file of yours::
 
         @register_encoder("resnet18")
         def resnet18(sensor, token_dim):
