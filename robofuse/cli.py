@@ -126,7 +126,7 @@ COMMANDS = {
     ),
     "push": Command(
         "Upload a policy to a hub, where load finds it under hf://USER/NAME.",
-        _load("robofuse.policies.hub", "Push", "run_push"),
+        _load("robofuse.policies.push", "Push", "run_push"),
     ),
     "pretrain": Command(
         "Pretrain an encoder per sensor on simulator data, without labels.",

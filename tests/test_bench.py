@@ -203,7 +203,6 @@ def test_every_fusion_is_measured(tmp_path, capsys):
 
 @pytest.mark.slow  # in real time
 def test_a_live_replay_is_measured(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("viser")
     monkeypatch.setattr("scripts.bench.live._WARM_UP", 0.5)
     out = tmp_path / "bench.json"
     result = bench_live(LiveBench(seconds=2.0, json=out))
@@ -224,6 +223,5 @@ def test_a_live_replay_is_measured(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_a_live_replay_that_cannot_be_measured_is_refused_at_once(arguments, message, capsys):
-    pytest.importorskip("viser")
     assert main(["live", *arguments]) == 2
     assert message in capsys.readouterr().err

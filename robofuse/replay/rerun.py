@@ -3,20 +3,20 @@
 import os
 from collections.abc import Generator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 
 from robofuse.errors import InputError, StateError
 from robofuse.files import draft_of, remove_stale_drafts
 from robofuse.replay.frames import Frame
+from robofuse.replay.video import Kept
 from robofuse.sensors import Sensor
 
 _QUALITY = 90  # of the scene's pictures, which are JPEG; the sensors' are kept to the bit
 
 
-class Recording:
+class Recording(Kept):
     """A recording that is being written; `with` makes sure that it is finished. After an error nothing is left.
 
     Entities are `scene`, each sensor by its key as the policy reads it (of a force window the newest sample),
@@ -79,14 +79,6 @@ class Recording:
             os.replace(self._draft, self._path)
         except OSError as error:
             raise InputError(f"cannot write {self._path}: {error.strerror or error}") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
 
 
 def check_path(path: Path) -> None:

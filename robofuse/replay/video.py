@@ -29,7 +29,23 @@ _TRY = "import cv2; cv2.namedWindow('robofuse'); cv2.waitKey(1); cv2.destroyAllW
 _QUIT = (ord("q"), 27)  # 27 is Escape
 
 
-class Mp4:
+class Kept:
+    """What is written while something plays: with `with`, an error deletes it, and Ctrl-C keeps what there is."""
+
+    def close(self, keep: bool = True) -> None:
+        """Finish the file, or delete it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
+
+
+class Mp4(Kept):
     """A film that is being written; `with` makes sure that it is finished.
 
     Pictures go to a hidden file beside `path`, which takes its place when the film is closed. After an error nothing is
@@ -112,14 +128,6 @@ class Mp4:
             return imageio_ffmpeg.count_frames_and_secs(self._draft)[0] == self.frames
         except (OSError, RuntimeError):
             return False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
 
 
 def check_path(path: Path) -> None:

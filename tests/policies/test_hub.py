@@ -5,13 +5,14 @@ import http.server
 import threading
 from pathlib import Path
 
+import huggingface_hub as hub
 import pytest
 
 import robofuse
-from robofuse.policies.hub import Push, download, push, run_push
+from robofuse.policies.hub import download
+from robofuse.policies.push import Push, push, run_push
 from robofuse.policies.saving import ZOO
 
-hub = pytest.importorskip("huggingface_hub")
 COMMIT = "0" * 39 + "1"
 
 

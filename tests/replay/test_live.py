@@ -274,7 +274,6 @@ def test_several_worlds_are_refused():
 
 
 def test_the_page_follows_and_its_switches_break_sensors(world):
-    pytest.importorskip("viser")
     with Page("127.0.0.1", 0, "a <test>") as page:
         moments = []
 
@@ -303,7 +302,6 @@ def test_the_page_follows_and_its_switches_break_sensors(world):
 
 
 def test_ctrl_c_ends_it_with_what_was_seen(world, monkeypatch, capsys):
-    pytest.importorskip("viser")
 
     class Impatient(Idle):
         def act(self, observation):

@@ -67,7 +67,6 @@ def test_a_tracker_that_is_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_wandb_without_a_network(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="wandb brings some 20 packages, and is not in the extra `test`")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run_train(TINY.replace(out=tmp_path / "run", tracker="wandb")) == 0
     (recorded,) = tmp_path.glob("run/wandb/offline-run-*/run-*.wandb")
