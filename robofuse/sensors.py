@@ -22,6 +22,7 @@ __all__ = [
     "MODALITIES",
     "PRIVILEGED",
     "TRUTH",
+    "Entry",
     "Kind",
     "Sensor",
     "channels_last",
@@ -89,6 +90,23 @@ class Sensor:
         if dtype.kind == "u":
             return gym.spaces.Box(0, np.iinfo(dtype).max, self.shape, dtype.type)
         return gym.spaces.Box(-np.inf, np.inf, self.shape, dtype.type)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one number of a reading, or of an action, is.
+
+    Attributes:
+        name: such as `joint3_velocity`.
+        unit: SI; empty for a ratio.
+        size: how much of the unit a 1 is.
+        about: the frame, the sign, the limits, in words; may be empty.
+    """
+
+    name: str
+    unit: str = ""
+    size: float = 1.0
+    about: str = ""
 
 
 def order(sensors: Iterable[Sensor]) -> tuple[Sensor, ...]:

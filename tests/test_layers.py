@@ -52,6 +52,7 @@ ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
     "policies.extractor",
     "policies.actor_critic",
+    "policies.agent_files",
     "policies.distillation",
     "policies.ppo",
     "policies.rollouts",

@@ -11,12 +11,13 @@ import numpy as np
 
 from robofuse.deploy.inputs import NEXT, graph_inputs
 from robofuse.errors import InputError, StateError
-from robofuse.sensors import Kind, Sensor
+from robofuse.sensors import Entry, Kind, Sensor
 
 FORMAT = 2  # the newest that can be read; 2 are policies that remember, all others are written as 1
 PRODUCER = "robofuse"
 PROPERTIES = ("format", "name", "sensors", "required", "action", "world", "card")
 MEMORY = "memory"  # a property of those that remember
+RATE, ENTRIES = "rate", "entries"  # properties of those of which they are known
 DIGEST = f"{PRODUCER}.sha256"
 NO_DIGEST = "0" * 64
 _MARK = DIGEST.encode() + b"\x12\x40"  # as protobuf writes the key, and that 64 bytes of value follow
@@ -38,6 +39,8 @@ class Model:
         card: how it was trained and how well it does.
         frames: readings of each sensor that it reads at once, 0 for the present one alone.
         memory: length of its recurrent state, 0 for none.
+        rate: actions per second in training, 0 if it is not known.
+        entries: sensor, or `action`, → what each of its numbers is, where that is known.
         session: onnxruntime's.
     """
 
@@ -49,6 +52,8 @@ class Model:
     card: Mapping[str, Any]
     frames: int
     memory: int
+    rate: float
+    entries: Mapping[str, tuple[Entry, ...]]
     session: Any
 
 
@@ -95,7 +100,10 @@ def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model: 
     """
     try:
         plain = {name: json.loads(properties[f"{PRODUCER}.{name}"]) for name in PROPERTIES}
-        memory = json.loads(properties.get(f"{PRODUCER}.{MEMORY}", "{}"))
+        memory, rate, entries = (
+            json.loads(properties.get(f"{PRODUCER}.{name}", other))
+            for name, other in ((MEMORY, "{}"), (RATE, "0"), (ENTRIES, "{}"))
+        )
     except KeyError as error:
         raise _odd(whose, f"it has no property {error.args[0]}") from None
     except (RecursionError, ValueError) as error:
@@ -119,7 +127,53 @@ def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model: 
     action = plain["action"]
     outputs = {"action": _action(action, whose)} | ({NEXT: ((1, size), "float32")} if size else {})
     _check_same("gives", outputs, session.get_outputs(), whose)
-    return Model(plain["name"], sensors, tuple(required), action, plain["world"], plain["card"], frames, size, session)
+    if not _is_number(rate) or rate < 0:
+        raise _odd(whose, f"{RATE} is {_short(rate)}, not a number of actions per second")
+    try:
+        meant = read_entries(entries, sensors, action)
+    except InputError as error:
+        raise _odd(whose, str(error)) from None
+    known = plain["name"], sensors, tuple(required), action, plain["world"], plain["card"]
+    return Model(*known, frames, size, float(rate), meant, session)
+
+
+def read_entries(plain: Any, sensors: Sequence[Sensor], action: Mapping[str, Any]) -> dict[str, tuple[Entry, ...]]:  # noqa: ANN401
+    """What numbers of readings and actions are.
+
+    Args:
+        plain: sensor, or `action`, → a list with an `Entry` as a mapping, or the name alone, for each number of the
+            last axis.
+        sensors: of the policy.
+        action: `low` and `high` of a Box, or `n` of a Discrete, which has a name for each choice.
+
+    Raises:
+        InputError: an unknown sensor, another count, or something that is no entry.
+    """
+    if not isinstance(plain, Mapping):
+        raise InputError(f"{ENTRIES} is {_short(plain)}, not a mapping from sensors to lists of names")
+    counts = {sensor.key: sensor.shape[-1] for sensor in sensors}
+    counts["action"] = action["n"] if "n" in action else int(np.size(action["low"]))
+    found = {}
+    for key, ones in plain.items():
+        if key not in counts:
+            raise InputError(f"{ENTRIES} tells of {_short(key)}; there are {', '.join(counts)}")
+        if not isinstance(ones, list | tuple) or len(ones) != counts[key]:
+            raise InputError(f"{ENTRIES} of {key!r} is {_short(ones)}, not a list of {counts[key]}")
+        found[key] = tuple(_entry(key, one) for one in ones)
+    return found
+
+
+def _entry(key: str, plain: Any) -> Entry:  # noqa: ANN401
+    if isinstance(plain, Entry):
+        return plain
+    one: Any = {"name": plain} if isinstance(plain, str) else plain
+    kinds = {"name": str, "unit": str, "size": (int, float), "about": str}
+    good = (
+        isinstance(one, dict) and "name" in one and all(isinstance(x, kinds.get(name, ())) for name, x in one.items())
+    )
+    if not good or not _is_number(one.get("size", 1.0)):
+        raise InputError(f"an entry of {key!r} is {_short(plain)}, not a name, or a mapping of {', '.join(kinds)}")
+    return Entry(**one)
 
 
 def _odd(whose: str, why: str) -> InputError:

@@ -115,10 +115,7 @@ class Robot:
     @property
     def proprio_names(self) -> tuple[str, ...]:
         """What each entry of `proprio` is."""
-        parts = (*self.model.joints, *self.model.fingers)
-        hand = tuple(f"hand_{axis}" for axis in "xyz") + ("cos_yaw", "sin_yaw")
-        speed = tuple(f"hand_v{axis}" for axis in "xyz")
-        return (*parts, *(f"{part}_velocity" for part in parts), *hand, *speed)
+        return tuple(entry.name for entry in self.model.entries()["proprio"])
 
     @property
     def proprio_scale(self) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from robofuse import registration
 from robofuse.checks import check_name
 from robofuse.envs.mjcf import compiled, read_mjcf, require
 from robofuse.errors import InputError
+from robofuse.sensors import Entry
 
 ROBOT_PREFIX = "robot/"
 _SLIDE, _HINGE = int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE)
@@ -119,6 +120,36 @@ class RobotModel:
                 f"down; there it points to {np.round(axes[:, 2], 2).tolist()}"
             )
         return position, axes
+
+    def entries(self) -> dict[str, tuple[Entry, ...]]:
+        """What each number of `proprio`, of a sample of `force`, and of `action` is."""
+        model = compiled(self.spec(), f"robot {self.name!r}")
+        slides = {name: int(model.joint(name).type[0]) == _SLIDE for name in (*self.joints, *self.fingers)}
+        encoders = [Entry(name, "m" if slide else "rad") for name, slide in slides.items()]
+        speeds = [Entry(f"{name}_velocity", "m/s" if slide else "rad/s") for name, slide in slides.items()]
+        base, middle = "axes of the robot's base", self.workspace()
+        x, y = (np.round(middle[:2], 3) + 0.0).tolist()  # no −0.0
+        hand = [Entry(f"hand_{axis}", "m", 1.0, f"grip site from ({x}, {y}, 0) of the base, {base}") for axis in "xyz"]
+        turn = "turn about the vertical, counter-clockwise from above, 0 at home"
+        heading = [
+            Entry(f"{name}_yaw", "", 1.0, f"{long} of the hand's {turn}")
+            for name, long in (("cos", "cosine"), ("sin", "sine"))
+        ]
+        moving = [Entry(f"hand_v{axis}", "m/s", 1.0, f"of the grip site, {base}") for axis in "xyz"]
+        wrist = "of hand and load on the wrist, in the frame of the wrist site, less the hand's own weight"
+        wrench = [Entry(f"{kind}_{axis}", unit, 1.0, wrist) for kind, unit in (("force", "N"), ("torque", "N·m"))
+                  for axis in "xyz"]  # fmt: skip
+        tips = [Entry(f"tip_{i}", "N", 1.0, "normal force at a fingertip") for i in (0, 1)]
+        steps = [Entry(axis, "m", self.step, f"step of the commanded grip site, {base}") for axis in "xyz"]
+        gap = float(model.jnt_range[[model.joint(name).id for name in self.fingers], 1].sum())
+        most = f"changes by {self.gap_step:g} m a step at most"
+        about = f"commanded gap from half open: −1 closed, 1 open at {gap:g} m; {most}"
+        return {
+            "proprio": (*encoders, *speeds, *hand, *heading, *moving),
+            "force": (*wrench, *tips),
+            "action": (*steps, Entry("yaw", "rad", self.yaw_step, f"step of the commanded {turn}"),
+                       Entry("gripper", "m", gap / 2.0, about)),
+        }  # fmt: skip
 
     def add_sensors(self, spec: mujoco.MjSpec) -> None:
         """Add the wrist and fingertip force sensors to the spec that the robot has been attached to."""

@@ -1,9 +1,7 @@
 """Agents in files of Stable-Baselines3, and environments by name, for commands."""
 
 import functools
-import importlib
 import inspect
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,7 @@ import tyro
 from robofuse.errors import InputError
 from robofuse.evaluate.foreign import Foreign, make_foreign
 from robofuse.plugins import import_plugin
-
-ALGORITHMS = {
-    **dict.fromkeys(("a2c", "ddpg", "dqn", "ppo", "sac", "td3"), "stable_baselines3"),
-    **dict.fromkeys(("qrdqn", "recurrentppo", "tqc", "trpo", "crossq"), "sb3_contrib"),
-}
-_CLASSES = {"recurrentppo": "RecurrentPPO", "crossq": "CrossQ"}  # the others are in capitals
+from robofuse.policies.agent_files import load_agent, load_statistics
 
 
 @dataclass(frozen=True)
@@ -59,20 +52,9 @@ def load_foreign(
     Raises:
         InputError: something is not there, or does not fit, or is not trusted; the message says what would do.
     """
-    if not options.trust:
-        raise InputError(
-            f"{path} is in Stable-Baselines3's format, and loading it can run code hidden in it; give --trust if you "
-            "made it or know who did"
-        )
-    for needed in (Path(path), *([options.normalize] if options.normalize else [])):
-        if not needed.is_file():
-            raise InputError(f"{needed}: there is no such file")
     make_env = find_env(options.env, pictures)
-    try:
-        agent = _algorithm(options.algo).load(path, device=device)
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, OSError) as error:
-        raise InputError(f"{path} cannot be loaded as {options.algo}: {' '.join(str(error).split())}") from None
-    statistics = _statistics(options.normalize) if options.normalize else None
+    agent = load_agent(path, options.algo, options.trust, device)
+    statistics = load_statistics(options.normalize) if options.normalize else None
     return make_foreign(
         agent, make_env, success_return=options.success_return, normalise=statistics, source=options.env, seed=seed
     )
@@ -98,27 +80,3 @@ def find_env(name: str, pictures: bool = False) -> Callable[[], gym.Env]:
     taken = inspect.signature(found).parameters
     takes = "render_mode" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values())
     return cast(Callable[[], gym.Env], functools.partial(found, render_mode=mode) if takes and mode else found)
-
-
-def _algorithm(name: str) -> Any:  # noqa: ANN401
-    if name not in ALGORITHMS:
-        raise InputError(f"unknown algorithm {name!r}; algorithms: {', '.join(sorted(ALGORITHMS))}")
-    try:
-        module = importlib.import_module(ALGORITHMS[name])
-    except ImportError:
-        raise InputError(f"{name} is of sb3-contrib: pip install 'robofuse[contrib]'") from None
-    return getattr(module, _CLASSES.get(name, name.upper()))
-
-
-def _statistics(path: Path) -> Any:  # noqa: ANN401
-    """What `VecNormalize.save` wrote, of whatever environments."""
-    from stable_baselines3.common.vec_env import VecNormalize
-
-    try:
-        found = pickle.loads(path.read_bytes())
-    except (pickle.UnpicklingError, ValueError, EOFError, AttributeError, ImportError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, VecNormalize):
-        raise InputError(f"{path} holds a {type(found).__name__}, and no VecNormalize")
-    found.training = False
-    return found

@@ -209,7 +209,8 @@ class _Player(NamedTuple):
 
 
 def _player(policy: Policy) -> _Player:
-    from robofuse.export.make import describe, exported, random_observation
+    from robofuse.export.compare import random_observation
+    from robofuse.export.make import describe, exported
     from robofuse.export.played import Played
 
     readings = random_observation(policy.sensors, np.random.default_rng(0))

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
-import gymnasium as gym
 import numpy as np
 import onnx
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from robofuse.deploy.inputs import NEXT, STATE
 from robofuse.errors import InputError
-from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.export.network import Network, Statistics
 from robofuse.policies.encoders import ImageEncoder, VectorEncoder
 from robofuse.policies.planes import SLOPE
 from robofuse.policies.u2a.transformer import TransformerEncoder, own_at, patches
@@ -32,7 +31,7 @@ _LIVE, _ALWAYS, _ROWS = f"{_OWN}live", f"{_OWN}always", f"{_OWN}rows"
 _HEAD = f"{_OWN}head/"
 
 
-def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
+def build(network: Network, sensors: Sequence[Sensor], required: Sequence[str] = ()) -> onnx.ModelProto:
     """The graph of a network for one observation, without meta data.
 
     Inputs are the sensors by key, (1, …) in their own dtypes, and `available`, int8 (1, M). The output is `action`:
@@ -44,7 +43,7 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
     needs it.
 
     Args:
-        network: on any device; it is not changed.
+        network: what it is made of, on any device; it is not changed.
         sensors: its sensors, in the order of `available`, with the shapes and dtypes that it reads.
         required: keys of the sensors that are live whatever `available` says.
 
@@ -53,7 +52,8 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
     """
     if ACTION in [sensor.key for sensor in sensors]:
         raise InputError(f"a sensor is called {ACTION!r}, as the output is; train with another key for it")
-    extractor, count = network.features_extractor, len(sensors)
+    extractor, count = network.extractor, len(sensors)
+    device = extractor.mask_tokens.device
     zeros, estimates = extractor.masked_as == "zeros", extractor.estimates is not None
     constants = {f"{_OWN}column/{m}": np.array([m]) for m in range(count)}
     constants |= {_ALWAYS: np.ones((1, 1), bool), f"{_OWN}all": np.ones((1, count), bool)}
@@ -63,12 +63,14 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         if lives[-1] != _ALWAYS:
             nodes.append(_node("Gather", [_LIVE, f"{_OWN}column/{m}"], lives[-1], axis=1))
         encoder = to_token(extractor.encoders[sensor.key], sensor.shape, m if estimates else None)
-        one = torch.zeros(1, *sensor.shape, device=network.device)
+        one = torch.zeros(1, *sensor.shape, device=device)
         with torch.no_grad():
             read_zero = extractor.masked_as in ("zeros", "flag")
             hidden = encoder(one) if read_zero else extractor.mask_tokens[m : m + 1]
             if estimates:  # a missing sensor says nothing
                 hidden = torch.zeros_like(extractor.mask_tokens)[None]
+        if sensor.key in network.normalised:
+            encoder = Normalised(encoder, network.normalised[sensor.key])
         tokens.append(f"{_OWN}token/{m}")
         branches = {
             "then_branch": _encode(sensor.key, _traced(encoder, {"x": one}, ["token"], f"{_OWN}encoder/{m}/")),
@@ -76,12 +78,13 @@ def build(network: FusionActorCriticPolicy, sensors: Sequence[Sensor], required:
         }
         nodes.append(_node("If", [lives[-1]], tokens[-1], **branches))
     size = extractor.mask_tokens.shape
-    example = torch.zeros(1, count, *(size if estimates else size[1:]), device=network.device)
-    read = torch.ones(1, count, dtype=torch.bool, device=network.device)
+    example = torch.zeros(1, count, *(size if estimates else size[1:]), device=device)
+    read = torch.ones(1, count, dtype=torch.bool, device=device)
     given, outputs, state = {"tokens": example, "read": read}, [ACTION], []
-    if network.memory:
-        given["state"], outputs = torch.zeros(1, network.memory, device=network.device), [ACTION, "state_next"]
-        state = [helper.make_tensor_value_info(STATE, TensorProto.FLOAT, (1, network.memory), "what is remembered")]
+    if network.recurrent is not None:
+        state_shape = 1, network.recurrent.size
+        given["state"], outputs = torch.zeros(state_shape, device=device), [ACTION, "state_next"]
+        state = [helper.make_tensor_value_info(STATE, TensorProto.FLOAT, state_shape, "what is remembered")]
     head = _traced(Head(network), given, outputs, _HEAD)
     nodes += [
         _node("Concat", tokens, _ROWS, axis=0),
@@ -242,6 +245,25 @@ class _Transformer(_Encoder):
         return tokens[:, 0] if self.own is None else own_at(tokens, self.own)
 
 
+class Normalised(nn.Module):
+    """An encoder behind the normalisation of readings that `VecNormalize` did in training."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, encoder: nn.Module, statistics: Statistics) -> None:
+        """Of the encoder as `to_token` gives it."""
+        super().__init__()
+        self.encoder, self.limit = encoder, statistics.limit
+        self.train(encoder.training)
+        self.register_buffer("mean", torch.from_numpy(statistics.mean).float())
+        self.register_buffer("deviation", torch.from_numpy(statistics.deviation).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Readings (1, …) to a token."""
+        return self.encoder(((x - self.mean) / self.deviation).clamp(-self.limit, self.limit))
+
+
 class Head(nn.Module):
     """From tokens (1, M, D) and which are read, bool (1, M), to the executed action, (1, …).
 
@@ -249,21 +271,19 @@ class Head(nn.Module):
     (1, H) to the next one.
     """
 
-    def __init__(self, network: FusionActorCriticPolicy) -> None:
-        """The fusion and the actor of this network, and the bounds of its action."""
+    def __init__(self, network: Network) -> None:
+        """The fusion and the actor of this network."""
         super().__init__()
-        self.network = network
-        self.train(network.training)
+        self.extractor, self.actor, self.recurrent = network.extractor, network.actor, network.recurrent
+        self.train(network.extractor.training)
 
     def forward(self, tokens: Tensor, read: Tensor, state: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """See the class."""
-        network, extractor = self.network, self.network.features_extractor
+        extractor = self.extractor
         if extractor.estimates is not None:
             tokens = extractor.estimates(tokens, read, extractor.mask_tokens)
         features = extractor.fusion(tokens, read) + extractor.availability(read.float())
-        if state is not None:
-            state = cast(Tensor, network.recurrent(features, state))
-            features = torch.cat([features, state], dim=1)
-        out = cast(nn.Module, network.action_net)(network.actor(features))
-        action = network.execute(out) if isinstance(network.action_space, gym.spaces.Box) else out.argmax(dim=1)
-        return action if state is None else (action, state)
+        if state is None or self.recurrent is None:
+            return self.actor(features)
+        state = cast(Tensor, self.recurrent(features, state))
+        return self.actor(torch.cat([features, state], dim=1)), state

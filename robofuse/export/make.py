@@ -1,34 +1,33 @@
 """`robofuse export`: writes a policy as an ONNX file that describes itself, and checks that both act alike."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
+from robofuse import registration
 from robofuse.deploy import Policy as Deployed
-from robofuse.deploy.model import DIGEST, MEMORY, NO_DIGEST, PRODUCER, PROPERTIES, seal
+from robofuse.deploy.model import DIGEST, ENTRIES, MEMORY, NO_DIGEST, PRODUCER, PROPERTIES, RATE, seal
 from robofuse.errors import InputError, StateError
+from robofuse.export.agents import NOTHING, Hints, describe_agent, with_hints
+from robofuse.export.compare import TOLERANCE, agent_difference, worst_difference
+from robofuse.export.network import of_agent, of_policy
 from robofuse.export.played import SUFFIX
 from robofuse.files import write_atomic
 from robofuse.memory.stack import single_sensors
 from robofuse.policies import FusionActorCriticPolicy, Policy, load
-from robofuse.policies.extractor import Fused
+from robofuse.policies.agent_files import load_agent, load_statistics
 from robofuse.policies.saving import pack, unpack
-from robofuse.sensors import AVAILABLE, FRESHNESS, Sensor
+from robofuse.sensors import FRESHNESS, Entry, Sensor
 from robofuse.tensors import one_torch_thread
-
-TOLERANCE = 1e-4
-_MOST = 64  # masks to compare under
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,24 @@ class Export:
     """Which policy to export.
 
     Attributes:
-        policy: A policy that comes with robofuse, a policy file, or a training's folder.
+        policy: A policy that comes with robofuse, a policy file, or a training's folder; or an agent of
+            Stable-Baselines3 with FusionExtractor, a file .zip.
         out: File to write, by default NAME.onnx.
+        rate: Actions per second, where nothing else says it, and readings per second of sensors of unknown rate.
+        entries: JSON file that says what the numbers of sensors, and of action, are: {"action": ["left", "right"]}, or
+            with units {"action": [{"name": "x", "unit": "m", "size": 0.02, "about": "a step"}, …]}.
+        algo: Of an agent: ppo, sac, td3, dqn, a2c, tqc, …
+        trust: Load an agent, although such files can run code hidden in them.
+        normalize: A file that VecNormalize.save wrote, if the agent was trained with one.
     """
 
     policy: Annotated[str, tyro.conf.Positional]
     out: Path | None = None
+    rate: float = 0.0
+    entries: Path | None = None
+    algo: str = "ppo"
+    trust: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    normalize: Path | None = None
 
 
 class Exported(NamedTuple):
@@ -58,32 +69,57 @@ class Exported(NamedTuple):
     difference: float
 
 
-def export(policy: str | Path | Policy, out: str | Path | None = None) -> Path:
+def export(
+    policy: str | Path | Policy | BaseAlgorithm,
+    out: str | Path | None = None,
+    *,
+    normalise: VecNormalize | None = None,
+    rate: float = 0.0,
+    entries: Mapping[str, Sequence[str | Entry | Mapping[str, Any]]] | None = None,
+) -> Path:
     """Write a policy as ONNX, for `robofuse.deploy` or any other runtime; `robofuse.export.graph` describes the graph.
 
     The file's properties (`metadata_props`) are JSON: `robofuse.sensors` (shapes, dtypes, units, scales, rates),
-    `robofuse.action`, `robofuse.world` (cameras, renderer), `robofuse.card` (how it was trained). If the policy has a
-    memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and `freshness` (`robofuse.memory.Stack`),
-    or it also reads `robofuse:memory`; `robofuse.deploy` makes these of single readings. Actions are the deterministic
-    ones, within their bounds, in float32 whatever precision the policy was trained in.
+    `robofuse.action`, `robofuse.rate` (actions per second), `robofuse.entries` (what each number of a reading and of
+    the action is, its unit, and how much of it a 1 is), `robofuse.world` (cameras, renderer), `robofuse.card` (how it
+    was trained). If the policy has a memory, `robofuse.memory` has `frames` and `size`: its inputs are stacks and
+    `freshness` (`robofuse.memory.Stack`), or it also reads `robofuse:memory`; `robofuse.deploy` makes these of single
+    readings.
+    Actions are the deterministic ones, within their bounds, in float32 whatever precision the policy was trained in.
 
     Args:
-        policy: as for `robofuse.policies.load`, or what that returned.
+        policy: as for `robofuse.policies.load`, or what that returned; or an agent of Stable-Baselines3 or sb3-contrib
+            with `FusionExtractor` (PPO, A2C, SAC, TD3, DDPG, TQC, DQN, QR-DQN). Its pictures are read with the channels
+            last, whatever order SB3 has trained with.
         out: file to write, something.onnx; by default the policy's name, in the present folder.
+        normalise: what normalised an agent's observations in training; it becomes a part of the graph.
+        rate: actions per second, where nothing else says it; and deliveries per second of the sensors of which no rate
+            is known.
+        entries: sensor, or `action`, → a name, or an `Entry`, for each number of the last axis. Of a world of robofuse
+            they are known.
 
     Returns:
         The path.
 
     Raises:
-        InputError: no such policy; encoders or fusions of your own; another suffix than .onnx.
+        InputError: no such policy; encoders or fusions of your own; another suffix than .onnx; entries that do not fit;
+            an agent of another kind.
         StateError: onnx or onnxruntime is not installed, or ONNX's actions differ from torch's by more than 1e-4.
     """
-    return _export(policy, out)[0]
+    return _export(policy, out, Hints(normalise, rate, entries or {}))[0]
 
 
 def run_export(config: Export) -> int:
-    """Export, and print the inputs of the graph; returns the exit status 0."""
-    path, made = _export(config.policy, config.out)
+    """Export, and print the inputs and the output of the graph; returns the exit status 0."""
+    if not config.policy.endswith(".zip"):
+        if config.normalize is not None:
+            raise InputError("--normalize is for agents of Stable-Baselines3, files .zip")
+        path, made = _export(config.policy, config.out, Hints(None, config.rate, _read_entries(config.entries)))
+    else:
+        agent = load_agent(config.policy, config.algo, config.trust)
+        statistics = None if config.normalize is None else load_statistics(config.normalize)
+        hints = Hints(statistics, config.rate, _read_entries(config.entries), Path(config.policy).stem)
+        path, made = _export(agent, config.out, hints)
     deployed = made.deployed
     table = Table("input", "dtype", "shape", "unit", "hidden when older than", box=None, pad_edge=False)
     for sensor in deployed.sensors:
@@ -95,28 +131,56 @@ def run_export(config: Export) -> int:
     table.add_row("available", "int8", str((1, len(deployed.sensors))), "1 = delivering", "")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
+    console.print(_about_action(deployed))
     if deployed.remembers:
         console.print("it remembers: robofuse.deploy makes the inputs of the graph of these readings")
     console.print(f"{path}, {len(made.data) / 1e6:.2f} MB: its actions differ from torch's by {made.difference:.1e}")
     return 0
 
 
-def _export(policy: str | Path | Policy, out: str | Path | None) -> tuple[Path, Exported]:
+def _about_action(deployed: Deployed) -> str:
+    """What the numbers of the action are, a line each where that is known."""
+    how_often = f", {deployed.rate:g} times a second" if deployed.rate else ""
+    if "n" in deployed.action:
+        names = ", ".join(entry.name for entry in deployed.entries.get("action", ()))
+        return f"action: one of {deployed.action['n']} choices{f' ({names})' if names else ''}{how_often}"
+    shape, entries = np.shape(deployed.action["low"]), deployed.entries.get("action", ())
+    lines = [f"action: float32 {shape}{how_often}"]
+    for entry in entries:
+        means = f", 1 = {entry.size:g} {entry.unit}".rstrip()
+        lines.append(f"  {entry.name}{means}{f': {entry.about}' if entry.about else ''}")
+    return "\n".join(lines if entries else [f"{lines[0]}; what its numbers are, nobody has said (entries)"])
+
+
+def _read_entries(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--entries {path} cannot be read as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"--entries {path} must be a mapping from sensors, and action, to lists of names")
+    return found
+
+
+def _export(policy: str | Path | Policy | BaseAlgorithm, out: str | Path | None, hints: Hints) -> tuple[Path, Exported]:
     if isinstance(policy, str | Path):
         policy = load(policy, device="cpu")
-    if not isinstance(policy, Policy):
+    if not isinstance(policy, Policy | BaseAlgorithm):
         raise InputError(
-            f"export takes the name or file of a policy, or robofuse.policies.Policy(agent.policy, 'name'), got a "
-            f"{type(policy).__name__}"
+            "export takes the name or file of a policy, an agent of Stable-Baselines3, or "
+            f"robofuse.policies.Policy(agent.policy, 'name'), got a {type(policy).__name__}"
         )
-    path = Path(out if out is not None else f"{policy.name}{SUFFIX}").expanduser()
+    name = policy.name if isinstance(policy, Policy) else hints.name or type(policy).__name__.lower()
+    path = Path(out if out is not None else f"{name}{SUFFIX}").expanduser()
     if path.suffix != SUFFIX or path.is_dir():  # so the policy's own file is never replaced
         raise InputError(f"what is exported goes into a file {SUFFIX}, not into {str(path)!r}")
-    made = exported(policy)
+    made = exported(policy, hints)
     return write_atomic(path, made.data), made
 
 
-def exported(policy: Policy) -> Exported:
+def exported(policy: Policy | BaseAlgorithm, hints: Hints = NOTHING) -> Exported:
     """A policy as ONNX, in memory; errors as of `robofuse.export.export`."""
     try:
         from robofuse.export.graph import build
@@ -124,19 +188,28 @@ def exported(policy: Policy) -> Exported:
         raise StateError(
             f"export needs onnx, which cannot be imported here ({error}): pip install 'robofuse[export]'"
         ) from None
-    if policy.network.features_extractor.ignore:  # without the keys that are never read, as from a file
-        policy = Policy(unpack(policy.name, *pack(policy.network)), policy.name, policy.world, policy.card)
-    meta = describe(policy)
+    if isinstance(policy, BaseAlgorithm) and isinstance(policy.policy, FusionActorCriticPolicy) and not hints.normalise:
+        policy = Policy(policy.policy, hints.name or type(policy).__name__.lower())
+    if isinstance(policy, BaseAlgorithm):
+        meta, network = describe_agent(policy, hints), of_agent(policy, hints.normalise)
+        reads, always = [Sensor.from_dict(one) for one in meta["sensors"]], []
+    else:
+        if policy.network.features_extractor.ignore:  # without the keys that are never read, as from a file
+            policy = Policy(unpack(policy.name, *pack(policy.network)), policy.name, policy.world, policy.card)
+        meta, network = describe(policy, hints), of_policy(policy.network)
+        reads, always = read_sensors(policy), [FRESHNESS] if policy.frames else []
     with one_torch_thread():
-        always = [*meta["required"], *([FRESHNESS] if policy.frames else [])]
-        model = build(policy.network, read_sensors(policy), always)
+        model = build(network, reads, [*meta["required"], *always])
     model.producer_name = PRODUCER
-    for name in (*PROPERTIES, *((MEMORY,) if MEMORY in meta else ())):
+    for name in (*PROPERTIES, *(name for name in (MEMORY, RATE, ENTRIES) if meta.get(name))):
         model.metadata_props.add(key=f"{PRODUCER}.{name}", value=json.dumps(meta[name], allow_nan=False))
     model.metadata_props.add(key=DIGEST, value=NO_DIGEST)  # last, so that a file that was cut off lacks it
     data = seal(model.SerializeToString())
     deployed = Deployed(data)
-    difference = worst_difference(policy, deployed)
+    if isinstance(policy, BaseAlgorithm):
+        difference = agent_difference(policy, deployed, network, hints.normalise)
+    else:
+        difference = worst_difference(policy, deployed)
     if not difference <= TOLERANCE:  # NaN is no agreement
         raise StateError(
             f"ONNX's actions differ from torch's by {difference:.1e}, more than {TOLERANCE:g}: this policy cannot be "
@@ -150,7 +223,7 @@ def read_sensors(policy: Policy) -> list[Sensor]:
     return [Sensor(**one) for one in pack(policy.network, strip_critic=True)[1]["sensors"]]
 
 
-def describe(policy: Policy) -> dict[str, Any]:
+def describe(policy: Policy, hints: Hints = NOTHING) -> dict[str, Any]:
     """The properties of a file, name → plain JSON; InputError if a part of the network is your own."""
     meta = pack(policy.network, strip_critic=True)[1]
     sensors = [Sensor(**one) for one in meta["sensors"]]
@@ -159,82 +232,26 @@ def describe(policy: Policy) -> dict[str, Any]:
     # a policy that was trained without `available` has not learned its mask tokens
     maskable = (meta["extractor"].get("maskable") or keys) if meta["available"] else []
     remembers = {MEMORY: {"frames": policy.frames, "size": policy.network.memory}} if policy.remembers else {}
+    rate, entries = _of_robot(policy.world.get("robot"), sensors)
+    hints = hints._replace(rate=hints.rate or rate, entries={**entries, **hints.entries})
     return remembers | {
         "format": 2 if remembers else 1,
         "name": policy.name,
-        "sensors": [asdict(sensor) for sensor in sensors],
         "required": [key for key in keys if key not in maskable],
         "action": meta["action"],
         "world": policy.world,
         "card": policy.card,
+        **with_hints(sensors, meta["action"], hints),
     }
 
 
-def worst_difference(policy: Policy, deployed: Deployed, rounds: int = 3, seed: int = 0) -> float:
-    """The largest difference between torch's and ONNX's actions, in units of max(1, half the action's range).
+def _of_robot(name: Any, sensors: Sequence[Sensor]) -> tuple[float, dict[str, tuple[Entry, ...]]]:  # noqa: ANN401
+    """Actions per second, and what its numbers are, of a robot of robofuse; nothing of one that is not known here."""
+    if name not in registration.ROBOTS:
+        return 0.0, {}
+    from robofuse.envs.robot import ROBOTS  # it needs MuJoCo, which exporting an agent of others does not
+    from robofuse.envs.world import CONTROL_RATE
 
-    Of a Discrete it is how much less than the best the chosen logit is.
-
-    Args:
-        policy: the policy in torch.
-        deployed: the policy in onnxruntime.
-        rounds: observations per mask; for a policy that remembers, all of them are one episode.
-        seed: of the observations.
-    """
-    generator, differences = np.random.default_rng(seed), []
-    network, env_ids = policy.network, policy.stateful(1)
-    precise = network.features_extractor.mixed_precision
-    deployed.reset()
-    network.features_extractor.mixed_precision = False  # exported policies are in float32
-    try:
-        with one_torch_thread():
-            for mask in (mask for mask in masks(deployed, generator) for _ in range(rounds)):
-                readings = random_observation(deployed.sensors, generator)
-                action = deployed(readings | {AVAILABLE: mask})
-                # torch's `available` has only the sensors that may be hidden; where none may be, there is none
-                told = [flag for flag, key in zip(mask, deployed.keys, strict=True) if key not in deployed.required]
-                observation = {**readings, AVAILABLE: np.array(told, np.int8)} if told else readings
-                fused = env_ids.fuse({key: x[None] for key, x in observation.items()})
-                differences.append(_difference(network, fused, action))
-    finally:
-        network.features_extractor.mixed_precision = precise
-        deployed.reset()
-    return float(np.max(differences))  # NaN, if there is one
-
-
-def random_observation(sensors: Sequence[Sensor], generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Readings without `available`: noise of the sensor's dtype and scale, with gaps in depth."""
-    found = {}
-    for sensor in sensors:
-        dtype = np.dtype(sensor.dtype)
-        if dtype.kind in "ui":
-            most = int(generator.choice([40, 2000, np.iinfo(dtype).max]))
-            x = generator.integers(0, min(most, np.iinfo(dtype).max), sensor.shape, dtype, endpoint=True)
-            gaps = generator.random(sensor.shape) < 0.1
-            found[sensor.key] = np.where(gaps & (sensor.kind == "depth"), 0, x).astype(dtype)
-        else:
-            spread = float(generator.choice([0.1, 1.0, 10.0]))
-            x = generator.normal(0.0, spread, sensor.shape) * np.asarray(sensor.scale)
-            found[sensor.key] = x.astype(dtype)
-    return found
-
-
-def masks(deployed: Deployed, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Masks that the policy can act under, int8 (M,): all of them, or 64 random ones where there are more."""
-    fixed = np.array([key in deployed.required for key in deployed.keys])
-    free = int((~fixed).sum())
-    every = product((1, 0), repeat=free) if 2**free <= _MOST else generator.integers(0, 2, (_MOST, free))
-    for flags in every:
-        mask = np.ones(len(fixed), np.int8)
-        mask[~fixed] = flags
-        yield mask
-
-
-def _difference(network: FusionActorCriticPolicy, fused: Fused, action: np.ndarray) -> float:
-    space = network.action_space
-    with torch.no_grad():
-        if isinstance(space, gym.spaces.Box):
-            half = np.maximum(1.0, (space.high - space.low) / 2.0)
-            return float(np.max(np.abs(network.act_fused(fused)[0].cpu().numpy() - action) / half))
-        logits = cast(nn.Module, network.action_net)(network.actor(fused.features))[0]
-        return float(logits.max() - logits[int(action)])
+    counts = {sensor.key: sensor.shape[-1] for sensor in sensors}
+    entries = ROBOTS[name].entries()
+    return CONTROL_RATE, {k: ones for k, ones in entries.items() if k == "action" or counts.get(k) == len(ones)}

@@ -5,10 +5,11 @@ Read `FusionExtractor.fuse`.
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -347,6 +348,18 @@ class FusionExtractor(BaseFeaturesExtractor):
         if self._row_masker is not None and self.training:
             live[:, self._droppable] = self._row_masker.draw(live[:, self._droppable])
         return live
+
+    def told(self, live: Collection[str]) -> np.ndarray:
+        """The row of `available`, int8 (n,), that says which sensors are live; it is silent of those never masked."""
+        row = np.ones(self._width, np.int8)
+        for m, column in zip(self._told, self._columns, strict=True):
+            row[column] = self.sensors[m].key in live
+        return row
+
+    @property
+    def told_of(self) -> tuple[str, ...]:
+        """Keys of the sensors that `available` tells about."""
+        return tuple(self.sensors[m].key for m in self._told)
 
     def set_dropout_progress(self, progress: float) -> bool:
         """Sets the training progress in [0, 1] of the schedule of `dropout`; False if there is none."""

@@ -131,7 +131,7 @@ def pack(policy: FusionActorCriticPolicy, strip_critic: bool = False) -> tuple[d
         "available": AVAILABLE in spaces,
         "privileged": 0 if strip_critic else policy.truth_dim,
         "critic": not strip_critic,
-        "action": _plain_action(policy.action_space),
+        "action": plain_action(policy.action_space),
         "extractor": options,
         "net_arch": list(policy.net_arch),  # pyright: ignore[reportArgumentType]
         "activation": policy.activation_fn.__name__,
@@ -254,7 +254,8 @@ def _extractor_options(policy: FusionActorCriticPolicy) -> dict[str, Any]:
     return options
 
 
-def _plain_action(space: gym.Space) -> dict[str, Any]:
+def plain_action(space: gym.Space) -> dict[str, Any]:
+    """Plain JSON of an action space; InputError if it is neither a Box nor Discrete."""
     if isinstance(space, gym.spaces.Discrete):
         return {"n": int(space.n)}
     if isinstance(space, gym.spaces.Box):

@@ -54,7 +54,8 @@ def bench_deploy(config: DeployBench) -> dict[str, Any]:
         RuntimeError: onnx or onnxruntime is not installed.
     """
     from robofuse.deploy import Policy
-    from robofuse.export.make import exported, random_observation
+    from robofuse.export.compare import random_observation
+    from robofuse.export.make import exported
     from robofuse.policies import load
     from robofuse.tensors import one_torch_thread
 

@@ -14,7 +14,8 @@ from exporting import CAMERA, DEPTH, MASKS, PROPRIO, RGB, SENSORS, by_torch, mak
 
 from robofuse.cli import main
 from robofuse.export import export, graph
-from robofuse.export.make import TOLERANCE, exported, masks, random_observation, worst_difference
+from robofuse.export.compare import TOLERANCE, masks, random_observation, worst_difference
+from robofuse.export.make import exported
 from robofuse.policies import FUSIONS, load
 from robofuse.policies.saving import save
 
@@ -217,3 +218,38 @@ def test_what_is_no_policy_is_refused_in_words(policy):
     for what in (policy.network, object(), None):
         with pytest.raises(ValueError, match="robofuse.policies.Policy"):
             export(what)
+
+
+def test_a_file_says_what_its_numbers_are():
+    """Of robofuse's own robots; units and names as the world's, and how often it acts."""
+    deployed = exported(load("grasp", device="cpu")).deployed
+    assert deployed.rate == 20.0 and set(deployed.entries) == {"proprio", "force", "action"}
+    assert [len(deployed.entries[key]) for key in ("proprio", "force", "action")] == [26, 8, 5]
+    named = {entry.name: entry for entry in deployed.entries["proprio"]}
+    assert named["joint3"].unit == "rad" and named["joint3_velocity"].unit == "rad/s"
+    assert named["hand/left_finger"].unit == "m" and named["cos_yaw"].unit == ""
+    x, *_, gripper = deployed.entries["action"]
+    assert (x.name, x.unit, x.size) == ("x", "m", 0.02) and "base" in x.about
+    assert (gripper.name, gripper.unit, gripper.size) == ("gripper", "m", pytest.approx(0.04))
+    assert exported(make()).deployed.entries == {}  # of a robot that nobody knows
+
+
+@pytest.mark.parametrize("robot", ["arm", "gripper"])
+def test_an_action_of_1_is_the_step_that_the_file_says(robot):
+    from robofuse.envs import World
+    from robofuse.envs.robot import ROBOTS
+
+    entries = ROBOTS[robot].entries()
+    world = World("Reach", 2, robot=robot, sensors=("proprio",), seed=0)
+    names = [entry.name for entry in entries["proprio"]]
+    assert len(names) == world.sensors[0].shape[0] and tuple(names) == world.privileged_names[-len(names) :]
+    hand = [names.index(f"hand_{axis}") for axis in "xyz"]
+    before = world.reset()["proprio"]
+    action = torch.zeros(2, 5)
+    action[0, 2] = 1.0
+    for _ in range(5):
+        after = world.step(action).observation["proprio"]
+    moved, up = (after - before)[:, hand], entries["action"][2]
+    world.close()
+    assert 0.5 * 5 * up.size < moved[0, 2] < 1.05 * 5 * up.size  # the servos lag a little
+    assert moved[0, :2].abs().max() < 0.01 and moved[1].abs().max() < 0.01
