@@ -19,7 +19,7 @@ MASKS = [np.array(mask, np.int8) for mask in product((1, 0), repeat=4)]
 CAMERA = {"name": "scene", "fovy": 31.0}
 
 
-def make(sensors=SENSORS, action=None, name="small", available=True, **extractor):
+def make(sensors=SENSORS, action=None, name="small", available=True, memory=0, **extractor):
     """A policy with weights as if it were trained."""
     space = observation_space(sensors, privileged=3)
     if not available:
@@ -33,6 +33,7 @@ def make(sensors=SENSORS, action=None, name="small", available=True, **extractor
             gym.spaces.Box(np.float32([-1, -0.5]), np.float32([1, 2])) if action is None else action,
             lambda _: 1e-3,
             net_arch=[16],
+            memory=memory,
             features_extractor_kwargs={"sensors": sensors, "token_dim": 8, "fusion": "gated"} | extractor,
         )
         with torch.no_grad():

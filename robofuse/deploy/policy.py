@@ -1,6 +1,8 @@
 """A policy on a robot."""
 
 import copy
+import logging
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ from robofuse.checks import whole
 from robofuse.deploy.inputs import Recall, announced, checked, finite, known
 from robofuse.deploy.model import read
 from robofuse.deploy.watchdog import Blind, Status, Watchdog
+from robofuse.deploy.windows import OFF, Pace
 from robofuse.errors import InputError
 from robofuse.sensors import AVAILABLE
 
 _MOST_THREADS = 256
+_log = logging.getLogger("robofuse.deploy")
 
 
 class Policy:
@@ -77,6 +81,11 @@ class Policy:
         self._session, self._recall = model.session, Recall(model.sensors, model.frames, model.memory)
         self._watchdog = Watchdog(self.sensors, timeouts or {}, skew)
         self.off = off
+        self._start_pace()
+
+    def _start_pace(self) -> None:
+        self._pace, self._told = Pace(), False
+        self._acted: float | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -166,7 +175,9 @@ class Policy:
         Args:
             key: of the sensor.
             reading: array of the sensor's shape and dtype, without a batch; it is copied. If it holds NaN or Inf, the
-                sensor is hidden until a better one comes.
+                sensor is hidden until a better one comes. Of a window (W, C), also one sample (C,): its window is made
+                of the samples whose stamps are nearest to the spacing of training, and the logger `robofuse.deploy`
+                says once if they come slower, faster or less evenly.
             stamp: when it was measured [s], on the clock of `act`; not before that of the last one.
 
         Raises:
@@ -190,6 +201,7 @@ class Policy:
             Blind: no sensor delivers, or one does not that the policy cannot do without; says why of each.
         """
         states, live = self._watchdog.look(now, self._off)
+        self._watch_pace(time.monotonic() if now is None else now)
         lacking = [key for key in self.required if key not in live]
         if lacking or not live:
             if self.remembers:  # its memory takes this step too, with the sensors that deliver
@@ -208,12 +220,27 @@ class Policy:
         other = copy.copy(self)
         other._watchdog = self._watchdog.fork()
         other._recall = self._recall.fresh()
+        other._start_pace()
         return other
 
     def reset(self) -> None:
         """Forget all readings, as before another episode or with another clock."""
         self._watchdog.reset()
+        self._acted = None
         self._recall = self._recall.fresh()  # a new one, as an action of the old episode may be under way in a thread
+
+    def _watch_pace(self, now: float) -> None:
+        """Warn once if a policy that counts its steps takes them at another rate than in training."""
+        before, self._acted = self._acted, now
+        if not (self.remembers and self.rate and before is not None and now > before) or self._told:
+            return
+        pace = self._pace.add(now - before)
+        if pace is not None and not 1.0 / OFF < pace[0] * self.rate < OFF:
+            self._told = True
+            _log.warning(
+                f"act is called {1.0 / pace[0]:.3g} times a second; {self.name!r}, which remembers, was trained with "
+                f"{self.rate:g}"
+            )
 
     def _run(self, live: Mapping[str, np.ndarray]) -> np.ndarray:
         recall = self._recall

@@ -3,19 +3,19 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from robofuse.checks import at_least_zero
 from robofuse.deploy.inputs import checked, finite, known
+from robofuse.deploy.windows import OFF, Pace, Window
 from robofuse.errors import InputError, StateError
 from robofuse.sensors import Sensor
 
 PERIODS = 2.5  # one reading may be lost, and the next be half a period late
-_WATCHED, _SLOWER = 9, 1.25  # so many periods are looked at; their median is this much longer than in training
 _log = logging.getLogger("robofuse.deploy")
 
 
@@ -61,7 +61,8 @@ class Watchdog:
         self._sensors = {sensor.key: sensor for sensor in sensors}
         self._fed: dict[str, _Fed] = {}
         self._ahead: dict[str, _Fed] = {}  # what was found to be of the future
-        self._periods: dict[str, deque[float]] = {}
+        self._paces: dict[str, Pace] = {}
+        self._windows = {key: Window(one) for key, one in self._sensors.items() if one.kind == "window"}
         self._told: set[str] = set()
         self._lock = threading.Lock()  # between comparing stamps and storing; nobody waits for a copy or a network
         at_least_zero(skew, "skew")
@@ -81,21 +82,31 @@ class Watchdog:
             self.timeouts[key] = float(seconds)
 
     def feed(self, key: str, reading: Any, stamp: float) -> None:  # noqa: ANN401
-        """Store a copy of a reading; errors leave the last one as it was."""
+        """Store a copy of a reading, or of one more sample of a window; errors leave the last one as it was."""
         known(key, list(self._sensors))
         if self.timeouts[key] is None:
             raise InputError(
                 f"nothing is known of the rate of {key!r}, so not when it is stale; say timeouts={{{key!r}: seconds}}"
             )
         stamp = _seconds(stamp, f"the stamp of {key!r}")
-        held = checked(self._sensors[key], reading).copy()
-        fed = _Fed(held, stamp, finite(held))
+        sensor, window = self._sensors[key], self._windows.get(key)
+        if window is not None and isinstance(reading, np.ndarray) and reading.shape == sensor.shape[1:]:
+            sample, fed = checked(replace(sensor, shape=sensor.shape[1:]), reading)[0], None
+        else:
+            held = checked(sensor, reading).copy()
+            sample, fed = None, _Fed(held, stamp, finite(held))
         with self._lock:
             before = self._fed.get(key)
             if before is None or stamp >= before.stamp or before is self._ahead.get(key):
-                self._fed[key] = fed
-                if before is not None:
+                if window is not None and (sample is None or before is None or stamp < before.stamp):
+                    window.forget()
+                if window is not None and sample is not None:
+                    held = window.add(sample, stamp)
+                    fed = _Fed(held, stamp, finite(held))
+                elif before is not None:
                     self._watch_rate(key, stamp - before.stamp)
+                assert fed is not None
+                self._fed[key] = fed
                 return
         raise OutOfOrder(
             f"the stamp of {key!r} is {before.stamp - stamp:.3g} s older than that of the reading before; feed them in "
@@ -126,7 +137,9 @@ class Watchdog:
     def reset(self) -> None:
         """Forget all readings and stamps."""
         with self._lock:
-            self._fed, self._ahead, self._periods = {}, {}, {}
+            self._fed, self._ahead, self._paces = {}, {}, {}
+            for window in self._windows.values():
+                window.forget()
 
     def _status(self, fed: _Fed | None, timeout: float | None, now: float) -> Status:
         if fed is None or timeout is None:
@@ -143,11 +156,10 @@ class Watchdog:
         """Warn once if a sensor is slower than in training, as it is then hidden now and then."""
         if key in self._told or key in self._chosen or period <= 0.0:
             return
-        periods = self._periods.setdefault(key, deque(maxlen=_WATCHED))
-        periods.append(period)
-        sensor, median = self._sensors[key], float(np.median(periods))
-        if len(periods) < _WATCHED or median * sensor.rate < _SLOWER:
+        sensor, pace = self._sensors[key], self._paces.setdefault(key, Pace()).add(period)
+        if pace is None or pace[0] * sensor.rate < OFF:
             return
+        median = pace[0]
         self._told.add(key)
         _log.warning(
             f"{key!r} arrives at {1.0 / median:.3g} Hz, and the policy was trained with {sensor.rate:g} Hz: it is "

@@ -12,10 +12,14 @@ import numpy as np
 import onnx
 import pytest
 from exporting import MASKS, PROPRIO, SENSORS, make, observe
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robofuse.deploy import Blind, OutOfOrder, Policy, Status
 from robofuse.deploy.model import describe, seal
 from robofuse.deploy.watchdog import Watchdog
+from robofuse.errors import InputError
+from robofuse.export.agents import Hints
 from robofuse.export.make import exported
 from robofuse.policies.saving import save
 
@@ -535,3 +539,118 @@ def test_a_missing_onnxruntime_is_named(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeError, match=r"pip install 'robofuse\[deploy\]'"):
         Policy(data)
+
+
+def test_a_policy_that_remembers_says_when_it_is_called_at_another_rate(caplog):
+    for memory, rate, warns in ((8, 20.0, True), (8, 0.0, False), (0, 20.0, False)):
+        policy = Policy(exported(make(memory=memory), Hints(rate=rate)).data)
+        for period in (0.05, 0.03):
+            policy.reset()
+            for step in range(20):
+                policy.feed("rgb", observe()["rgb"], step * period)
+                policy.act(step * period)
+            said = [one.getMessage() for one in caplog.records]
+            assert len(said) == (warns and period == 0.03)
+            assert all("33.3 times a second" in one and "trained with 20" in one for one in said)
+        caplog.clear()
+
+
+def samples_of(rate, seconds, start=10.0):
+    """Samples (2,) that hold their own stamps."""
+    stamps = start + np.arange(round(rate * seconds)) / rate
+    return [(np.float32([stamp, -stamp]), float(stamp)) for stamp in stamps]
+
+
+def window_of(watchdog, now):
+    return watchdog.look(now)[1]["force"][0]
+
+
+@pytest.fixture
+def watchdog():
+    force = replace(SENSORS[1], shape=(10, 2), rate=20.0, sample_rate=200.0)
+    return Watchdog([force], {}, 0.01)
+
+
+def test_single_samples_make_the_window_that_a_driver_of_windows_would_feed(watchdog):
+    samples = samples_of(200.0, 0.2)
+    for count, (sample, stamp) in enumerate(samples, 1):
+        watchdog.feed("force", sample, stamp)
+        held = [x for x, _ in samples[max(0, count - 10) : count]]
+        np.testing.assert_array_equal(window_of(watchdog, stamp), [held[0]] * (10 - len(held)) + held)
+
+
+@pytest.mark.parametrize("rate", [50.0, 100.0, 333.0, 1000.0, 4000.0])
+def test_a_window_is_spaced_as_in_training_whatever_the_rate_of_the_samples(watchdog, rate, caplog):
+    samples = samples_of(rate, 0.3)
+    for sample, stamp in samples:
+        watchdog.feed("force", sample, stamp)
+    times, stamp = window_of(watchdog, samples[-1][1])[:, 0], samples[-1][1]
+    np.testing.assert_allclose(times, stamp - np.arange(9, -1, -1) / 200.0, atol=0.5 / rate + 1e-5)
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert f"at {rate:.3g} Hz" in said and "trained with 200 Hz" in said
+    assert ("more than once" if rate < 200.0 else "faster than 100 Hz") in said
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0.0, 0.05), min_size=1, max_size=60))
+def test_a_window_holds_the_samples_nearest_in_time(gaps):
+    force = replace(SENSORS[1], shape=(10, 2), rate=20.0, sample_rate=200.0)
+    watchdog, stamp, fed = Watchdog([force], {}, 0.01), 1.0, []
+    for gap in gaps:
+        stamp += gap
+        fed = [one for one in fed if one < stamp] + [stamp]
+        watchdog.feed("force", np.float32([stamp, 0.0]), stamp)
+    fed = [one for one in fed if one >= stamp - 0.0475]
+    wanted = stamp - np.arange(9, -1, -1) / 200.0
+    nearest = np.abs(np.array(fed)[None] - wanted[:, None]).min(axis=1)
+    np.testing.assert_allclose(np.abs(window_of(watchdog, stamp)[:, 0] - wanted), nearest, atol=1e-6)
+
+
+def test_lost_samples_and_gaps(watchdog):
+    samples = samples_of(200.0, 0.2)
+    for i, (sample, stamp) in enumerate(samples):
+        if i % 4:
+            watchdog.feed("force", sample, stamp)
+    times = window_of(watchdog, samples[-1][1])[:, 0]
+    np.testing.assert_allclose(times, samples[-1][1] - np.arange(9, -1, -1) / 200.0, atol=0.0051)
+    watchdog.feed("force", np.float32([1.0, 2.0]), 20.0)  # after a long silence it has only ever read one value
+    np.testing.assert_array_equal(window_of(watchdog, 20.0), [[1.0, 2.0]] * 10)
+
+
+def test_samples_out_of_order_or_of_another_clock(watchdog, caplog):
+    for sample, stamp in samples_of(200.0, 0.1):
+        watchdog.feed("force", sample, stamp)
+    with pytest.raises(OutOfOrder):
+        watchdog.feed("force", np.zeros(2, np.float32), 10.0)
+    with pytest.raises(InputError, match="float32"):
+        watchdog.feed("force", np.zeros(2), 10.1)
+    watchdog.feed("force", np.float32([7.0, 7.0]), 99.0)
+    assert not watchdog.look(10.1)[0]["force"].live  # of the future
+    watchdog.feed("force", np.float32([8.0, 8.0]), 10.11)
+    np.testing.assert_array_equal(window_of(watchdog, 10.11), [[8.0, 8.0]] * 10)
+    watchdog.feed("force", np.ones((10, 2), np.float32), 10.12)  # a whole window
+    watchdog.feed("force", np.float32([9.0, 9.0]), 10.125)
+    np.testing.assert_array_equal(window_of(watchdog, 10.125), [[9.0, 9.0]] * 10)
+    assert not caplog.records
+    watchdog.feed("force", np.float32([np.nan, 9.0]), 10.13)
+    assert "NaN" in watchdog.look(10.13)[0]["force"].why
+    watchdog.reset()
+    watchdog.feed("force", np.float32([1.0, 1.0]), 3.0)
+    np.testing.assert_array_equal(window_of(watchdog, 3.0), np.ones((10, 2)))
+
+
+def test_unevenly_spaced_samples_are_told_of(watchdog, caplog):
+    stamp = 0.0
+    for i in range(30):
+        stamp += 0.001 if i % 2 else 0.009
+        watchdog.feed("force", np.zeros(2, np.float32), stamp)
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "unevenly" in said
+
+
+def test_samples_of_a_sensor_of_unknown_rate_stand_as_they_came():
+    force = replace(SENSORS[1], rate=0.0, sample_rate=0.0)
+    watchdog = Watchdog([force], {"force": 1.0}, 0.01)
+    for i in range(5):
+        watchdog.feed("force", np.float32([i, i]), float(i))
+        np.testing.assert_array_equal(window_of(watchdog, i)[:, 0], np.maximum([i - 2, i - 1, i], 0))
