@@ -41,6 +41,7 @@ class Model:
         memory: length of its recurrent state, 0 for none.
         rate: actions per second in training, 0 if it is not known.
         entries: sensor, or `action`, → what each of its numbers is, where that is known.
+        digest: SHA-256 that stands in the file.
         session: onnxruntime's.
     """
 
@@ -54,6 +55,7 @@ class Model:
     memory: int
     rate: float
     entries: Mapping[str, tuple[Entry, ...]]
+    digest: str
     session: Any
 
 
@@ -134,7 +136,7 @@ def describe(properties: Mapping[str, str], session: Any, whose: str) -> Model: 
     except InputError as error:
         raise _odd(whose, str(error)) from None
     known = plain["name"], sensors, tuple(required), action, plain["world"], plain["card"]
-    return Model(*known, frames, size, float(rate), meant, session)
+    return Model(*known, frames, size, float(rate), meant, properties.get(DIGEST, ""), session)
 
 
 def read_entries(plain: Any, sensors: Sequence[Sensor], action: Mapping[str, Any]) -> dict[str, tuple[Entry, ...]]:  # noqa: ANN401

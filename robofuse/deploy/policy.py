@@ -42,6 +42,7 @@ class Policy:
         action: `low` and `high` of the action, or `n` choices; plain JSON.
         world: what it was trained in, with its cameras; plain JSON.
         card: how it was trained and how well it does; plain JSON.
+        digest: SHA-256 that stands in the file, of all that is in it.
         rate: actions per second in training; 0 if that is not known.
         entries: sensor, or `action`, → what each of its numbers is, with its unit and how much of it a 1 is, where that
             is known.
@@ -77,7 +78,7 @@ class Policy:
         model = read(source, whole(threads, "threads", 1, _MOST_THREADS))
         self.name, self.sensors, self.required = model.name, model.sensors, model.required
         self.action, self.world, self.card = dict(model.action), dict(model.world), dict(model.card)
-        self.rate, self.entries = model.rate, dict(model.entries)
+        self.rate, self.entries, self.digest = model.rate, dict(model.entries), model.digest
         self._session, self._recall = model.session, Recall(model.sensors, model.frames, model.memory)
         self._watchdog = Watchdog(self.sensors, timeouts or {}, skew)
         self.off = off

@@ -25,8 +25,8 @@ class Pace:
         self._periods.append(period)
         if len(self._periods) < _WATCHED:
             return None
-        low, middle, high = np.quantile(self._periods, (0.25, 0.5, 0.75)).tolist()
-        return middle, high - low
+        ordered = sorted(self._periods)  # NumPy would take 30 times as long for so few
+        return ordered[_WATCHED // 2], ordered[-1 - _WATCHED // 4] - ordered[_WATCHED // 4]
 
 
 class Window:
@@ -71,8 +71,8 @@ class Window:
 
     def _watch(self, period: float) -> None:
         """Warn once of samples that come otherwise than in training."""
-        pace = self._pace.add(period)
-        if self._told or pace is None or not self._period:
+        pace = None if self._told or not self._period else self._pace.add(period)
+        if pace is None:
             return
         median, spread = pace
         if spread > _UNEVEN * median:

@@ -10,8 +10,10 @@ from typing import Annotated, Any, cast
 import gymnasium as gym
 import tyro
 
+from robofuse.deploy import Policy as Deployed
 from robofuse.errors import InputError
 from robofuse.evaluate.foreign import Foreign, make_foreign
+from robofuse.export.played import SUFFIX
 from robofuse.plugins import import_plugin
 from robofuse.policies.agent_files import load_agent, load_statistics
 
@@ -22,7 +24,7 @@ class AgentOptions:
 
     Attributes:
         env: Its environment, any with a Dict observation: FILE.py:FUNCTION or module:function that makes it, or the id
-            of a registered one. POLICY is then the agent's file.
+            of a registered one. POLICY is then the agent's file, or what `robofuse export` made of it.
         algo: ppo, sac, td3, dqn, a2c, recurrentppo, tqc, …
         trust: Load its file, although such files can run code hidden in them.
         success_return: The sum of rewards from which on an episode counts as done; by default what the environment's
@@ -43,7 +45,8 @@ def load_foreign(
     """An agent in a file of Stable-Baselines3, and its environment.
 
     Args:
-        path: of the agent, `agent.zip`. Such files hold pickles, which run code when they are loaded.
+        path: of the agent, `agent.zip`, which holds pickles, which run code when they are loaded; or what
+            `robofuse export` made of it, `agent.onnx`, which cannot.
         options: the environment, and how the agent is to be read.
         device: of the agent.
         seed: of the first scene.
@@ -53,7 +56,8 @@ def load_foreign(
         InputError: something is not there, or does not fit, or is not trusted; the message says what would do.
     """
     make_env = find_env(options.env, pictures)
-    agent = load_agent(path, options.algo, options.trust, device)
+    exported = Path(path).suffix == SUFFIX
+    agent = Deployed(path) if exported else load_agent(path, options.algo, options.trust, device)
     statistics = load_statistics(options.normalize) if options.normalize else None
     return make_foreign(
         agent, make_env, success_return=options.success_return, normalise=statistics, source=options.env, seed=seed

@@ -12,6 +12,8 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
+from robofuse.deploy import Policy as Deployed
+from robofuse.deploy.inputs import finite
 from robofuse.dropout import mask_arrays
 from robofuse.errors import InputError
 from robofuse.evaluate.conditions import Condition
@@ -47,7 +49,7 @@ class ForeignPolicy:
         self._agent, self._normalise, self._state = agent, normalise, None
         self._began = True
         network = getattr(agent, "policy", agent)
-        self.digest = hash_weights(network) if isinstance(network, nn.Module) else None
+        self.digest = hash_weights(network) if isinstance(network, nn.Module) else getattr(agent, "digest", None)
         space = getattr(agent, "observation_space", None)
         self._known = set(space.spaces) if isinstance(space, gym.spaces.Dict) else None
 
@@ -59,7 +61,9 @@ class ForeignPolicy:
     def start(self) -> None:
         """An episode begins: what was remembered is forgotten."""
         self._state, self._began = None, True
-        if hasattr(self._agent, "start"):
+        if isinstance(self._agent, Deployed):
+            self._agent.reset()
+        elif hasattr(self._agent, "start"):
             self._agent.start()
 
     def act(self, observation: Observation, keys: Sequence[str]) -> Any:  # noqa: ANN401
@@ -73,6 +77,8 @@ class ForeignPolicy:
             given = {key: x[0] for key, x in masked.items()}
         if self._known is not None:
             given = {key: x for key, x in given.items() if key in self._known}
+        if isinstance(self._agent, Deployed):
+            return _act_deployed(self._agent, given, keys)
         if not hasattr(self._agent, "predict"):
             return self._agent(given)
         action, self._state = self._agent.predict(
@@ -80,6 +86,22 @@ class ForeignPolicy:
         )
         self._began = False
         return action
+
+
+def _as_exported(sensor: Sensor, x: np.ndarray) -> np.ndarray:
+    """A reading with its channels last, as exported policies read pictures."""
+    first = x.ndim == 3 and x.shape != sensor.shape and (*x.shape[1:], x.shape[0]) == sensor.shape
+    return np.moveaxis(x, 0, -1) if first else x
+
+
+def _act_deployed(policy: Deployed, observation: Observation, keys: Sequence[str]) -> np.ndarray:
+    """An exported policy's action; NaN where it would read NaN or Inf, as in torch."""
+    told = dict(zip(keys, observation[AVAILABLE], strict=True))
+    flags = np.array([told[key] for key in policy.keys], np.int8)
+    readings = {sensor.key: _as_exported(sensor, np.asarray(observation[sensor.key])) for sensor in policy.sensors}
+    if all(finite(readings[key]) for key, flag in zip(policy.keys, flags, strict=True) if flag):
+        return policy({**readings, AVAILABLE: flags})
+    return np.full(np.shape(policy.action.get("low", ())), np.nan, np.float32)
 
 
 @dataclass
@@ -134,7 +156,7 @@ def make_foreign(
         if not sensors:
             raise InputError(f"nothing in the observation can break: {'; '.join(left_out.values())}")
         policy = ForeignPolicy(agent, sensors, normalise)
-        _check_agent(agent, env)
+        _check_agent(agent, env, policy.keys)
         repeats = _repeats(env, seed)
         name = env.spec.id if env.spec else type(env.unwrapped).__name__
         rate = 1.0 / step_seconds(env.metadata)
@@ -289,8 +311,11 @@ def _succeeded(foreign: Foreign, info: Mapping[str, Any], total: float) -> bool:
     )
 
 
-def _check_agent(agent: Any, env: gym.Env) -> None:  # noqa: ANN401
+def _check_agent(agent: Any, env: gym.Env, keys: Sequence[str]) -> None:  # noqa: ANN401
     """InputError if an agent of Stable-Baselines3 is for other observations or actions."""
+    if isinstance(agent, Deployed):
+        _check_deployed(agent, env, keys)
+        return
     actions, space = getattr(agent, "action_space", None), getattr(agent, "observation_space", None)
     if actions is not None and actions != env.action_space:
         raise InputError(f"the agent acts in {actions}, the environment in {env.action_space}")
@@ -307,6 +332,18 @@ def _check_agent(agent: Any, env: gym.Env) -> None:  # noqa: ANN401
     if wrong:
         told = ", ".join(f"{key} {part.shape}" for key, part in env.observation_space.spaces.items())
         raise InputError(f"the agent reads {', '.join(wrong)}; the environment observes {told}")
+
+
+def _check_deployed(policy: Deployed, env: gym.Env, keys: Sequence[str]) -> None:
+    lacking = [key for key in policy.keys if key not in keys]
+    if lacking:
+        raise InputError(f"the exported policy reads {', '.join(lacking)}; the environment has {', '.join(keys)}")
+    action, space = policy.action, env.action_space
+    here = {"n": int(space.n)} if isinstance(space, gym.spaces.Discrete) else None
+    if isinstance(space, gym.spaces.Box):
+        here = {"low": space.low.tolist(), "high": space.high.tolist()}
+    if here != action:
+        raise InputError(f"the exported policy acts in {action}, the environment in {space}")
 
 
 def _repeats(env: gym.Env, seed: int) -> bool:

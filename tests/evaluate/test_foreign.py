@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import foreign_envs
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from toys import STRIDE
 
+from robofuse.deploy import Policy as Deployed
+from robofuse.errors import InputError
 from robofuse.evaluate import AgentOptions, Evaluate, Report, evaluate_agent, read_evaluation, run_evaluate, run_report
+from robofuse.export import export
 from robofuse.policies import FusionExtractor
-from robofuse.wrappers import VecSensorDropout
+from robofuse.wrappers import SensorDropout, VecSensorDropout
 
 FILE = Path(foreign_envs.__file__)
 
@@ -103,6 +107,35 @@ def test_what_is_normalised_is_masked_afterwards(agents, tmp_path):
     evaluate_agent(Watch(), foreign_envs.line, tmp_path, episodes=1, conditions=("no-near",), normalise=statistics)
     assert all(not one["near"].any() and one["far"].any() for one in given)
     assert given[0]["available"].tolist() == [1, 0, 1]
+
+
+def test_what_was_exported_acts_as_the_agent(agents, tmp_path):
+    """In the same episodes, under the same failures, normalised inside the file; and nothing has to be trusted."""
+    statistics = VecNormalize.load(str(agents / "norm.pkl"), DummyVecEnv([foreign_envs.line]))
+    export(PPO.load(agents / "ours.zip"), agents / "ours.onnx", normalise=statistics, rate=20)
+    played = []
+    for file, options in (("ours.zip", {"trust": True, "normalize": agents / "norm.pkl"}), ("ours.onnx", {})):
+        out = tmp_path / file
+        config = Evaluate(str(agents / file), 4, ("singles",), agent=AgentOptions(f"{FILE}:line", **options), out=out)
+        assert run_evaluate(config) == 0
+        played.append({name: [(e.success, e.steps, round(e.reward, 3)) for e in row.episodes]
+                       for name, row in read_evaluation(out).conditions.items()})  # fmt: skip
+    assert played[0] == played[1] and len(played[0]) > 3
+
+
+def test_an_exported_policy_may_read_less_and_ends_at_nan(tmp_path):
+    kwargs = {"features_extractor_class": FusionExtractor, "features_extractor_kwargs": {"token_dim": 8}}
+    env = SensorDropout(gym.wrappers.FilterObservation(foreign_envs.room(), ["eye", "place"]), 0.3)
+    agent = PPO("MultiInputPolicy", env, n_steps=8, batch_size=8, policy_kwargs=kwargs, device="cpu")
+    policy = Deployed(export(agent, tmp_path / "part.onnx"))
+    assert policy.keys == ("eye", "place") and policy.sensors[0].shape == (16, 20, 3)  # the environment has (3, 16, 20)
+    found = evaluate_agent(
+        policy, foreign_envs.room, tmp_path / "e", episodes=2, conditions=("all", "no-eye"), faults=("place:nan@3",)
+    )
+    steps = {name: [e.steps for e in row.episodes] for name, row in found.conditions.items()}
+    assert steps["all"] == [8, 8] and steps["no-eye"] == [8, 8] and steps["place:nan@3"] == [3, 3]
+    with pytest.raises(InputError, match="reads eye, place; the environment has far, near, noise"):
+        evaluate_agent(policy, foreign_envs.line, tmp_path / "f", episodes=1)
 
 
 def test_environments_that_ignore_the_seed_are_noticed(tmp_path, capsys):
