@@ -46,8 +46,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 COMMANDS = LAYERS[-4] | LAYERS[-3] | LAYERS[-2] | LAYERS[-1]
 
 SIMULATORS = {"mujoco", "mujoco_warp", "warp", "OpenGL", "glfw"}
-# all that a robot needs to have; Gymnasium is left out by sensors.py
-ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime"}
+# all that a robot needs to have, the last two for a camera alone; Gymnasium is left out by sensors.py
+ON_ROBOTS = {*sys.stdlib_module_names, "numpy", "onnxruntime", "cv2", "yaml"}
 ON_ROBOTS_OURS = {"checks", "deploy", "errors", "sensors"}
 SB3_FILES = {
     "policies.extractor",
@@ -94,7 +94,8 @@ def violations(parts, imported):
         if not (adapter or in_allowed_file or own in COMMANDS):
             yield "stable_baselines3 is imported only by adapters, wrappers and commands"
     if own == "deploy" and top not in ON_ROBOTS and (top != "robofuse" or rest[0] not in ON_ROBOTS_OURS):
-        yield f"deploy imports {', '.join(sorted({'numpy', 'onnxruntime', *ON_ROBOTS_OURS}))} and the standard library"
+        others = sorted(ON_ROBOTS - set(sys.stdlib_module_names))
+        yield f"deploy imports {', '.join([*others, *sorted(ON_ROBOTS_OURS)])} and the standard library"
     if top == "robofuse" and rest and rest[0] in RANK:
         target = rest[0]
         if not parts:
@@ -150,6 +151,7 @@ ALLOWED = [
     ("monitor", "robofuse.evaluate"),
     ("cli", "robofuse.__version__"),
     ("deploy.model", "onnxruntime"),
+    ("deploy.camera", "cv2"),
     ("deploy.model", "robofuse.sensors.Sensor"),
     ("export.graph", "onnx"),
 ]

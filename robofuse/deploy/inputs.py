@@ -31,7 +31,7 @@ def checked(sensor: Sensor, reading: Any) -> np.ndarray:  # noqa: ANN401
         batch = "; leave the batch out: x[0]" if reading.shape == (1, *shape) else ""
         picture = sensor.kind in ("rgb", "depth") and reading.ndim == len(shape)
         height, width = (shape[:2] if channels_last(shape) else shape[1:]) if picture else (0, 0)
-        average = f"; area-average the camera's picture to {height}×{width} pixels" if picture else ""
+        average = f"; robofuse.deploy.Camera makes {height}×{width} pixels of a camera's picture" if picture else ""
         raise InputError(f"{key!r} must have the shape {shape}, got {reading.shape}{batch or average}")
     return np.ascontiguousarray(reading)[None]
 
