@@ -333,11 +333,10 @@ def _averages_depth(world: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
 
 def _in_millimetres(picture: np.ndarray, farthest: float) -> np.ndarray:
     """uint16 (H, W), 0 for no return."""
-    if picture.dtype == np.uint16:
-        limit = min(1000.0 * farthest, DEPTH_LIMIT_MM)
-        return np.where(picture <= limit, picture, np.uint16(0))
-    good = (picture > 0) & (picture <= min(farthest, DEPTH_LIMIT_MM / 1000.0))  # NaN is not
-    return np.rint(1000.0 * np.where(good, picture, 0.0)).astype(np.uint16)
+    if picture.dtype != np.uint16:
+        good = (picture > 0) & (picture <= DEPTH_LIMIT_MM / 1000.0)  # NaN is not
+        picture = np.rint(1000.0 * np.where(good, picture, 0.0)).astype(np.uint16)
+    return np.where(picture <= 1000.0 * farthest + 1e-6, picture, np.uint16(0))  # 1000 × 1.001 is less than 1001
 
 
 def _filled(millimetres: np.ndarray, most: int) -> np.ndarray:
