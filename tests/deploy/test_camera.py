@@ -236,6 +236,8 @@ def test_at_an_edge_the_surface_that_fills_more_of_a_pixel_is_seen():
     shot[:, :29] = 0
     half = Camera(policy(8, render_size=16), "depth", **pinhole(8, 8)).depth(shot)
     assert half[0, :, 0].tolist() == [0] * 4 + [900] * 4  # and no return is never mixed in
+    tie = np.array([[900, 500, 0], [500, 900, 0], [0, 500, 900]], np.uint16)
+    assert Camera(policy(1), "depth", **pinhole(1, 3)).depth(tie).item() == 500  # the nearer one
 
 
 def test_no_return_has_many_forms_and_what_is_too_far_is_one():
