@@ -53,6 +53,8 @@ SB3_FILES = {
     "policies.extractor",
     "policies.actor_critic",
     "policies.agent_files",
+    "policies.agents",
+    "policies.cloning",
     "policies.distillation",
     "policies.ppo",
     "policies.rollouts",

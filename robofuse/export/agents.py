@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from robofuse.checks import at_least_zero
 from robofuse.deploy.model import ENTRIES, RATE, read_entries
 from robofuse.errors import InputError
-from robofuse.export.network import of_agent
+from robofuse.policies.agents import of_agent
 from robofuse.policies.saving import plain_action
 from robofuse.sensors import AVAILABLE, Entry, Sensor
 
@@ -44,7 +44,7 @@ def describe_agent(agent: BaseAlgorithm, hints: Hints) -> dict[str, Any]:
     """The properties of the file of an agent, name → plain JSON.
 
     Raises:
-        InputError: it cannot be exported, as of `robofuse.export.network.of_agent`; it chooses by numbers that do not
+        InputError: it cannot be exported, as of `robofuse.policies.agents.of_agent`; it chooses by numbers that do not
             begin with 0; an observation that is no Box; a hint that does not fit.
     """
     extractor = of_agent(agent, hints.normalise).extractor

@@ -13,8 +13,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from robofuse.deploy import Policy as Deployed
-from robofuse.export.network import Network
 from robofuse.policies import FusionActorCriticPolicy, Policy
+from robofuse.policies.agents import Network
 from robofuse.policies.extractor import Fused
 from robofuse.sensors import AVAILABLE, Sensor
 from robofuse.tensors import one_torch_thread
@@ -127,7 +127,9 @@ def agent_difference(
                 if normalise is not None:
                     batch = cast(dict[str, np.ndarray], normalise.normalize_obs(batch))
                 if AVAILABLE in space.spaces:
-                    batch[AVAILABLE] = extractor.told(live)[None]
+                    batch[AVAILABLE] = extractor.tell(
+                        torch.tensor([[key in live for key in extractor.told_of]])
+                    ).numpy()
                 differences.append(_agent_difference(agent, network, batch, action))
     finally:
         extractor.mixed_precision = precise
@@ -143,5 +145,5 @@ def _agent_difference(
     tensors = agent.policy.obs_to_tensor(batch)[0]
     plain = preprocess_obs(tensors, agent.observation_space, normalize_images=agent.policy.normalize_images)
     with torch.no_grad():  # all but the choice
-        values = cast(nn.Sequential, network.actor)[:-1](network.extractor(cast(dict[str, torch.Tensor], plain)))[0]
+        values = network.scores(network.extractor(cast(dict[str, torch.Tensor], plain)))[0]
     return float(values.max() - values[int(action)])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robofuse.deploy.inputs import NEXT, STATE
 from robofuse.errors import InputError
-from robofuse.export.network import Network, Statistics
+from robofuse.policies.agents import Network, Statistics
 from robofuse.policies.encoders import ImageEncoder, VectorEncoder
 from robofuse.policies.planes import SLOPE
 from robofuse.policies.u2a.transformer import TransformerEncoder, own_at, patches

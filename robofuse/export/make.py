@@ -19,12 +19,12 @@ from robofuse.deploy.model import DIGEST, ENTRIES, MEMORY, NO_DIGEST, PRODUCER, 
 from robofuse.errors import InputError, StateError
 from robofuse.export.agents import NOTHING, Hints, describe_agent, with_hints
 from robofuse.export.compare import TOLERANCE, agent_difference, worst_difference
-from robofuse.export.network import of_agent, of_policy
 from robofuse.export.played import SUFFIX
 from robofuse.files import write_atomic
 from robofuse.memory.stack import single_sensors
 from robofuse.policies import FusionActorCriticPolicy, Policy, load
 from robofuse.policies.agent_files import load_agent, load_statistics
+from robofuse.policies.agents import of_agent, of_policy
 from robofuse.policies.saving import pack, unpack
 from robofuse.sensors import FRESHNESS, Entry, Sensor
 from robofuse.tensors import one_torch_thread

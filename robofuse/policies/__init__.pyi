@@ -1,4 +1,5 @@
 from .actor_critic import FusionActorCriticPolicy
+from .cloning import clone
 from .distillation import RemaskCallback
 from .encoders import ENCODERS
 from .extractor import FusionExtractor
@@ -18,6 +19,7 @@ __all__ = [
     "FusionPPO",
     "Policy",
     "RemaskCallback",
+    "clone",
     "load",
     "register_encoder",
     "register_fusion",

@@ -5,11 +5,10 @@ Read `FusionExtractor.fuse`.
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import gymnasium as gym
-import numpy as np
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -349,12 +348,11 @@ class FusionExtractor(BaseFeaturesExtractor):
             live[:, self._droppable] = self._row_masker.draw(live[:, self._droppable])
         return live
 
-    def told(self, live: Collection[str]) -> np.ndarray:
-        """The row of `available`, int8 (n,), that says which sensors are live; it is silent of those never masked."""
-        row = np.ones(self._width, np.int8)
-        for m, column in zip(self._told, self._columns, strict=True):
-            row[column] = self.sensors[m].key in live
-        return row
+    def tell(self, live: Tensor) -> Tensor:
+        """`available`, int8 (B, n), which says that these sensors are live, bool (B, K), in the order of `told_of`."""
+        rows = torch.ones(len(live), self._width, dtype=torch.int8, device=live.device)
+        rows[:, self._columns] = live.to(torch.int8)
+        return rows
 
     @property
     def told_of(self) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from robofuse.export import export
 from robofuse.export.agents import Hints
 from robofuse.export.compare import TOLERANCE, agent_difference
 from robofuse.export.make import exported
-from robofuse.export.network import of_agent
 from robofuse.policies import FusionExtractor, FusionPPO
+from robofuse.policies.agents import of_agent
 from robofuse.sensors import Entry
 from robofuse.wrappers import SensorDropout
 

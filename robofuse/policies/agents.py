@@ -1,4 +1,4 @@
-"""What a graph is made of: an extractor, what acts on its features, and how readings were normalised."""
+"""What of an agent acts: an extractor, the layers on its features, and how readings were normalised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
 from robofuse.errors import InputError
-from robofuse.policies import FusionActorCriticPolicy, FusionExtractor
+from robofuse.policies.actor_critic import FusionActorCriticPolicy
+from robofuse.policies.extractor import FusionExtractor
 from robofuse.policies.modules import Recurrent
 
 
@@ -33,24 +34,36 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """What a graph is made of.
+    """What acts.
 
     Attributes:
-        extractor: from readings and `available` to features (1, F).
-        actor: from features, with a memory (1, F + H), to the action within its bounds.
+        extractor: from readings and `available` to features (B, F).
+        actor: from features, with a memory (B, F + H), to the action within its bounds.
         recurrent: the memory, if there is one.
         normalised: sensor → how its readings were normalised in training.
     """
 
     extractor: FusionExtractor
-    actor: nn.Module
+    actor: nn.Sequential
     recurrent: Recurrent | None = None
     normalised: Mapping[str, Statistics] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> nn.Sequential:
+        """The actor without its last layer where that has no gradient: clipping to bounds, or choosing the best."""
+        cut = type(self.actor[-1]) in (_Clipped, _Best)
+        return nn.Sequential(*list(self.actor)[:-1]) if cut else self.actor
 
 
 def of_policy(policy: FusionActorCriticPolicy) -> Network:
     """Of a policy of `FusionPPO`."""
-    return Network(policy.features_extractor, _Executed(policy), policy.recurrent if policy.memory else None)
+    recurrent = policy.recurrent if policy.memory else None
+    return Network(policy.features_extractor, nn.Sequential(*_layers(policy)), recurrent)
+
+
+def _layers(policy: FusionActorCriticPolicy) -> list[nn.Module]:
+    space, layers = policy.action_space, [policy.actor, cast(nn.Module, policy.action_net)]
+    return [*layers, nn.Tanh(), _Scaled(space)] if isinstance(space, gym.spaces.Box) else [*layers, _Best()]
 
 
 def of_agent(agent: BaseAlgorithm, normalise: VecNormalize | None = None) -> Network:
@@ -61,26 +74,28 @@ def of_agent(agent: BaseAlgorithm, normalise: VecNormalize | None = None) -> Net
         normalise: what normalised its observations in training.
 
     Raises:
-        InputError: an agent of another kind, without `FusionExtractor`, with a memory, or with actions that are neither
-            a Box nor Discrete; pictures that were normalised.
+        InputError: an agent of another kind, without `FusionExtractor`, or with a memory; pictures that were
+            normalised.
     """
     policy: Any = agent.policy
     space: Any = agent.action_space
     actor: Any = getattr(policy, "actor", None)
     if isinstance(policy, FusionActorCriticPolicy):
         if policy.memory or policy.frames:
-            raise InputError("VecNormalize and a memory cannot be exported together; train with one of them")
-        extractor, layers = policy.features_extractor, [_Executed(policy)]
+            raise InputError(
+                f"{type(agent).__name__} has a memory, and this takes agents that act on the present alone"
+            )
+        extractor, layers = policy.features_extractor, _layers(policy)
     elif hasattr(policy, "lstm_actor"):
         raise InputError(
-            "the LSTM of RecurrentPPO cannot be exported; what can is a memory of FusionPPO: "
+            "the LSTM of RecurrentPPO cannot be taken apart; a memory of FusionPPO can be exported: "
             'policy_kwargs={"memory": 64}'
         )
     elif isinstance(policy, ActorCriticPolicy):
         extractor = policy.pi_features_extractor
         layers = [policy.mlp_extractor.policy_net, policy.action_net]
         if isinstance(space, gym.spaces.Box):
-            layers += [nn.Tanh(), _Scaled(space)] if policy.squash_output else [_Shaped(space)]
+            layers += [nn.Tanh(), _Scaled(space)] if policy.squash_output else [_Clipped(space)]
         else:
             layers += [_Best()]
     elif hasattr(actor, "latent_pi"):
@@ -93,12 +108,14 @@ def of_agent(agent: BaseAlgorithm, normalise: VecNormalize | None = None) -> Net
     elif hasattr(policy, "q_net"):
         extractor, layers = policy.q_net.features_extractor, [policy.q_net.q_net, _Best()]
     else:
-        raise InputError(f"export does not know how a {type(policy).__name__} acts; it knows those of PPO, A2C, SAC, "
-                         "TD3, DDPG, TQC, DQN and QR-DQN")  # fmt: skip
+        raise InputError(
+            f"it is not known how a {type(policy).__name__} acts; known are those of PPO, A2C, SAC, TD3, DDPG, TQC, "
+            "DQN and QR-DQN"
+        )
     if not isinstance(extractor, FusionExtractor):
         raise InputError(
-            f"export is of agents with robofuse's FusionExtractor; this one has a {type(extractor).__name__}, which "
-            "knows of no missing sensors: torch.onnx exports it"
+            f"this takes agents with robofuse's FusionExtractor; this one has a {type(extractor).__name__}, which "
+            "knows of no missing sensors"
         )
     policy.set_training_mode(False)
     return Network(extractor, nn.Sequential(*layers).eval(), None, _statistics(extractor, normalise))
@@ -124,20 +141,8 @@ def _statistics(extractor: FusionExtractor, normalise: VecNormalize | None) -> d
     return found
 
 
-class _Executed(nn.Module):
-    def __init__(self, policy: FusionActorCriticPolicy) -> None:
-        super().__init__()
-        self.policy = policy
-        self.train(policy.training)  # the mode that torch's exporter puts back
-
-    def forward(self, features: Tensor) -> Tensor:
-        out = cast(nn.Module, self.policy.action_net)(self.policy.actor(features))
-        box = isinstance(self.policy.action_space, gym.spaces.Box)
-        return self.policy.execute(out) if box else out.argmax(dim=1)
-
-
-class _Shaped(nn.Module):
-    """Clips to the bounds of a Box, in its shape."""
+class _Clipped(nn.Module):
+    """Within the bounds of a Box, in its shape."""
 
     low: Tensor
     high: Tensor
@@ -148,14 +153,14 @@ class _Shaped(nn.Module):
         self.register_buffer("high", torch.tensor(space.high, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(torch.minimum(x.reshape(1, *self.low.shape), self.high), self.low)
+        return torch.maximum(torch.minimum(x.reshape(-1, *self.low.shape), self.high), self.low)
 
 
-class _Scaled(_Shaped):
+class _Scaled(_Clipped):
     """From [−1, 1] to the bounds of a Box."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.low + 0.5 * (x.reshape(1, *self.low.shape) + 1.0) * (self.high - self.low))
+        return super().forward(self.low + 0.5 * (x.reshape(-1, *self.low.shape) + 1.0) * (self.high - self.low))
 
 
 class _Expected(nn.Module):
@@ -166,7 +171,7 @@ class _Expected(nn.Module):
         self.count = count
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(1, self.count, -1).mean(dim=1)
+        return x.reshape(len(x), self.count, -1).mean(dim=1)
 
 
 class _Best(nn.Module):
