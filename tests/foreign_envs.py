@@ -83,3 +83,85 @@ def room(render_mode=None):
 
 def undrawn():
     return room()
+
+
+class Dock(gym.Env):
+    """Stay near 0 in the wind; three noisy sensors see where one is: grey bytes, a vector, and millimetres."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    observation_space = gym.spaces.Dict(
+        eye=gym.spaces.Box(0, 255, (12, 16, 1), np.uint8),
+        place=gym.spaces.Box(-np.inf, np.inf, (2,), np.float32),
+        wheel=gym.spaces.Box(-np.inf, np.inf, (1,), np.float64),
+    )
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1)
+        return self._observe(), {}
+
+    def step(self, action):
+        self.x = np.clip(self.x + 0.2 * float(action[0]) + self.np_random.normal(0, 0.1), -1, 1)
+        return self._observe(), -abs(self.x), False, False, {"is_success": abs(self.x) < 0.5}
+
+    def render(self):
+        return np.zeros((60, 80, 3), np.uint8) if self.render_mode else None
+
+    def _observe(self):
+        across, noise = np.linspace(-1, 1, 16), self.np_random.normal
+        eye = 60 + 150 * np.exp(-20 * (across - self.x) ** 2)[None, :, None] + noise(0, 4, (12, 16, 1))
+        place = np.array([self.x, np.cos(self.x)]) + noise(0, 0.01, 2)
+        wheel = np.array([5000 + 400 * self.x]) + noise(0, 2, 1)
+        return {"eye": eye.clip(0, 255).astype(np.uint8), "place": place.astype(np.float32), "wheel": wheel}
+
+
+def dock(steps=25, render_mode=None):
+    return gym.wrappers.TimeLimit(Dock(render_mode), steps)
+
+
+def blink():
+    """Episodes of one step."""
+    return dock(1)
+
+
+class Odd(gym.ObservationWrapper):
+    """Some healthy reading is odd, from the fifth step on."""
+
+    def __init__(self, **odd):
+        super().__init__(dock())
+        self.odd, self.count = odd, 0
+        if "available" in odd:
+            parts = self.observation_space.spaces | {"available": gym.spaces.MultiBinary(3)}
+            self.observation_space = gym.spaces.Dict(parts)
+
+    def observation(self, observation):
+        self.count += 1
+        whole = {"available": np.ones(3, np.int8)} if "available" in self.odd else {}
+        return observation | whole | (self.odd if self.count > 5 else {})
+
+
+def no_return():
+    return Odd(wheel=np.full(1, np.inf))
+
+
+def silent_eye():
+    return Odd(available=np.array([0, 1, 1], np.int8))
+
+
+class Many(gym.Env):
+    """More sensors than a monitor watches."""
+
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    observation_space = gym.spaces.Dict({f"s{i}": gym.spaces.Box(-1.0, 1.0, (1,), np.float32) for i in range(7)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+
+def many():
+    return Many()

@@ -1,7 +1,8 @@
 """Agents of others in environments of others: anything that acts, in any Gymnasium environment with a Dict observation.
 
-Faults break what the environment observes; then readings are normalised, if the agent was trained so; then those of
-announced faults are zeros, and 0 under `available`, which an agent that does not know that key is not given.
+Faults break what the environment observes; a monitor judges it; then readings are normalised, if the agent was trained
+so; then those of announced faults, and those that the monitor does not trust, are zeros, and 0 under `available`, which
+an agent that does not know that key is not given.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import torch
 from torch import nn
 
 from robofuse.deploy import Policy as Deployed
@@ -20,7 +22,7 @@ from robofuse.evaluate.conditions import Condition
 from robofuse.evaluate.results import Episode
 from robofuse.evaluate.rollout import Job
 from robofuse.faults import Plan
-from robofuse.play import NOT_FINITE, hash_weights
+from robofuse.play import NOT_FINITE, Monitor, Watch, hash_weights
 from robofuse.sensors import AVAILABLE, Kind, Sensor
 from robofuse.wrappers import SensorFaults
 from robofuse.wrappers.gym import DT, step_seconds
@@ -28,6 +30,7 @@ from robofuse.wrappers.spaces import breakable_sensors, sensor_space
 
 Observation = Mapping[str, Any]
 Act = Callable[[Observation], Any]
+_ONLY = torch.zeros(1, dtype=torch.int64)  # the environment's number, for watches
 _MOST_STEPS = 100_000  # of an episode; an environment without an end is a mistake
 _LIMIT = "_max_episode_steps"  # of gymnasium.wrappers.TimeLimit
 SUCCESS, OVER, OUT_OF_TIME = "success", "over", "out of time"  # how episodes end
@@ -172,7 +175,12 @@ def make_foreign(
 
 
 def play_foreign(
-    foreign: Foreign, jobs: Sequence[Job], seed: int, progress: Callable[[Episode], object], reference: int
+    foreign: Foreign,
+    jobs: Sequence[Job],
+    seed: int,
+    progress: Callable[[Episode], object],
+    reference: int,
+    monitor: Monitor | None = None,
 ) -> list[Episode]:
     """Play episodes one after another; number `episode` begins with `reset(seed=seed + episode)` in every condition.
 
@@ -182,18 +190,20 @@ def play_foreign(
         seed: of the scenes.
         progress: called with every result.
         reference: the control step at which jerk is measured where nothing fails.
+        monitor: masks the sensors that it does not trust.
 
     Raises:
         InputError: an environment that says of no episode whether it succeeded, or that never ends.
     """
     env, results = foreign.make_env(), list[Episode]()
+    watch = None if monitor is None else monitor.stateful(1)
     try:
         broken = dict[str, SensorFaults]()
         for job in jobs:
             name = job.condition.name
             if name not in broken:
                 broken[name] = break_sensors(foreign, env, job.condition.plan)
-            results.append(_episode(foreign, broken[name], job, seed, reference))
+            results.append(_episode(foreign, broken[name], job, seed, reference, watch))
             progress(results[-1])
     finally:
         env.close()
@@ -211,7 +221,10 @@ class Taken(NamedTuple):
 
     Attributes:
         step: steps before it.
-        observation: what the agent was shown, broken, and zeros where that was announced; with `available`.
+        observation: what the agent was shown, broken, and zeros where that was announced or the watch has no trust;
+            with `available`.
+        available: int8 (M,), before the watch was asked.
+        affected: bool (M,), the sensors that faults have broken, announced or not.
         action: the agent's, as numbers float64 (A,).
         reward: of the step; 0 if it was not taken, as the action was not finite.
         picture: what the environment drew before the step, if it was asked; else None.
@@ -220,6 +233,8 @@ class Taken(NamedTuple):
 
     step: int
     observation: Observation
+    available: np.ndarray
+    affected: np.ndarray
     action: np.ndarray
     reward: float
     picture: np.ndarray | None
@@ -236,7 +251,9 @@ def break_sensors(foreign: Foreign, env: gym.Env, plan: Plan) -> SensorFaults:
     return SensorFaults(env, plan, dict(foreign.kinds), foreign.policy.sensors)
 
 
-def episode_steps(foreign: Foreign, env: SensorFaults, seed: int, pictures: bool = False) -> Iterator[Taken]:
+def episode_steps(
+    foreign: Foreign, env: SensorFaults, seed: int, pictures: bool = False, watch: Watch | None = None
+) -> Iterator[Taken]:
     """Play one episode.
 
     Args:
@@ -244,6 +261,7 @@ def episode_steps(foreign: Foreign, env: SensorFaults, seed: int, pictures: bool
         env: its environment, of `break_sensors`.
         seed: of the scene.
         pictures: have every step drawn.
+        watch: of a monitor, over one environment; what it does not trust is masked.
 
     Raises:
         InputError: an environment that draws nothing, that does not say whether the episode succeeded, or that never
@@ -252,41 +270,85 @@ def episode_steps(foreign: Foreign, env: SensorFaults, seed: int, pictures: bool
     policy = foreign.policy
     observation, _ = env.reset(seed=seed)
     policy.start()
+    if watch is not None:
+        watch.start(_ONLY)
     total = 0.0
     for step in range(_MOST_STEPS):
         picture = _draw(env) if pictures else None
-        action = policy.act(observation, env.keys)
+        told, affected = np.array(observation[AVAILABLE], np.int8), env.affected
+        shown = observation if watch is None else _watched(watch, observation, env.keys, policy.keys)
+        action = policy.act(shown, env.keys)
         numbers = np.asarray(action, dtype=np.float64).ravel()
         if not np.isfinite(numbers).all():
-            yield Taken(step, observation, numbers, 0.0, picture, NOT_FINITE)
+            yield Taken(step, shown, told, affected, numbers, 0.0, picture, NOT_FINITE)
             return
-        shown = observation
         observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)
         if terminated or truncated:
             why = SUCCESS if _succeeded(foreign, info, total) else OVER if terminated else OUT_OF_TIME
-            yield Taken(step, shown, numbers, float(reward), picture, why)
+            yield Taken(step, shown, told, affected, numbers, float(reward), picture, why)
             return
-        yield Taken(step, shown, numbers, float(reward), picture, "")
+        yield Taken(step, shown, told, affected, numbers, float(reward), picture, "")
     raise InputError(
         f"an episode has not ended after {_MOST_STEPS:,} steps; wrap the environment in gymnasium.wrappers.TimeLimit"
     )
 
 
-def _episode(foreign: Foreign, env: SensorFaults, job: Job, seed: int, reference: int) -> Episode:
+def _watched(watch: Watch, observation: Observation, keys: Sequence[str], watched: Sequence[str]) -> Observation:
+    """An observation, masked where the watch has no trust; `keys` are of `available`, `watched` those it judges."""
+    columns = [keys.index(key) for key in watched]
+    live = np.array(observation[AVAILABLE], np.int8)[columns]
+    readings = {key: torch.from_numpy(np.array(observation[key]))[None] for key in watched}
+    verdict = watch.step({**readings, AVAILABLE: torch.from_numpy(live)[None]}, _ONLY)[0].numpy()
+    kept = np.ones(len(keys), np.int8)
+    kept[columns] = np.where(live > 0, verdict, 1)  # what is missing already stays as it is
+    batch = {key: np.asarray(x)[None] for key, x in observation.items()}
+    masked = mask_arrays(batch, kept[None], keys)
+    return {key: observation[key] if x is batch[key] else x[0] for key, x in masked.items()}
+
+
+class _Found:
+    """What a monitor finds in an episode, see `robofuse.evaluate.results.Episode`."""
+
+    def __init__(self, condition: Condition, keys: Sequence[str]) -> None:
+        """Nothing yet; `keys` are of `available`."""
+        only = condition.event
+        self._target = None if only is None or only.is_announced else keys.index(only.sensor)
+        self._trusted, self._onset = np.ones(len(keys), bool), None
+        self.detected: int | None = None
+        self.alarms = self.watched = 0
+
+    def add(self, taken: Taken) -> None:
+        """Takes in a step."""
+        trusted, live = np.asarray(taken.observation[AVAILABLE]) > 0, taken.available > 0
+        self.watched += 1
+        self.alarms += int((live & ~taken.affected & self._trusted & ~trusted).sum())
+        self._trusted = trusted
+        if self._onset is None and taken.affected.any():
+            self._onset = taken.step
+        if self._target is not None and self._onset is not None and self.detected is None:
+            if (live & taken.affected & ~trusted)[self._target]:
+                self.detected = taken.step - self._onset
+
+
+def _episode(foreign: Foreign, env: SensorFaults, job: Job, seed: int, reference: int, watch: Watch | None) -> Episode:
     condition = job.condition
     onset = reference if condition.onset is None else condition.onset
-    before, jerk, total = list[np.ndarray](), None, 0.0
-    for taken in episode_steps(foreign, env, seed + job.episode):
+    before, jerk, total, found = list[np.ndarray](), None, 0.0, _Found(condition, env.keys)
+    steps, success, error = 0, False, ""
+    for taken in episode_steps(foreign, env, seed + job.episode, watch=watch):
         total += taken.reward
+        if watch is not None:
+            found.add(taken)
         if taken.ended == NOT_FINITE:
-            return Episode(condition.name, job.episode, False, taken.step, total, NOT_FINITE, jerk)
+            error = NOT_FINITE
+            break
         if taken.step == onset and len(before) == 2:
             jerk = float(np.linalg.norm(taken.action - 2.0 * before[1] + before[0]))
         before = [*before[-1:], taken.action]
-        if taken.ended:
-            return Episode(condition.name, job.episode, taken.success, taken.step + 1, total, "", jerk)
-    raise AssertionError("the last step says how the episode ended")
+        steps, success = taken.step + 1, taken.success
+    told = (found.detected, found.alarms, found.watched)
+    return Episode(condition.name, job.episode, success, steps, total, error, jerk, *told)
 
 
 def _draw(env: gym.Env) -> np.ndarray:

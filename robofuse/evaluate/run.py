@@ -66,7 +66,7 @@ class Evaluate:
             shows the faults.
         onset: Control step from which on sensors are missing in the group midway, and faults of grid are there.
         monitor: What masks sensors that look broken: none; auto for the policy's own monitor, which is calibrated
-            first if it has none; or the path of one.
+            first if it has none, and left in the folder; or the path of one. With --env, too.
         compare: Other policies, to play the same; the folder then has one for each of them.
         seed: Of the scenes. Trainings use seeds below 1000; keep away from those.
         num_envs: Episodes simulated at a time.
@@ -219,6 +219,7 @@ def evaluate_agent(
     success_return: float | None = None,
     kinds: Mapping[str, Kind] | None = None,
     normalise: Any = None,  # noqa: ANN401
+    monitor: "monitors.Monitor | Path | str" = "none",
 ) -> Evaluation:
     """Evaluate anything that acts, in any Gymnasium environment with a Dict observation; `robofuse report` reads it.
 
@@ -238,6 +239,9 @@ def evaluate_agent(
             under `is_success` or `success`.
         kinds: key → kind of sensor, where the space does not tell.
         normalise: the `VecNormalize` that the agent was trained with; only read.
+        monitor: what masks sensors that look broken: a monitor of `robofuse.monitor.calibrate_env`, or the path of one;
+            `auto` for one that is calibrated first and left in the folder, or found there if it belongs to the agent's
+            weights, which a function has none of; or `none`.
 
     Raises:
         InputError: what does not fit; the message says what would.
@@ -251,17 +255,19 @@ def evaluate_agent(
                          "another out")  # fmt: skip
     config = Evaluate(
         name, whole(episodes, "episodes", 1), tuple(conditions), tuple(faults), whole(onset, "onset", 0), seed=seed,
-        out=folder,
+        monitor=str(monitor) if isinstance(monitor, str | Path) else "none", out=folder,
     )  # fmt: skip
-    if _evaluate(config, foreign, _conditions(config, foreign)):
+    given = None
+    if not isinstance(monitor, str | Path):
+        given = monitor
+        _check_monitor(given, "the monitor", foreign)
+    if _evaluate(config, foreign, _conditions(config, foreign), given):
         raise KeyboardInterrupt
     return read_evaluation(folder)
 
 
 def _load(config: Evaluate) -> "Trained | Foreign":
     if config.agent.env:
-        if config.monitor != "none":
-            raise InputError("--monitor knows robofuse's own policies; leave it out with --env")
         return load_foreign(config.policy, config.agent, device=config.device, seed=config.seed)
     return load_trained(
         config.policy, device=config.device, renderer=config.renderer, allow_mismatch=config.allow_mismatch
@@ -274,7 +280,12 @@ def _conditions(config: Evaluate, trained: "Trained | Foreign") -> list[Conditio
     return list({condition.name: condition for condition in found}.values())
 
 
-def _evaluate(config: Evaluate, trained: "Trained | Foreign", conditions: list[Condition]) -> int:
+def _evaluate(
+    config: Evaluate,
+    trained: "Trained | Foreign",
+    conditions: list[Condition],
+    monitor: "monitors.Monitor | None" = None,
+) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     count = f"{len(conditions)} conditions × {config.episodes} episodes of {_place(trained)}"
     console.print(f"{config.name}: {count}, seed {config.seed}", style="bold")
@@ -286,7 +297,7 @@ def _evaluate(config: Evaluate, trained: "Trained | Foreign", conditions: list[C
         )
     jobs = schedule(conditions, range(config.episodes))
     with lock(config.folder, "evaluation"):
-        monitor = open_monitor(config, trained, console) if isinstance(trained, Trained) else None
+        monitor = monitor or open_monitor(config, trained, console)
         record = _record(config, trained, monitor)
         asked = [(job.condition.name, job.episode) for job in jobs]
         episodes, seconds = read_finished(config.folder, record, asked)
@@ -326,7 +337,7 @@ def _play(run: _Run, trained: "Trained | Foreign", config: Evaluate, jobs: list[
                     assert world is not None
                     rollout(trained.policy, world, left, progress, monitor, config.onset)
                 else:
-                    play_foreign(trained, left, config.seed, progress, config.onset)
+                    play_foreign(trained, left, config.seed, progress, config.onset, monitor)
         finally:
             run.save()
     except KeyboardInterrupt:
@@ -396,51 +407,87 @@ def _report(console: Console, run: _Run, trained: "Trained | Foreign", config: E
         console.print(f"{len(errors)} episodes broke off and count as failures, such as {first}", style="yellow")
 
 
-def find_monitor(asked: str, policy: str, trained: Trained, folders: Iterable[Path] = ()) -> "monitors.Monitor | None":
+def find_monitor(
+    asked: str, policy: str, trained: "Trained | Foreign", folders: Iterable[Path] = ()
+) -> "monitors.Monitor | None":
     """What `--monitor` asks for, or None if it is not there.
 
     Args:
         asked: none; the path of a monitor; or auto, for one that was calibrated for exactly these weights, in one of
-            the folders or beside the policy's file.
+            the folders or beside the policy's file. A function has no weights, so there auto finds none.
         policy: name or path of the policy.
         trained: the policy.
         folders: of evaluations.
 
     Raises:
-        InputError: a file that is no monitor, or one of another policy.
+        InputError: a file that is no monitor, or one of another policy or other sensors.
     """
     if asked == "none":
         return None
     from robofuse.monitor import Monitor
     from robofuse.policies.saving import locate
 
-    weights = fingerprint(trained.policy)
     if asked != "auto":
         monitor = Monitor.load(Path(asked))
-        if monitor.card.get("weights") != weights:
-            raise InputError(f"{asked} was calibrated for another policy; --monitor auto finds or makes one for this")
+        _check_monitor(monitor, asked, trained)
         return monitor
-    for path in (*(folder / MONITOR for folder in folders), locate(policy).with_suffix(BESIDE)):
+    weights = fingerprint(trained.policy)
+    if weights is None:
+        return None
+    found = [folder / MONITOR for folder in folders]
+    if isinstance(trained, Trained):
+        found.append(locate(policy).with_suffix(BESIDE))
+    elif Path(policy).is_file():
+        found.append(Path(policy).with_suffix(BESIDE))
+    for path in found:
         if path.exists() and (monitor := Monitor.load(path)).card.get("weights") == weights:
-            return monitor
+            if isinstance(trained, Trained) or monitor.card.get("world") == trained.options:
+                _check_monitor(monitor, str(path), trained)
+                return monitor
     return None
 
 
-def open_monitor(config: Evaluate, trained: Trained, console: Console) -> "monitors.Monitor | None":
+def _check_monitor(monitor: "monitors.Monitor", name: str, trained: "Trained | Foreign") -> None:
+    """InputError if a monitor is of another policy or other sensors; `name` is for the message."""
+    if monitor.card.get("weights") != fingerprint(trained.policy):
+        raise InputError(f"{name} was calibrated for another policy; --monitor auto finds or makes one for this")
+    # their scales are the monitor's own
+    watched, there = (
+        {sensor.key: (sensor.kind, sensor.shape, sensor.dtype) for sensor in sensors}
+        for sensors in (monitor.sensors, trained.policy.sensors)
+    )
+    if watched != there:
+        differs = ", ".join(key for key in watched if key in there and watched[key] != there[key])
+        raise InputError(
+            f"{name} watches {', '.join(watched)}; the policy has {', '.join(there)}"
+            + (f", with another kind, shape or type of {differs}" if differs else "")
+        )
+
+
+def open_monitor(config: Evaluate, trained: "Trained | Foreign", console: Console) -> "monitors.Monitor | None":
     """As `find_monitor`; without one, `auto` calibrates one, in a minute or two, and leaves it in the folder."""
     found = find_monitor(config.monitor, config.policy, trained, (config.folder,))
     if found is not None or config.monitor != "auto":
         return found
-    from robofuse.monitor import calibrate
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("calibrating the health monitor", total=None)
+        told = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+        monitor = _calibrate(config, trained, told)
+    path = monitor.save(config.folder / MONITOR)
+    console.print(f"calibrated a health monitor on {monitor.card['episodes']} episodes: {path}")
+    return monitor
 
+
+def _calibrate(
+    config: Evaluate, trained: "Trained | Foreign", told: Callable[[int, int], object]
+) -> "monitors.Monitor":
+    from robofuse.monitor import calibrate
+    from robofuse.monitor.foreign import calibrate_foreign
+
+    if isinstance(trained, Foreign):
+        return calibrate_foreign(trained, seed=_MONITOR_SEED, progress=told)
     world = make_world(trained, config.num_envs, _MONITOR_SEED)
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("calibrating the health monitor", total=None)
-            told = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
-            monitor = calibrate(trained.policy, world, seed=_MONITOR_SEED, progress=told)
+        return calibrate(trained.policy, world, seed=_MONITOR_SEED, progress=told)
     finally:
         world.close()
-    monitor.save(config.folder / MONITOR)
-    console.print(f"calibrated a health monitor on {monitor.card['episodes']} episodes: {config.folder / MONITOR}")
-    return monitor

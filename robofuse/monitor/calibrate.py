@@ -23,6 +23,7 @@ SEED = 2_000_000  # neither trained on nor evaluated on
 FOLDS = 8  # episodes are dealt out to so many; two of them are kept to check the monitor on
 _MARGIN = 0.5  # of the false alarms that are allowed
 _THINNEST = 0.02
+_FOR_EVER = 1_000_000  # control steps
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def calibrate(
     Raises:
         InputError: the world resets by itself, has too many sensors, or the numbers are out of range.
     """
-    _check(world.sensors, false_alarms)
+    check(world.sensors, false_alarms)
     recording = record(policy, world, episodes, seed, progress)
     monitor = fit(recording, world.sensors, false_alarms)
     known = {"policy": getattr(policy, "name", ""), "weights": fingerprint(policy), "seed": seed, "episodes": episodes}
@@ -97,7 +98,7 @@ def record(
     """
     whole(episodes, "episodes", FOLDS)
     sensors, num = world.sensors, world.num_envs
-    masked_from = _masks(episodes, len(sensors), seed, world.max_steps)
+    masked_from = draw_masks(episodes, len(sensors), seed, world.max_steps)
     filled = torch.tensor([filled_after(sensor) for sensor in sensors])
     before = [torch.full((num, *sensor.shape), torch.nan) for sensor in sensors]
     parts, done = list[Recording](), 0
@@ -145,8 +146,8 @@ def _live(masked_from: Tensor, episode: Tensor, elapsed: Tensor) -> Tensor:
     return elapsed[:, None] < masked_from[episode.clamp(max=len(masked_from) - 1)]
 
 
-def _masks(episodes: int, many: int, seed: int, steps: int) -> Tensor:
-    """From which step on each sensor is masked, int64 (E, M); at least one never is."""
+def draw_masks(episodes: int, many: int, seed: int, steps: int) -> Tensor:
+    """From which of about so many steps on each sensor is masked, int64 (E, M); at least one never is."""
     generator = torch.Generator().manual_seed(seed)
     never = torch.iinfo(torch.int64).max
     masked_from = torch.full((episodes, many), never)
@@ -167,7 +168,7 @@ def fit(recording: Recording, sensors: Sequence[Sensor], false_alarms: float = 1
     Raises:
         InputError: too many sensors, or a rate out of range.
     """
-    _check(sensors, false_alarms)
+    check(sensors, false_alarms)
     fold = recording.episode % FOLDS
     first, second = (fold < 3).nonzero()[:, 0], ((fold >= 3) & (fold < 6)).nonzero()[:, 0]
     kept = (fold >= 6).nonzero()[:, 0]
@@ -224,7 +225,8 @@ def _watched(monitor: Monitor, recording: Recording) -> Iterator[tuple[Watch, Te
         yield watch, env_ids, before
 
 
-def _check(sensors: Sequence[Sensor], false_alarms: float) -> None:
+def check(sensors: Sequence[Sensor], false_alarms: float) -> None:
+    """InputError if there are too many sensors, or a rate is out of range."""
     if len(sensors) > MOST:
         raise InputError(f"a monitor watches up to {MOST} sensors, got {len(sensors)}")
     if not 0.0 < false_alarms < 1.0:
@@ -305,7 +307,9 @@ def _runs(recording: Recording) -> Tensor:
     for rows in by_step(recording.step):
         if int(recording.step[rows[0]]):
             runs[rows] = (runs[rows - 1] + 1) * same[rows]
-    return runs
+    # what never changes in the longest episode may stay as it is in a longer one
+    longest = recording.step.max()
+    return torch.where((recording.step == longest)[:, None] & (runs == longest) & (longest > 0), _FOR_EVER, runs)
 
 
 def by_step(step: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from robofuse.evaluate.foreign import Foreign, Taken, break_sensors, episode_steps
 from robofuse.faults import Plan
+from robofuse.play import Monitor, Watch
 from robofuse.replay.canvas import SERIES
 from robofuse.replay.dashboard import Curves, Stage
 from robofuse.replay.frames import Frame
@@ -29,8 +30,12 @@ def foreign_stage(foreign: Foreign, seed: int) -> Stage:
     )
 
 
-def foreign_frames(foreign: Foreign, plan: Plan, seed: int, episodes: Iterable[int]) -> Generator[Frame]:
+def foreign_frames(
+    foreign: Foreign, plan: Plan, seed: int, episodes: Iterable[int], monitor: Monitor | None = None
+) -> Generator[Frame]:
     """Play episodes one after the other; number i begins with `reset(seed=seed + i)`, as in evaluations.
+
+    What `monitor` does not trust is off.
 
     Yields:
         The frame before each step, and one more at the end with the last observation and picture, and the outcome.
@@ -41,18 +46,24 @@ def foreign_frames(foreign: Foreign, plan: Plan, seed: int, episodes: Iterable[i
     env = foreign.make_env()
     try:
         broken = break_sensors(foreign, env, plan)
+        watch = None if monitor is None else monitor.stateful(1)
         sensors = [(sensor, _as_shown(sensor)) for sensor in foreign.policy.sensors]
         for episode in episodes:
-            yield from _episode(foreign, broken, sensors, episode, seed)
+            yield from _episode(foreign, broken, sensors, episode, seed, watch)
     finally:
         env.close()
 
 
 def _episode(
-    foreign: Foreign, env: SensorFaults, sensors: list[tuple[Sensor, Sensor]], episode: int, seed: int
+    foreign: Foreign,
+    env: SensorFaults,
+    sensors: list[tuple[Sensor, Sensor]],
+    episode: int,
+    seed: int,
+    watch: Watch | None,
 ) -> Generator[Frame]:
     since, total, reward = dict[str, int](), 0.0, 0.0
-    for taken in episode_steps(foreign, env, seed + episode, pictures=True):
+    for taken in episode_steps(foreign, env, seed + episode, pictures=True, watch=watch):
         on = _delivering(taken, env.keys, sensors)
         since = {key: since.get(key, taken.step) for key, works in on.items() if not works}
         seen = {shown.key: _readable(taken.observation[sensor.key], sensor) for sensor, shown in sensors}

@@ -15,10 +15,11 @@ from robofuse.checks import check_types, whole
 from robofuse.envs.world import CONTROL_RATE
 from robofuse.errors import InputError, StateError
 from robofuse.evaluate.agents import AgentOptions, load_foreign
-from robofuse.evaluate.run import find_monitor
+from robofuse.evaluate.foreign import Foreign
+from robofuse.evaluate.run import Evaluate, find_monitor
 from robofuse.faults import Plan, parse_disable
 from robofuse.interrupts import Interrupt
-from robofuse.play import SCRIPTS, Setup, open_setup
+from robofuse.play import SCRIPTS, Setup, Trained, open_setup
 from robofuse.replay.dashboard import HEIGHT, WIDTH, Dashboard, Stage
 from robofuse.replay.foreign import foreign_frames, foreign_stage
 from robofuse.replay.frames import Frame, frames
@@ -43,7 +44,8 @@ class Replay:
         disable: Sensors to switch off, such as `rgb,depth@20`: no rgb, and no depth from control step 20 on.
         faults: What else breaks, such as `depth:noise(0.5)@10+force:drift`, or a YAML file; `robofuse list` shows the
             faults.
-        monitor: The monitor that masks sensors which look broken: none; auto for the policy's own; or the path of one.
+        monitor: The monitor that masks sensors which look broken: none; auto for the policy's own, beside its file or
+            where `robofuse evaluate` leaves it; or the path of one. With --env, too.
         episodes: Number of episodes; with --live there is no end to them.
         episode: Number of the first one; with the seed it gives the scene.
         seed: Of the scenes; the default is kept for evaluation and never trained on.
@@ -243,10 +245,7 @@ def _open(config: Replay, stack: ExitStack) -> tuple[Setup, "monitors.Monitor | 
     )
     world = setup.world
     stack.callback(world.close)
-    monitor = find_monitor(config.monitor, config.policy, setup.trained) if setup.trained else None
-    if monitor is None and config.monitor == "auto":
-        how = f"robofuse evaluate {config.policy} --monitor auto"
-        raise InputError(f"no monitor was calibrated for {config.policy}: {how} leaves one")
+    monitor = _monitor(config, setup.trained) if setup.trained else None
     disabled, plan = _plans(config, world.sensors)
     for event in plan:
         if event.phase is None and event.step >= world.max_steps:
@@ -264,9 +263,18 @@ def _foreign(config: Replay) -> Scene:
     plan.check(foreign.policy.sensors)
     numbers = range(config.episode, config.episode + config.episodes)
     about = ", ".join(filter(None, (f"robofuse replay: {foreign.options['task']}", config.faults)))
-    shown = foreign_frames(foreign, plan, config.seed, numbers)
+    shown = foreign_frames(foreign, plan, config.seed, numbers, _monitor(config, foreign))
     name = Path(config.policy).stem
     return Scene(foreign_stage(foreign, config.seed), shown, name, about, disabled, foreign.rate)
+
+
+def _monitor(config: Replay, trained: Trained | Foreign) -> "monitors.Monitor | None":
+    """What `--monitor` asks for; `auto` also looks where an evaluation of the policy leaves its own."""
+    asked = Evaluate(config.policy, monitor="auto", agent=config.agent)
+    monitor = find_monitor(config.monitor, config.policy, trained, (asked.folder,))
+    if monitor is None and config.monitor == "auto":
+        raise InputError(f"no monitor was calibrated for {config.policy}: {asked.command} leaves one")
+    return monitor
 
 
 def _plans(config: Replay, sensors: Sequence[Sensor]) -> tuple[Plan, Plan]:
@@ -312,8 +320,8 @@ def _check(config: Replay) -> None:
     if config.show == "yes" and (problem := window_problem()):
         raise StateError(f"cannot show a window: {problem}; without --show the replay goes to a video")
     if config.agent.env:
-        for option in (*_WORLD, "renderer", "monitor"):
-            if getattr(config, option) not in (None, (), "none"):
+        for option in (*_WORLD, "renderer"):
+            if getattr(config, option) not in (None, ()):
                 raise InputError(f"--{option.replace('_', '-')} is for worlds of robofuse; leave it out with --env")
     if config.policy in SCRIPTS and config.monitor != "none":
         raise InputError(f"--monitor is for trained policies; {config.policy} looks at no sensor")

@@ -141,7 +141,12 @@ class SensorFaults(SensorWrapper):
         seconds = dt or step_seconds(env.metadata)
         breaking = BreakingTransform(env.observation_space, plan, kinds, known, seconds, 1, _seed(seed))
         super().__init__(env, breaking, plan=str(plan), kinds=kinds, sensors=sensors, dt=dt, seed=seed)
-        self.dt = seconds
+        self.dt, self._breaking = seconds, breaking
+
+    @property
+    def affected(self) -> np.ndarray:
+        """Which sensors faults have broken in the last observation, announced or not, bool (M,)."""
+        return self._breaking.affected[0]
 
 
 class SensorStack(SensorWrapper):

@@ -123,6 +123,14 @@ class BreakingTransform(Transform):
         self._affected = frozenset(event.sensor for each in plans for event in each if event.fault.severity)
         self._columns = [self.sensed.keys.index(sensor.key) for sensor in sensors]
 
+    @property
+    def affected(self) -> np.ndarray:
+        """Which sensors faults have broken in the last observations, bool (N, M)."""
+        broken = self._injector.affected.numpy()
+        found = np.zeros((len(broken), len(self.sensed.keys)), bool)
+        found[:, self._columns] = broken
+        return found
+
     def reseed(self, seed: int) -> None:
         self._injector.seed = check_seed(seed)
 

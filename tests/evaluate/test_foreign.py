@@ -166,9 +166,9 @@ def test_environments_that_cannot_be_judged(make, message, tmp_path, monkeypatch
 
 
 def test_what_does_not_fit_is_said(agents, tmp_path):
-    def run(policy="plain.zip", env=f"{FILE}:line", monitor="none", **options):
+    def run(policy="plain.zip", env=f"{FILE}:line", **options):
         agent = AgentOptions(env, **({"trust": True} | options))
-        run_evaluate(Evaluate(str(agents / policy), 1, ("all",), monitor=monitor, agent=agent, out=tmp_path / "x"))
+        run_evaluate(Evaluate(str(agents / policy), 1, ("all",), agent=agent, out=tmp_path / "x"))
 
     for options, message in (
         ({"trust": False}, "can run code hidden in it; give --trust"),
@@ -178,7 +178,6 @@ def test_what_does_not_fit_is_said(agents, tmp_path):
         ({"env": f"{FILE}:box"}, "Dict"),
         ({"algo": "reinforce"}, "unknown algorithm 'reinforce'; algorithms: a2c"),
         ({"algo": "dqn"}, "cannot be loaded as dqn"),
-        ({"monitor": "auto"}, "leave it out with --env"),
         ({"normalize": agents / "plain.zip"}, "cannot be read"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -74,7 +74,7 @@ def test_what_cannot_be_filmed_is_said(agent, tmp_path):
     for options, message in (
         ({"env": "undrawn"}, "draws no picture"),
         ({"disable": "ear"}, "ear"),
-        ({"monitor": "auto"}, "--monitor is for worlds of robofuse"),
+        ({"monitor": "auto"}, "--env .*room --trust leaves one"),
         ({"image_size": 32}, "--image-size is for worlds of robofuse"),
     ):
         with pytest.raises(ValueError, match=message):
