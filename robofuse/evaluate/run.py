@@ -33,6 +33,7 @@ from robofuse.evaluate.foreign import Foreign, check_plans, make_foreign, play_f
 from robofuse.evaluate.results import ConditionResult, Episode, Evaluated, Evaluation, Record, summarise
 from robofuse.evaluate.rollout import Job, rollout, schedule
 from robofuse.evaluate.screen import COMPARISON, comparison_table, condition_table, episode_bar, fault_table
+from robofuse.evaluate.seeds import SEEDS, SEEDS_PICTURE, draw_seeds, seeds_table, trainings_in
 from robofuse.files import lock, write_atomic
 from robofuse.machine import describe_machine, package_versions
 from robofuse.play import Monitor, Trained, fingerprint, load_trained, make_world
@@ -57,7 +58,8 @@ class Evaluate:
 
     Attributes:
         policy: Name of a policy that comes with robofuse, or the path of one; with --env, the file of an agent of
-            Stable-Baselines3.
+            Stable-Baselines3. Or a folder of trainings, as `robofuse train --seeds` and `sweep` leave: each is
+            evaluated, and a table and a picture tell how surely each condition goes well over the seeds.
         episodes: Episodes of each condition; they have the same scenes under every condition.
         conditions: Groups (everything, subsets, singles, midway) or single conditions such as all, no-rgb, only-force,
             no-depth+rgb, no-rgb@20 (from control step 20 on).
@@ -179,29 +181,49 @@ def run_evaluate(config: Evaluate) -> int:
     for name in ("episodes", "num_envs", "onset"):
         whole(getattr(config, name), name, 0 if name == "onset" else 1)
     check_seed(config.seed)
-    if not config.compare:
+    trainings = {} if config.agent.env else trainings_in(config.policy)
+    if not config.compare and not trainings:
         trained = _load(config)
         return _evaluate(config, trained, _conditions(config, trained))
-    each = config.each()
-    several = {one.name: _load(one) for one in each}
-    conditions = _conditions(each[0], several[each[0].name])
-    for one in each:
-        strange = sorted(set(several[one.name].policy.keys) - set(conditions[0].keys))
+    if config.compare and trainings:
+        raise InputError(
+            f"{config.policy} holds {len(trainings)} trainings, which are compared anyway; leave --compare"
+        )
+    each = {one.name: one for one in config.each()}
+    if trainings:
+        each = {name: replace(config, policy=str(path), out=config.folder / name) for name, path in trainings.items()}
+    if status := _evaluate_each(each):
+        return status
+    results = {name: read_evaluation(one.folder).conditions for name, one in each.items()}
+    table, text = seeds_table(results) if trainings else comparison_table(results)
+    wrote = config.folder / (SEEDS if trainings else COMPARISON)
+    write_atomic(wrote, text)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, 40 * len(table.columns) + 30)
+    console.print(table)
+    if trainings:
+        write_atomic(config.folder / SEEDS_PICTURE, draw_seeds(results))
+        wrote = f"{wrote}, {SEEDS_PICTURE}"
+    console.print(f"wrote {wrote}")
+    return 0
+
+
+def _evaluate_each(each: "Mapping[str, Evaluate]") -> int:
+    """Evaluates several policies under the conditions of the first; returns the exit status."""
+    several = {name: _load(one) for name, one in each.items()}
+    first = next(iter(each))
+    conditions = _conditions(each[first], several[first])
+    for name, trained in several.items():
+        strange = sorted(set(trained.policy.keys) - set(conditions[0].keys))
         if strange:
             raise InputError(
-                f"{one.policy} reads {', '.join(strange)}, which {config.policy} does not; name first the policy with "
-                "the most sensors"
+                f"{each[name].policy} reads {', '.join(strange)}, which {each[first].policy} does not; name first the "
+                "policy with the most sensors"
             )
-    for one in each:
-        trained = several[one.name]
+    for name, one in each.items():
+        trained = several[name]
         if status := _evaluate(one, trained, [condition.among(trained.policy.keys) for condition in conditions]):
             return status
-    table, text = comparison_table({one.name: read_evaluation(one.folder).conditions for one in each})
-    write_atomic(config.folder / COMPARISON, text)
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, 40 * len(each) + 30)
-    console.print(table)
-    console.print(f"wrote {config.folder / COMPARISON}")
     return 0
 
 
