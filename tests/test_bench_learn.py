@@ -107,6 +107,7 @@ def test_contenders_differ_in_what_they_say(tmp_path):
     assert all(one.records.validation_episodes == 64 for one in options.values())
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """Without training: what is finished is not done again, and what is missing is done in order."""
     done, patience = [], [3]

@@ -63,6 +63,7 @@ def test_probe_reads_the_speed_after_a_banner(monkeypatch):
     assert outcome["works"] and outcome["ms_per_frame"] == 0.5 and not outcome["advice"]
 
 
+@pytest.mark.slow
 def test_everything_required_is_installed(report):
     assert report["unmet"] == []
 

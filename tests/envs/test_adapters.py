@@ -109,6 +109,7 @@ def test_an_unseeded_env_differs_from_run_to_run_and_a_seeded_one_does_not():
     assert np.array_equal(first(seed=3), first(seed=3))
 
 
+@pytest.mark.slow
 def test_pictures_for_people(renderer):
     env = gym.make("robofuse/Grasp-v0", renderer=renderer, render_mode="rgb_array", image_size=16)
     env.reset(seed=0)

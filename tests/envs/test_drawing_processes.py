@@ -50,6 +50,7 @@ def test_a_process_that_dies_is_an_error_not_a_hang(drawing):
         world.step(rest(world))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stopped_is_an_error_not_a_hang(drawing, monkeypatch):
     world, processes = drawing
     world.reset(seed=0)
@@ -72,6 +73,7 @@ def test_egl_without_a_gpu_draws_in_processes(rasteriser, monkeypatch):
     assert makers == {"llvmpipe": threads.ProcessPainter, "gpu": gl.GlPainter}
 
 
+@pytest.mark.slow
 def test_they_end_when_the_parent_is_killed(needs_gl):
     needs_gl()
     script = (

@@ -226,6 +226,7 @@ def test_hard_scenes(one, page):
     assert f"robofuse replay brave --seed 1000000 --episode {most[0]} --episodes 1" in words(page)
 
 
+@pytest.mark.slow
 def test_two_policies_scene_by_scene(tmp_path):
     make(tmp_path / "all" / "a", "first")
     make(tmp_path / "all" / "b", "second", skill=0.7, scenes=30)

@@ -108,6 +108,7 @@ def test_mistakes_are_pointed_at(text, message, place):
     assert str(error.value).splitlines()[2].index("^") == place + 1
 
 
+@pytest.mark.slow
 def test_contradictions_are_found_among_thousands():
     text = "+".join(f"rgb:noise@{10 * step} for 10" for step in range(10_000))
     began = time.perf_counter()

@@ -292,6 +292,7 @@ def test_what_is_hidden_is_not_judged(monitor):
         observation = place.step(torch.zeros(4, 2)).observation
 
 
+@pytest.mark.slow
 def test_a_sensor_that_delivers_seldom_may_repeat_itself():
     place = Place(slow=("camera", "joints"))
     monitor = calibrate(Still(), place, episodes=48, false_alarms=5e-3, seed=2)

@@ -55,6 +55,7 @@ def played(monitor, fault, episodes=4, agent=None):
     return [list(episode_steps(foreign, broken, 500 + i, watch=monitor.stateful(1))) for i in range(episodes)]
 
 
+@pytest.mark.slow
 def test_healthy_sensors_of_other_episodes_keep_their_trust(monitor):
     shown = np.array([[taken.observation["available"] for taken in episode] for episode in played(monitor, "", 30)])
     assert shown.shape == (30, 25, 3)
@@ -187,6 +188,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("robofuse.monitor.foreign._FEWEST_EPISODES", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_command_leaves_a_monitor_and_takes_it_again(agents, tmp_path, capsys):
     options, file = AgentOptions(f"{FILE}:dock", trust=True), str(agents / "0.zip")
@@ -232,6 +234,7 @@ def test_a_function_is_watched_from_python(monitor, tmp_path):
         evaluate_agent(Keeper(), foreign_envs.dock, tmp_path / "d", monitor=strange, **conditions)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_function_is_calibrated_anew(tmp_path, capsys):
     calibrate_env(Keeper(), foreign_envs.dock, 24).save(tmp_path / MONITOR)

@@ -213,6 +213,7 @@ def test_resumed_it_ends_with_the_same_weights(trained, tmp_path):
     assert all(torch.equal(x, b[name]) for name, x in a.items())
 
 
+@pytest.mark.slow
 def test_evaluate_and_replay(trained, tmp_path, capsys):
     file = str(trained / "final.safetensors")
     demos = ["record", file, "--episodes", "1", "--keep", "all", "--out", str(tmp_path / "demos")]

@@ -184,6 +184,7 @@ def functions(rows, seed):
     return {"left": left, "right": right, "available": torch.ones(rows, 2, dtype=torch.int8)}
 
 
+@pytest.mark.slow
 def test_alignment_makes_the_estimate_the_token():
     torch.manual_seed(0)
     encoders = {"vector": "transformer"}
@@ -232,6 +233,7 @@ def test_policy_files_know_of_it(tmp_path):
 PLAIN = pytest.param({"masked_as": "token"}, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [PLAIN, {"estimate": "gated", "adapt": "lora"}])
 def test_what_is_exported_acts_the_same(options):
     policy = make_policy(**options)

@@ -39,6 +39,7 @@ def columns(path):
     return found, frames
 
 
+@pytest.mark.slow
 def test_a_recording_has_every_frame_and_what_the_policy_read(tmp_path, monkeypatch, capsys):
     shown = []
 

@@ -32,6 +32,7 @@ def is_red(image, place):
     return bool(red > green)
 
 
+@pytest.mark.slow
 def test_the_video_shows_when_a_light_goes_out(world, tmp_path, capsys):
     out = tmp_path / "[/red] runs [bold]" / "reach.mp4"
     out.parent.mkdir(parents=True)

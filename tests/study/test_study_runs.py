@@ -140,6 +140,7 @@ def test_interrupted_it_goes_on_where_it_stopped(number, status, tmp_path):
     assert len(table(tmp_path / "runs.csv")) == 6
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_study(example, tmp_path):
     with pytest.raises(ValueError, match="holds the study example, not dies; give another --out"):
         own("dies", example)
@@ -181,6 +182,7 @@ def page_without_data(path):
     return path.read_text(encoding="utf-8").replace('src="data:', "")
 
 
+@pytest.mark.slow
 def test_results_of_before_there_was_a_machine_in_them_are_read(tmp_path):
     assert own("dies", tmp_path, methods=("steady",)) == 0
     path = tmp_path / "jobs/steady_seed0/result.json"

@@ -154,6 +154,7 @@ def test_a_training_with_frozen_encoders(pretrained, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_folder(pretrained, tmp_path, monkeypatch):
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -205,6 +206,7 @@ def demos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_copying_demonstrations(pretrained, demos):
     """With adapters, whose dropout is on there alone, and U2A's optimizer; what is frozen does not decay."""
     config = TRAIN.replace(

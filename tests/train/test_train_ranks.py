@@ -40,6 +40,7 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in weights(a))
 
 
+@pytest.mark.slow
 def test_ranks_learn_one_policy_from_scenes_of_their_own(tmp_path):
     run = tmp_path / "run"
     (first, second), said = train(tmp_path, "own", *OPTIONS, "--validate-every", "400", "--out", str(run))

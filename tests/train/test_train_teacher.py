@@ -38,6 +38,7 @@ def short_teacher(config, folder):
     return teacher_config(config, folder).replace(**small)
 
 
+@pytest.mark.slow
 def test_a_run_trains_its_own_teacher_first(taught, capsys):
     teacher = load(taught / TEACHER)
     assert teacher.keys == ("truth",) and teacher.card["steps"] == 480
