@@ -28,6 +28,7 @@ __all__ = [
     "channels_last",
     "describe",
     "infer_sensors",
+    "lerobot_name",
     "observation_space",
     "order",
 ]
@@ -112,6 +113,23 @@ class Entry:
 def order(sensors: Iterable[Sensor]) -> tuple[Sensor, ...]:
     """Sensors in the order of `available`: alphabetical by key."""
     return tuple(sorted(sensors, key=lambda sensor: sensor.key))
+
+
+def lerobot_name(key: str, kind: str | None = None) -> str:
+    """LeRobot's name of a key, after `observation.`.
+
+    Args:
+        key: of a sensor; `available` or `privileged`.
+        kind: of the sensor; None if it is none.
+
+    Returns:
+        `images.wrist` of `rgb_wrist`, `images.wrist_depth` of `depth_wrist` (`scene` if the key names no camera),
+        `state` of `proprio`, `environment_state` of `privileged`; the key of all else.
+    """
+    if kind in ("rgb", "depth"):
+        camera = key.removeprefix(kind).strip("_.") or "scene"
+        return f"images.{camera}{'_depth' if kind == 'depth' else ''}"
+    return {"proprio": "state", PRIVILEGED: "environment_state"}.get(key, key)
 
 
 def observation_space(sensors: Sequence[Sensor], privileged: int = 0) -> "gym.spaces.Dict":

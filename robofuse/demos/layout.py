@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robofuse.errors import InputError, StateError
 from robofuse.files import LOCK, is_draft
-from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
+from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor, lerobot_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,6 @@ RGB = ("lossless", "lossy", "png")
 # what LeRobot counts by itself, in the order in which it writes it
 COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
             "task_index": "int64"}  # fmt: skip
-_NAMES = {"proprio": "state", PRIVILEGED: "environment_state"}
 _AXES = ["height", "width", "channels"]
 
 
@@ -139,7 +138,7 @@ def describe(
     flags = f"{OBSERVATION}.{AVAILABLE}"
     found.append(Feature(flags, AVAILABLE, "int8", (len(sensors),), names=[sensor.key for sensor in sensors]))
     if privileged:
-        name = f"{OBSERVATION}.{_NAMES[PRIVILEGED]}"
+        name = f"{OBSERVATION}.{lerobot_name(PRIVILEGED)}"
         found.append(Feature(name, PRIVILEGED, "float32", (len(privileged),), names=privileged))
     found.append(Feature("action", "", "float32", (len(actions),), names=actions))
     if executed:
@@ -161,21 +160,15 @@ def _check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
 
 
 def _sensed(sensor: Sensor, rgb: str, state_names: Sequence[str]) -> Feature:
+    stored, names = "values", None
     if sensor.kind == "rgb":
-        name, stored = _camera(sensor.key, "rgb"), "png" if rgb == "png" else "video"
-        return Feature(f"{OBSERVATION}.images.{name}", sensor.key, sensor.dtype, sensor.shape, stored)
-    if sensor.kind == "depth":
-        name = f"{OBSERVATION}.images.{_camera(sensor.key, 'depth')}_depth"
-        exact = sensor.dtype in ("uint8", "uint16")  # a PNG holds no floats
-        return Feature(name, sensor.key, sensor.dtype, sensor.shape, "png" if exact else "values")
-    names = state_names if sensor.key == "proprio" else None
-    return Feature(f"{OBSERVATION}.{_NAMES.get(sensor.key, sensor.key)}", sensor.key, sensor.dtype, sensor.shape,
-                   names=names or None)  # fmt: skip
-
-
-def _camera(key: str, kind: str) -> str:
-    """The camera of a sensor: `wrist` of `rgb_wrist`, and `scene` of plain `rgb`, as in World."""
-    return key.removeprefix(kind).strip("_.") or "scene"
+        stored = "png" if rgb == "png" else "video"
+    elif sensor.kind == "depth":
+        stored = "png" if sensor.dtype in ("uint8", "uint16") else "values"  # a PNG holds no floats
+    elif sensor.key == "proprio":
+        names = state_names or None
+    name = f"{OBSERVATION}.{lerobot_name(sensor.key, sensor.kind)}"
+    return Feature(name, sensor.key, sensor.dtype, sensor.shape, stored, names)
 
 
 def catalogue(features: Sequence[Feature]) -> dict[str, Any]:

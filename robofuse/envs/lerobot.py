@@ -1,89 +1,150 @@
-"""Tasks as LeRobot's EnvHub takes them: `make_env(n_envs, use_async_envs)` of a file `env.py` on the hub.
+"""Tasks as LeRobot's EnvHub takes them: `make_env`, for the `env.py` of a repository on a hub.
 
-Checked against LeRobot's source of August 2026 (0.6.2 and later), which cannot be installed beside this torch.
+LeRobot itself is not needed, and not imported.
 """
 
-import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import batch_space
 
-from robofuse import registration
-from robofuse.envs.gym import SingleEnv
+from robofuse.checks import whole
+from robofuse.envs.gym import BatchedEnv, arrays
 from robofuse.envs.tasks import TASKS
 from robofuse.errors import InputError
-from robofuse.sensors import AVAILABLE, PRIVILEGED, Sensor
+from robofuse.registration import id_of
+from robofuse.sensors import lerobot_name
+
+__all__ = ["LeRobotEnv", "make_env"]
+
+SEED = 1_000_000  # as `robofuse evaluate`: no training and no recording knows these scenes
+PIXELS, _IMAGES = "pixels", "images."
+_STARTS = 1 << 31  # where a first reset without a seed may begin
 
 
-class LeRobotEnv(gym.Env[Any, np.ndarray]):
-    """One task whose observation has the names that LeRobot's `preprocess_observation` looks for.
+class LeRobotEnv(BatchedEnv):
+    """N copies of one task as a vector environment with LeRobot's observations, straight over a World.
 
-    | of a World | here | in LeRobot |
-    |---|---|---|
-    | `rgb_<camera>`, `rgb` of camera `scene` | `pixels[camera]`, uint8 (H, W, 3) | `observation.images.<camera>` |
-    | `depth_<camera>`, `depth` | `images.<camera>_depth`, uint16 mm | `observation.images.<camera>_depth`, floats |
-    | `proprio` | `agent_pos` | `observation.state` |
-    | all others, `available` | as they are | `observation.<key>` |
-
-    The same names stand in the demonstrations that `robofuse record` writes.
-
-    Attributes:
-        task: its name.
-        task_description: a sentence, for policies that read one.
+    An observation has `pixels`, camera → uint8 (N, H, W, 3); `agent_pos`, float32 (N, P), the readings of `proprio`;
+    `environment_state`, float32 (N, K), with `privileged=True`; depth under `images.CAMERA_depth`, uint16 (N, 1, H, W)
+    [mm]; and all else under robofuse's own name, such as `force` and `available`. LeRobot makes of them the names and
+    shapes that its reader gives for recordings of `robofuse record`. A sensor that is not available reads zero.
     """
 
-    metadata = SingleEnv.metadata
+    def __init__(
+        self,
+        task: str = "Grasp",
+        num_envs: int = 1,
+        *,
+        instruction: str = "",
+        seed: int = SEED,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Options are those of `World`.
 
-    def __init__(self, task: str = "Grasp", **options: Any) -> None:  # noqa: ANN401
-        """Options are those of `robofuse.envs.SingleEnv`; `render_mode` is `rgb_array` by default."""
-        self._inner = SingleEnv(task, **{"render_mode": "rgb_array", **options})
-        self.render_mode, self.task = self._inner.render_mode, task
-        self.task_description = registration.TASKS.get(registration.id_of(task), task)
-        self._max_episode_steps = self._inner.world.max_steps  # LeRobot asks for it by this name
-        self.action_space = self._inner.action_space
-        inner = self._inner.observation_space
-        assert isinstance(inner, gym.spaces.Dict)
-        names = {sensor.key: _name(sensor) for sensor in self._inner.world.sensors}
-        self._names = {key: names.get(key, (key, "")) for key in inner.spaces if key != PRIVILEGED}
-        spaces: dict[str, Any] = {}
-        for key, (name, camera) in self._names.items():
-            part = inner.spaces[key]
-            part = gym.spaces.Box(0, 1, part.shape, np.int8) if key == AVAILABLE else part
-            if camera:
-                spaces.setdefault(name, {})[camera] = part
-            else:
-                spaces[name] = part
-        if "pixels" in spaces:
-            spaces["pixels"] = gym.spaces.Dict(spaces["pixels"])
-        self.observation_space = gym.spaces.Dict(spaces)
+        Args:
+            task: a task's name.
+            num_envs: N.
+            instruction: the task in words, for policies that read; by default its name, as in `robofuse record`.
+            seed: of the World. The seeds that `reset` takes are numbers of its episodes.
+            options: as of `World`.
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
-        """Start the next episode, or the first of a seed; LeRobot's `options` mean nothing to it."""
-        super().reset(seed=seed)
-        observation, info = self._inner.reset(seed=seed)
-        return self._named(observation), {**info, "is_success": False}
+        Raises:
+            InputError, StateError: as `World`.
+        """
+        super().__init__(task, num_envs, render_mode="rgb_array", seed=seed, **options)
+        world = self.world
+        kinds = {sensor.key: sensor.kind for sensor in world.sensors}
+        self._names = {key: lerobot_name(key, kinds.get(key)) for key in world.observation_space.spaces}
+        self._depths = {key for key, kind in kinds.items() if kind == "depth"}
+        self.single_observation_space = self._space(world.observation_space)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.spec = gym.registry.get(id_of(world.task.name))  # LeRobot reports under its id
+        self._told = {
+            "task": world.task.name,
+            "task_description": instruction or world.task.name,
+            "_max_episode_steps": world.max_steps,
+        }
+        self._begun = False
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Advance by one control step; `info["is_success"]`."""
-        observation, reward, terminated, truncated, info = self._inner.step(action)
-        return self._named(observation), reward, terminated, truncated, info
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode in every world.
 
-    def render(self) -> Any:  # noqa: ANN401
-        """A picture uint8 (480, 640, 3) for people."""
-        return self._inner.render()
+        Args:
+            seed: N numbers of episodes, one for each world, such as LeRobot gives; k for the episodes k … k + N − 1;
+                None for the next ones, which of a new environment are others in every run. Episode k has the scene
+                that `robofuse evaluate` plays under this number, if `seed` of the environment is its seed.
+            options: not used. LeRobot marks a new rollout there, for wrappers of its own.
 
-    def close(self) -> None:
-        """Free what the World holds; may be called twice."""
-        self._inner.close()
+        Returns:
+            Observation, and `episode_number` int64 (N,).
 
-    def _named(self, observation: dict[str, np.ndarray]) -> dict[str, Any]:
+        Raises:
+            InputError: not N whole numbers from 0.
+        """
+        world = self.world
+        if seed is None and not self._begun:
+            seed = int(np.random.default_rng().integers(_STARTS))
+        if seed is None or isinstance(seed, int | np.integer):
+            observation = world.reset(episode=seed)
+        elif len(seed) != self.num_envs:
+            raise InputError(f"one seed for each of the {self.num_envs} worlds, got {list(seed)}")
+        else:
+            if not self._begun:
+                world.reset(episode=0)  # `restart` needs worlds that have begun
+            observation = world.restart(range(self.num_envs), list(seed))
+        self._begun = True
+        return self._layout(arrays(observation)), {"episode_number": world.episode.cpu().numpy().copy()}
+
+    def step(self, actions: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """As `BatchedEnv.step`: worlds reset in the same step, success is `infos["final_info"]["is_success"]`."""
+        observation, reward, terminated, truncated, infos = super().step(actions)
+        for index in np.flatnonzero(infos.get("_final_obs", ())).tolist():
+            infos["final_obs"][index] = self._layout(infos["final_obs"][index])
+        return self._layout(observation), reward, terminated, truncated, infos
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """`task`, `task_description` or `_max_episode_steps`, once for each world; AttributeError for all else."""
+        if name not in self._told:
+            raise AttributeError(f"no {name!r} for each world; there are {', '.join(self._told)}")
+        return (self._told[name],) * self.num_envs
+
+    def call(self, name: str) -> tuple[Any, ...]:
+        """`render`, a picture uint8 (480, 640, 3) of each world; or as `get_attr`."""
+        return (self.render() or ()) if name == "render" else self.get_attr(name)
+
+    def _layout(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """An observation (N, …), or (…) of one world, as LeRobot wants it."""
+        # depth has its channel first, as in LeRobot's reader; colours LeRobot turns itself
+        turned = {key: np.moveaxis(x, -1, -3) if key in self._depths else x for key, x in observation.items()}
+        return self._placed(turned)
+
+    def _space(self, space: gym.spaces.Dict) -> gym.spaces.Dict:
+        """The space of `_layout`, of one world."""
+        parts = dict(space.spaces)
+        for key in self._depths:
+            part = parts[key]
+            assert isinstance(part, gym.spaces.Box)
+            low, high = (np.moveaxis(bound, -1, -3) for bound in (part.low, part.high))
+            parts[key] = gym.spaces.Box(low, high, dtype=part.dtype.type)
+        placed = self._placed(parts)
+        if PIXELS in placed:
+            placed[PIXELS] = gym.spaces.Dict(placed[PIXELS])
+        return gym.spaces.Dict(placed)
+
+    def _placed(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Parts of an observation under the keys where LeRobot looks for them."""
         found: dict[str, Any] = {}
-        for key, (name, camera) in self._names.items():
-            if camera:
-                found.setdefault(name, {})[camera] = observation[key]
+        for key, part in parts.items():
+            name = self._names[key]
+            if name.startswith(_IMAGES) and key not in self._depths:
+                found.setdefault(PIXELS, {})[name.removeprefix(_IMAGES)] = part
             else:
-                found[name] = observation[key]
+                found["agent_pos" if name == "state" else name] = part
         return found
 
 
@@ -94,36 +155,18 @@ def make_env(
     *,
     task: str = "Grasp",
     **options: Any,  # noqa: ANN401
-) -> gym.vector.VectorEnv:
-    """Several of one task, as LeRobot's EnvHub calls it.
+) -> LeRobotEnv:
+    """What LeRobot calls in the `env.py` of a repository.
 
     Args:
-        n_envs: how many.
-        use_async_envs: each in a process of its own.
-        cfg: LeRobot's `EnvConfig`; its `task`, if it names one that is known here, replaces `task`.
-        task: by name.
-        options: of `LeRobotEnv`.
-
-    Returns:
-        A vector environment that resets in the step after an episode's last.
+        n_envs: number of worlds.
+        use_async_envs: makes no difference: all worlds are simulated together, on all cores of this process.
+        cfg: LeRobot's `EnvConfig`, if there is one; its `task`, if it is one of robofuse, takes the place of `task`.
+        task: a task's name.
+        options: as of `LeRobotEnv`: `sensors`, `cameras`, `image_size`, `faults`, …
 
     Raises:
-        InputError: no such task or option, or no environments.
+        InputError, StateError: as `LeRobotEnv`.
     """
-    if n_envs < 1:
-        raise InputError(f"n_envs must be at least 1, got {n_envs}")
     asked = getattr(cfg, "task", None)
-    make = functools.partial(LeRobotEnv, asked if asked in TASKS else task, **options)
-    if use_async_envs:
-        return gym.vector.AsyncVectorEnv([make] * n_envs, context="spawn")
-    return gym.vector.SyncVectorEnv([make] * n_envs)
-
-
-def _name(sensor: Sensor) -> tuple[str, str]:
-    """The name of a sensor's readings, and the camera if they stand below `pixels`."""
-    camera = sensor.key.removeprefix(sensor.kind).strip("_") or "scene"
-    if sensor.kind == "rgb":
-        return "pixels", camera
-    if sensor.kind == "depth":
-        return f"images.{camera}_depth", ""
-    return ("agent_pos" if sensor.key == "proprio" else sensor.key), ""
+    return LeRobotEnv(asked if asked in TASKS else task, whole(n_envs, "n_envs", 1), **options)
