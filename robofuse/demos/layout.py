@@ -30,6 +30,7 @@ DIGESTS = "files"  # in meta/robofuse.json: file → SHA-256
 REMEDY = "take the folder from where it is whole, or record again into another one"
 
 OBSERVATION = "observation"
+DEPTH_UNITS = ("m", "mm")  # that LeRobot converts into each other
 RGB = ("lossless", "lossy", "png")
 # what LeRobot counts by itself, in the order in which it writes it
 COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
@@ -78,6 +79,7 @@ class Feature(NamedTuple):
         shape: of one control step, () for a number.
         stored: `values`, `png` or `video`.
         names: names of the elements of the last axis, if they have any.
+        depth: what is depth to LeRobot: its unit, empty if LeRobot has no name for it; None for all else.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Feature(NamedTuple):
     shape: tuple[int, ...]
     stored: str = "values"
     names: Sequence[str] | None = None
+    depth: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in LeRobot's `info.json`."""
@@ -93,8 +96,7 @@ class Feature(NamedTuple):
             names = list(self.names) if self.names else None
             return {"dtype": self.dtype, "shape": list(self.shape or (1,)), "names": names}
         kind = "video" if self.stored == "video" else "image"
-        depth = self.shape[-1] == 1
-        info = {"is_depth_map": depth} | ({"depth_unit": "mm"} if depth else {})
+        info = {"is_depth_map": self.depth is not None} | ({"depth_unit": self.depth} if self.depth else {})
         return {"dtype": kind, "shape": list(self.shape), "names": _AXES, "info": info}
 
     @property
@@ -160,15 +162,18 @@ def _check_rgb(sensors: Iterable[Sensor], rgb: str) -> None:
 
 
 def _sensed(sensor: Sensor, rgb: str, state_names: Sequence[str]) -> Feature:
-    stored, names = "values", None
+    stored, names, depth = "values", None, None
     if sensor.kind == "rgb":
         stored = "png" if rgb == "png" else "video"
     elif sensor.kind == "depth":
         stored = "png" if sensor.dtype in ("uint8", "uint16") else "values"  # a PNG holds no floats
+        if sensor.dtype == "uint16":  # bytes LeRobot would divide by 255, and floats it would not convert
+            unit = sensor.unit or "mm"  # as LeRobot takes integers without a unit
+            depth = unit if unit in DEPTH_UNITS else ""
     elif sensor.key == "proprio":
         names = state_names or None
     name = f"{OBSERVATION}.{lerobot_name(sensor.key, sensor.kind)}"
-    return Feature(name, sensor.key, sensor.dtype, sensor.shape, stored, names)
+    return Feature(name, sensor.key, sensor.dtype, sensor.shape, stored, names, depth)
 
 
 def catalogue(features: Sequence[Feature]) -> dict[str, Any]:

@@ -139,13 +139,13 @@ def stats_of_row(row: Mapping[str, Any], features: Sequence[Feature]) -> Stats:
 
 
 def stats_of_feature(feature: Feature, values: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics of (T, …) by element; of pictures by channel, (C, 1, 1), and of colours as shares of 255.
+    """Statistics of (T, …) by element; of pictures by channel, (C, 1, 1), and as shares of 255 unless they are depth.
 
     NaN and Inf, which faulty sensors give, do not count.
     """
     picture = feature.stored != "values"
     flat = values.reshape(-1, values.shape[-1]) if picture else values.reshape(len(values), -1)
-    x = flat.astype(np.float64) / (255.0 if picture and feature.shape[-1] == 3 else 1.0)
+    x = flat.astype(np.float64) / (255.0 if picture and feature.depth is None else 1.0)
     x[~np.isfinite(x)] = np.nan
     x[:, np.isnan(x).all(0)] = 0.0  # there is nothing to count
     found = {"min": np.nanmin(x, 0), "max": np.nanmax(x, 0), "mean": np.nanmean(x, 0), "std": np.nanstd(x, 0)}

@@ -1,5 +1,6 @@
 """Demonstrations: what is written is what is read, and what is broken is refused."""
 
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers import BLIND
+from PIL import Image
 
 from robofuse import cli
 from robofuse.demos import Episode, Record, Recorder, read, run, run_record
@@ -160,6 +162,41 @@ def test_the_layout_is_lerobots(folder):
     assert [(row[f"{video}/file_index"], row[f"{video}/from_timestamp"]) for row in rows] == [
         (0, 0.0), (0, 0.2), (0, 0.45), (1, 0.0), (1, 0.35)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "unit", "info"),
+    [
+        ("depth", "uint16", "mm", {"is_depth_map": True, "depth_unit": "mm"}),
+        ("depth", "uint16", "", {"is_depth_map": True, "depth_unit": "mm"}),
+        ("depth", "uint16", "m", {"is_depth_map": True, "depth_unit": "m"}),
+        ("depth", "uint16", "0.1 mm", {"is_depth_map": True}),  # LeRobot then gives it as it is, and says so
+        ("depth", "uint8", "cm", {"is_depth_map": False}),  # LeRobot reads bytes as shares of 255
+        ("rgb", "uint8", "", {"is_depth_map": False}),
+        ("depth", "float32", "m", None),  # a column of numbers, which LeRobot would not convert
+    ],
+)
+def test_depth_is_marked_as_lerobot_marks_it(tmp_path, kind, dtype, unit, info):
+    sensor = Sensor("view", kind, (4, 6, 1), dtype, unit, 1.0, 20.0)
+    drawn = (60_000 * torch.rand(5, 4, 6, 1)).to(getattr(torch, dtype))
+    seen = {"view": drawn, "available": torch.ones(5, 1, dtype=torch.int8)}
+    one = Episode(seen, torch.zeros(5, 5), torch.zeros(5), torch.arange(5) == 4)
+    with Recorder(tmp_path / "d", [sensor], ACTIONS, rgb="png") as recorder:
+        recorder.append(one)
+    same(read(tmp_path / "d").episodes[0], one)
+    (name,) = (feature.name for feature in describe([sensor], ACTIONS) if feature.key == "view")
+    told = json.loads((tmp_path / "d/meta/info.json").read_text())["features"][name]
+    assert told.get("info") == info and told["shape"] == [4, 6, 1]
+    assert told["dtype"] == ("float32" if info is None else "image")
+    if info is None:
+        return
+    share = 1.0 if info["is_depth_map"] else 255.0
+    stats = json.loads((tmp_path / "d/meta/stats.json").read_text())[name]
+    assert stats["max"] == [[[pytest.approx(float(drawn.numpy().max()) / share)]]]
+    (picture, *_) = pq.read_table(tmp_path / "d/data/chunk-000/file-000.parquet")[name].to_pylist()
+    with Image.open(io.BytesIO(picture["bytes"])) as image:  # as LeRobot reads it: 16 bits are depth
+        assert image.mode == ("I;16" if dtype == "uint16" else "L")
+        assert np.array_equal(np.array(image), drawn[0, ..., 0].numpy())
 
 
 def test_statistics_are_those_of_all_steps(folder):
