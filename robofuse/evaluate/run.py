@@ -100,7 +100,8 @@ class Evaluate:
         """A short name of the policy: its own, or the last two parts of its path."""
         path = Path(self.policy)
         stem = path.stem if path.suffix in (".zip", ".pt", ".safetensors", ".onnx") else path.name
-        return f"{path.parent.name}-{stem}" if path.is_file() and path.parent.name else stem
+        folder = path.parent.parent if path.parent.name == "run" else path.parent  # of a study's job
+        return f"{folder.name}-{stem}" if path.is_file() and folder.name else stem
 
     @property
     def folder(self) -> Path:
@@ -209,16 +210,16 @@ def run_evaluate(config: Evaluate) -> int:
 
 
 def _evaluate_each(each: "Mapping[str, Evaluate]") -> int:
-    """Evaluates several policies under the conditions of the first; returns the exit status."""
+    """Evaluates several policies under the conditions of the one with the most sensors; returns the exit status."""
     several = {name: _load(one) for name, one in each.items()}
-    first = next(iter(each))
+    first = max(several, key=lambda name: len(several[name].policy.keys))
     conditions = _conditions(each[first], several[first])
     for name, trained in several.items():
         strange = sorted(set(trained.policy.keys) - set(conditions[0].keys))
         if strange:
             raise InputError(
-                f"{each[name].policy} reads {', '.join(strange)}, which {each[first].policy} does not; name first the "
-                "policy with the most sensors"
+                f"{each[name].policy} reads {', '.join(strange)}, which {each[first].policy} does not: one policy must "
+                "have all sensors of the others"
             )
     for name, one in each.items():
         trained = several[name]

@@ -17,7 +17,7 @@ from robofuse.stats import Estimate, bootstrap
 
 SEEDS, SEEDS_PICTURE = "seeds.csv", "seeds.png"
 _LEVELS = ("*", "*/run", "jobs/*/run")  # of trainings beside each other, and as a study or a sweep leaves them
-_BEST = "best.safetensors"
+_BEST, _FINAL, _CONFIG = "best.safetensors", "final.safetensors", "config.json"  # a finished training has the second
 _SEED = re.compile(r"[_-]?seed[_-]?(\d+)$")
 
 Results = Mapping[str, ConditionResult]
@@ -26,26 +26,25 @@ Results = Mapping[str, ConditionResult]
 def trainings_in(folder: str) -> dict[str, Path]:
     """The policies of a folder of trainings, its own name of each → path; empty if it is no such folder.
 
-    `robofuse train --seeds` and `robofuse sweep` leave such folders.
+    `robofuse train --seeds` and `robofuse sweep` leave such folders. Of each the best policy counts, or its last one if
+    it was not validated.
 
     Raises:
-        InputError: there is a single one, or some have no policy yet.
+        InputError: there is a single one, or some are not finished.
     """
     path = Path(folder).expanduser()
-    if not path.is_dir() or (path / _BEST).is_file() or (path / "latest.safetensors").is_file():
+    if not path.is_dir() or any((path / name).is_file() for name in (_CONFIG, _BEST, "latest.safetensors")):
         return {}
     found, waiting = dict[str, Path](), list[str]()
     for level in _LEVELS:
         for run in sorted(path.glob(level)):
             name = run.parent.name if run.name == "run" else run.name
-            if (run / _BEST).is_file():
-                found[name] = run / _BEST
-            elif (run / "config.json").is_file() or level.startswith("jobs"):
+            if (run / _FINAL).is_file():
+                found[name] = run / (_BEST if (run / _BEST).is_file() else _FINAL)
+            elif (run / _CONFIG).is_file() or level.startswith("jobs"):
                 waiting.append(name)
-    if not found:
-        return {}
     if waiting:
-        raise InputError(f"{folder}: no policy yet of {', '.join(waiting)}; finish these trainings first")
+        raise InputError(f"{folder}: {', '.join(waiting)} not finished; finish these trainings first")
     if len(found) == 1:
         raise InputError(f"{folder} holds one training; evaluate {next(iter(found.values())).parent}")
     return found
@@ -78,8 +77,9 @@ def seeds_table(results: Mapping[str, Results]) -> tuple[Table, str]:
         for method, names in groups.items():
             rates = [results[name][condition].rate for name in names]
             over = _over(rates)
-            cells += [estimated(over), percent(min(rates))]
-            rows.append((condition, method, "mean", len(names), over.value, over.low, over.high))
+            ends = over[1:] if len(names) > 1 else ("", "")  # one seed tells no interval
+            cells += [estimated(over) if len(names) > 1 else percent(over.value), percent(min(rates))]
+            rows.append((condition, method, "mean", len(names), over.value, *ends))
             rows += [(condition, method, name, results[name][condition].n, rate, *results[name][condition].interval)
                      for name, rate in zip(names, rates, strict=True)]  # fmt: skip
         table.add_row(*map(Text, (condition, *cells)))

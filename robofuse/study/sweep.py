@@ -11,6 +11,7 @@ from typing import Any
 from robofuse.errors import InputError
 from robofuse.study.declare import Study, in_files
 from robofuse.study.run import RunStudy, run_declared
+from robofuse.study.trials.training import check_training
 from robofuse.train.config import Train, preset
 
 _NOT_SWEPT = ("seed", "out", "resume", "preset")
@@ -138,6 +139,5 @@ def _written(value: Any) -> str:  # noqa: ANN401
 
 def _check(config: Train, chosen: Mapping[str, Any]) -> None:
     """InputError if a training would refuse these options."""
-    config.replace(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
-    ).check()
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
+    check_training(config.replace(**options))

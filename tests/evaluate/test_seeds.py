@@ -5,10 +5,13 @@ import csv
 import cv2
 import numpy as np
 import pytest
+import torch
 from lab import Fake
 
 from robofuse import policies
+from robofuse.cli import main
 from robofuse.evaluate import Evaluate, run, run_evaluate
+from robofuse.evaluate.folder import read_evaluation
 from robofuse.evaluate.seeds import by_method, trainings_in
 from robofuse.play import make_world
 
@@ -18,6 +21,15 @@ class Idle(Fake):
 
     def act(self, observation):
         return 0.0 * super().act(observation)
+
+
+class Narrow(Fake):
+    """Has one sensor, and stands still."""
+
+    keys = ("proprio",)
+
+    def act(self, observation):
+        return torch.zeros(len(observation["available"]), 5)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +52,10 @@ def study(tmp_path):
     return tmp_path / "sweep"
 
 
-def leave(folder):
+def leave(folder, *files):
     folder.mkdir(parents=True)
-    (folder / "best.safetensors").touch()
+    for file in files or ("best.safetensors", "final.safetensors"):
+        (folder / file).touch()
 
 
 def small(folder, out, **options):
@@ -73,14 +86,58 @@ def test_trainings_beside_each_other(tmp_path):
     assert [*found] == ["seed-0", "seed-3"] and by_method([*found]) == {"seeds": ["seed-0", "seed-3"]}
     assert by_method(["a_seed0", "a_seed1", "b_seed0"]) == {"a": ["a_seed0", "a_seed1"], "b": ["b_seed0"]}
     assert trainings_in(str(tmp_path / "seed-0")) == trainings_in("grasp") == {}
+    leave(tmp_path / "never-validated", "final.safetensors", "config.json")
+    assert trainings_in(str(tmp_path))["never-validated"].name == "final.safetensors"
+    leave(tmp_path / "alone", "config.json")  # a training that was stopped, after its teacher
+    leave(tmp_path / "alone" / "teacher")
+    assert trainings_in(str(tmp_path / "alone")) == {}
+
+
+def test_one_training_tells_no_interval(study, tmp_path, capsys):
+    leave(study / "jobs" / "remask-0_Reach_seed0" / "run")
+    assert run_evaluate(small(study, tmp_path / "out")) == 0
+    assert "remask-0_Reach: mean over 1" in capsys.readouterr().out
+    with (tmp_path / "out/seeds.csv").open() as file:
+        (mean,) = [row for row in csv.DictReader(file) if (row["condition"], row["method"], row["training"])
+                   == ("all", "remask-0_Reach", "mean")]  # fmt: skip
+    assert mean["n"] == "1" and mean["success_low"] == mean["success_high"] == ""
+
+
+def test_the_first_training_may_have_fewer_sensors(study, tmp_path, monkeypatch):
+    def loaded(name, device="auto"):
+        return Narrow(sensors=["proprio"]) if "seed0" in name else Fake()
+
+    monkeypatch.setitem(vars(policies), "load", loaded)
+    assert run_evaluate(small(study, tmp_path / "out")) == 0
+    found = [read_evaluation(tmp_path / "out" / f"remask-2_Reach_seed{seed}") for seed in range(2)]
+    assert found[0].conditions.keys() == found[1].conditions.keys() == {"all", "no-force"}
+    assert [one.label for one in found] == ["remask-2_Reach_seed0-best", "remask-2_Reach_seed1-best"]
 
 
 def test_what_does_not_fit_is_refused(study, tmp_path):
     with pytest.raises(ValueError, match="holds 2 trainings, which are compared anyway"):
         run_evaluate(small(study, tmp_path / "out", compare=("grasp",)))
     (study / "jobs/remask-2_Reach_seed2/run").mkdir(parents=True)
-    with pytest.raises(ValueError, match="no policy yet of remask-2_Reach_seed2; finish"):
+    with pytest.raises(ValueError, match="remask-2_Reach_seed2 not finished; finish"):
         run_evaluate(small(study, tmp_path / "out"))
     leave(tmp_path / "alone" / "run-1")
     with pytest.raises(ValueError, match="holds one training; evaluate .*run-1"):
         run_evaluate(small(tmp_path / "alone", tmp_path / "out"))
+
+
+@pytest.mark.slow
+def test_what_train_with_seeds_leaves_is_evaluated(tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()  # real policies
+    monkeypatch.chdir(tmp_path)
+    options = "--robot gripper --sensors proprio force --steps 160 --num-envs 4 --n-steps 20 --batch-size 80"
+    asked = f"train Reach {options} --validation-episodes 4 --teacher none --seeds 0 1 2 --out sweep".split()
+    assert main(asked) == 0
+    words = ["evaluate", "sweep", "--episodes", "4", "--num-envs", "4"]
+    assert main(words) == 0
+    first = (tmp_path / "evaluation/sweep/seeds.csv").read_bytes()
+    assert "seeds: mean over 3" in capsys.readouterr().out
+    assert main(words) == 0  # all is there
+    assert capsys.readouterr().out.count("20 episodes are already in") == 3
+    assert (tmp_path / "evaluation/sweep/seeds.csv").read_bytes() == first
+    assert main(["report", "evaluation/sweep", "--out", "report.html"]) == 0
+    assert "seed2-best" in (tmp_path / "report.html").read_text()

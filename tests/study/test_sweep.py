@@ -50,6 +50,7 @@ def test_ranges_are_searched():
         (Sweep(trials=3), {}, "needs options to --vary"),
         (Sweep(seeds=()), {}, "seeds must be at least one"),
         (Sweep(), {"out": "x"}, "--out of a training"),
+        (Sweep(), {"validate_every": 0}, "leave out --validate-every 0"),
     ],
 )
 def test_mistakes_are_said(sweep, train, message):

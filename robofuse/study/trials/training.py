@@ -10,10 +10,17 @@ from robofuse.errors import InputError
 from robofuse.study.registry import Kind, Options
 from robofuse.study.trials.cloning import by_condition, from_json
 from robofuse.train.build import needs_teacher, resolve
-from robofuse.train.config import preset
+from robofuse.train.config import Train, preset
 from robofuse.train.training import Training
 
 RUN = "run"  # the training's folder, in that of the job
+
+
+def check_training(config: Train) -> None:
+    """InputError if `robofuse train` would refuse these options, or nothing would tell how good the policy is."""
+    config.check()
+    if not config.records.validate_every:
+        raise InputError("the trial train is judged by its last validation; leave out --validate-every 0")
 
 
 def run(options: Options, seed: int, folder: Path, report: Callable[[float], None]) -> dict[str, float]:
@@ -35,7 +42,7 @@ def run(options: Options, seed: int, folder: Path, report: Callable[[float], Non
     config = preset(options.get("preset", "quick"))
     once = {"validate_every": options.get("steps", config.steps), "validation_episodes": 64}
     config = config.replace(**{"device": "cpu", "threads": 1, "seed": seed} | once | from_json(options))
-    config.check()
+    check_training(config)
     config, _ = resolve(config)
     if needs_teacher(config, folder):
         raise InputError("the trial train does not train a teacher first; give --teacher expert, none or a policy")
