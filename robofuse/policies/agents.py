@@ -74,11 +74,13 @@ def of_agent(agent: BaseAlgorithm, normalise: VecNormalize | None = None) -> Net
         normalise: what normalised its observations in training.
 
     Raises:
-        InputError: an agent of another kind, without `FusionExtractor`, or with a memory; pictures that were
-            normalised.
+        InputError: an agent of another kind, without `FusionExtractor`, with a memory, or with actions that are neither
+            a Box nor Discrete; pictures that were normalised.
     """
     policy: Any = agent.policy
     space: Any = agent.action_space
+    if not isinstance(agent.action_space, gym.spaces.Box | gym.spaces.Discrete):
+        raise InputError(f"its actions are {space}; this takes a Box or Discrete")
     actor: Any = getattr(policy, "actor", None)
     if isinstance(policy, FusionActorCriticPolicy):
         if policy.memory or policy.frames:

@@ -39,7 +39,8 @@ def clone(
     Args:
         agent: of PPO, A2C, SAC, TD3, DDPG, TQC, DQN or QR-DQN, with `available` in its observation. With an extractor
             that is shared with critics, they learn on from what it has become.
-        observations: key → (N, …), as the environment gave them; `available` may be missing.
+        observations: key → (N, …), as the agent's environment gives them, so after `VecNormalize`, if there is one;
+            `available` may be missing.
         actions: (N, …), what the expert did, within the bounds of the action space.
         dropout: what to mask, as of `FusionExtractor`; a probability or a law.
         passes: over all rows.

@@ -25,7 +25,11 @@ def _expert_rate(task, robot, scenes, seed):
     return won.float().mean().item()
 
 
-SLOW = [("Reach", "arm"), ("Grasp", "gripper")]  # as slow tests, so that each task and each robot is played once
+SLOW = [
+    ("Reach", "arm"),
+    ("Grasp", "gripper"),
+    ("Sort", "arm"),
+]  # as slow tests, so that each task and each robot is played once
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_the_expert_solves_it(task, robot):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("robot", ["arm", "gripper"])
-@pytest.mark.parametrize(("task", "least"), [("Reach", 0.99), ("Grasp", 0.97)])
+@pytest.mark.parametrize(("task", "least"), [("Reach", 0.99), ("Grasp", 0.97), ("Sort", 0.97)])
 def test_the_expert_solves_a_thousand_scenes(task, least, robot):
     assert _expert_rate(task, robot, 1000, seed=1) >= least
 
@@ -93,6 +97,31 @@ def test_what_grasp_looks_at_is_live():
     assert len(set(sizes)) == 6  # every episode has a block of its own
 
 
+def look_for_red(world):
+    """Where the red cube is, found by its colour, world by world."""
+    backend, found = world.backend, []
+    for i in range(world.num_envs):
+        colours = {n: backend.parameter("geom_rgba")[i, backend.model.geom(f"block_{n}").id] for n in (0, 1)}
+        (red,) = [n for n, colour in colours.items() if colour[0] > 2 * colour[2]]
+        found.append(backend.field("xpos")[i, backend.model.body(f"block_{red}").id])
+    return torch.stack(found)
+
+
+def test_only_colour_tells_what_to_sort():
+    """Which cube and which tray is red varies in all four ways alike, and nothing else differs with it."""
+    world = World("Sort", 400, sensors=("proprio",))
+    world.reset(seed=3)
+    red, tray = world.task._red(), world.task._red_tray()
+    share = torch.bincount(2 * red + tray, minlength=4) / 400
+    assert (share - 0.25).abs().max() < 0.08
+    sizes = world.backend.parameter("geom_size")[:, world.task._geoms]
+    assert torch.equal(sizes[:, 0], sizes[:, 1])
+    places = world.task._places - world.robot.workspace
+    for number in (0, 1):  # where a cube lies says nothing of its colour
+        cubes = places[:, number]
+        assert (cubes[red == 0].mean(0) - cubes[red == 1].mean(0)).abs().max() < 0.012
+
+
 @pytest.mark.parametrize("task", ALL)
 def test_privileged_state_is_what_its_names_say(task):
     world = World(task, 3, privileged=True, sensors=("proprio",))
@@ -101,9 +130,12 @@ def test_privileged_state_is_what_its_names_say(task):
     names = list(world.privileged_names)
     assert len(world.task.privileged_scale) == len(world.task.privileged_names)
     assert set(world.task.visible_names) <= set(world.task.privileged_names)
-    thing = "ball" if task == "Reach" else "block"
-    start = names.index(f"{thing}_dx")
-    position = world.backend.field("xpos")[:, world.backend.model.body(thing).id]
+    if task == "Sort":
+        position = look_for_red(world)
+    else:
+        body = world.backend.model.body("ball" if task == "Reach" else "block").id
+        position = world.backend.field("xpos")[:, body]
+    start = next(i for i, name in enumerate(names) if name.endswith("_dx"))
     assert torch.allclose(observation["privileged"][:, start : start + 3].double(), position - world.robot.position)
     blind = World(task, 3, sensors=("proprio",))
     assert "privileged" not in blind.reset(seed=0) and "privileged" not in blind.observation_space.spaces

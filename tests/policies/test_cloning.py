@@ -42,6 +42,14 @@ class Choosing(gym.ActionWrapper):
         return np.float32([action - 1.0])
 
 
+class Many(gym.ActionWrapper):
+    """Two choices at a time."""
+
+    def __init__(self):
+        super().__init__(foreign_envs.line())
+        self.action_space = gym.spaces.MultiDiscrete([3, 2])
+
+
 def agent_of(make, env=foreign_envs.line):
     sensed = VecSensorDropout(DummyVecEnv([env]), 0.0)
     own = {PPO: {"n_steps": 8, "batch_size": 8}, FusionPPO: {"n_steps": 8, "batch_size": 8}, A2C: {}}
@@ -144,6 +152,7 @@ def test_what_does_not_fit_is_refused():
         (agent_of(DQN, Choosing), observations, np.zeros(16), {}, r"must be \(N,\) integers"),
         (plain, observations, actions, {}, "CombinedExtractor"),
         (silent, observations, actions, {"dropout": 0.3}, "no `available`"),
+        (agent_of(PPO, Many), observations, np.zeros((16, 2), int), {}, "takes a Box or Discrete"),
         (lstm, observations, actions, {}, "LSTM"),
     ):
         with pytest.raises(InputError, match=message):

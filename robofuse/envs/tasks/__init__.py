@@ -8,10 +8,11 @@ from robofuse import registration
 from robofuse.checks import check_name
 from robofuse.envs.tasks.grasp import Grasp
 from robofuse.envs.tasks.reach import Reach
+from robofuse.envs.tasks.sort import Sort
 from robofuse.envs.tasks.task import Task, check_task
 from robofuse.errors import InputError
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp, Sort)}
 """Tasks by name."""
 
 
