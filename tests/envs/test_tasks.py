@@ -25,11 +25,8 @@ def _expert_rate(task, robot, scenes, seed):
     return won.float().mean().item()
 
 
-SLOW = [
-    ("Reach", "arm"),
-    ("Grasp", "gripper"),
-    ("Sort", "arm"),
-]  # as slow tests, so that each task and each robot is played once
+# as slow tests, so that each task and each robot is played once
+SLOW = [("Reach", "arm"), ("Grasp", "gripper"), ("Sort", "arm")]
 
 
 @pytest.mark.parametrize(
