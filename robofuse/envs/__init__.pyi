@@ -3,7 +3,7 @@ from .gym import BatchedEnv, SingleEnv
 from .mjcf import attach
 from .noise import Noise
 from .rig import Timing
-from .robot import ROBOTS, RobotModel, register_robot
+from .robot import ROBOTS, Hand, RobotModel, register_robot
 from .sb3 import SB3VecEnv
 from .tasks import TASKS, Task, register_task
 from .world import Step, World
@@ -14,6 +14,7 @@ __all__ = [
     "TASKS",
     "BatchedEnv",
     "Camera",
+    "Hand",
     "Noise",
     "RobotModel",
     "SB3VecEnv",

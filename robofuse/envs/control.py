@@ -218,6 +218,11 @@ class Robot:
         hand = -(readings[..., :6] + product(own, axes).reshape(-1, 1, 6))
         return concatenate([hand, readings[..., 6:]], 2)
 
+    def peak_force(self) -> Tensor:
+        """The largest force on the wrist during the last control step, (N,) [N]: exact, in whatever direction."""
+        force = self.wrench()[..., :3]
+        return as_tensor((force * force).sum(2)).amax(1).sqrt()
+
 
 def _extent(sensor: Any) -> tuple[int, int]:  # noqa: ANN401
     """First and last column + 1 of a sensor's readings."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -18,6 +19,14 @@ _SLIDE, _HINGE = int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HIN
 FORCE_SENSORS = ("wrist_force", "wrist_torque", "tip_0", "tip_1")
 _NARROW = math.radians(7.0)  # −π to π, taken for degrees, is less
 _ASSETS = Path(__file__).parent / "assets"
+
+
+class Hand(NamedTuple):
+    """Names, in a scene, of the sites of a robot's hand: both fingertips, and the point between them."""
+
+    left_tip: str
+    right_tip: str
+    grip: str
 
 
 @dataclass(frozen=True)

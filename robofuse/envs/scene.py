@@ -7,7 +7,7 @@ import numpy as np
 
 from robofuse.envs.cameras import OVERVIEW, Camera
 from robofuse.envs.mjcf import compiled
-from robofuse.envs.robot import ROBOT_PREFIX, RobotModel
+from robofuse.envs.robot import ROBOT_PREFIX, Hand, RobotModel
 
 TIMESTEP = 0.005
 # larger than what the arm can reach
@@ -16,14 +16,14 @@ _TABLE_HALF = (0.75, 0.75, 0.02)
 
 def build(
     robot: RobotModel,
-    add_objects: Callable[[mujoco.MjSpec, np.ndarray, tuple[str, str]], None],
+    add_objects: Callable[[mujoco.MjSpec, np.ndarray, Hand], None],
     cameras: Sequence[Camera],
 ) -> mujoco.MjModel:
     """Compile one world.
 
     Args:
         robot: what stands on the table, its base at the origin.
-        add_objects: the task's part: gets the spec, the middle of the workspace on the table [m], the tip sites.
+        add_objects: the task's part: gets the spec, the middle of the workspace on the table [m], the hand's sites.
         cameras: with their sizes.
 
     Returns:
@@ -46,8 +46,7 @@ def build(
     )
     spec.attach(robot.spec(), prefix=ROBOT_PREFIX, frame=spec.worldbody.add_frame())
     robot.add_sensors(spec)
-    left, right = robot.tip_sites
-    add_objects(spec, workspace, (ROBOT_PREFIX + left, ROBOT_PREFIX + right))
+    add_objects(spec, workspace, Hand(*(ROBOT_PREFIX + site for site in (*robot.tip_sites, robot.grip_site))))
     for camera in (*cameras, OVERVIEW):
         _add_camera(spec, camera, robot, workspace)
     return compiled(spec, f"the world of robot {robot.name!r}")

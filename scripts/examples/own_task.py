@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robofuse.envs import Task, World, attach, register_task
+from robofuse.envs import Hand, Task, World, attach, register_task
 
 SCENE = """
 <mujoco>
@@ -30,7 +30,7 @@ class Push(Task):
     weights = {"near": 0.1, "goal": 0.1, "success": 5.0}  # of the reward terms
     privileged_names, privileged_scale = ("dx", "dy", "dz", "goal_x", "goal_y"), (0.1,) * 5
 
-    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         attach(spec, SCENE, at=workspace, body=["puck"], joint=["puck"])  # from here on its names begin with scene/
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:

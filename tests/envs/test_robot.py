@@ -156,6 +156,21 @@ def test_a_push_on_the_hand_reads_as_that_push():
     world.backend.field("xfrc_applied")[0, hand, 0] = 5.0
     wrench = _hold(world, 40)["force"][0, -1]
     assert wrench[0] == pytest.approx(5.0, abs=0.1) and wrench[1:3].abs().max() < 0.2
+    assert world.robot.peak_force()[0] == pytest.approx(5.0, abs=0.1)
+    world.close()
+
+
+def test_the_peak_is_that_of_the_last_control_step():
+    """Down onto the table for ever: the peak is never below what the window shows, and lasts no longer than it."""
+    world = World("Reach", 2, sensors=BLIND, noise=False)
+    world.reset(seed=0)
+    down, most = torch.tensor([[0.0, 0.0, -1.0, 0.0, -1.0]] * 2), 0.0
+    for _ in range(20):
+        window = world.step(down).observation["force"]
+        peak = world.robot.peak_force()
+        assert torch.allclose(peak.float(), window[..., :3].norm(dim=2).amax(1), atol=1e-3)
+        most = max(most, peak.max().item())
+    assert most > 50.0
     world.close()
 
 

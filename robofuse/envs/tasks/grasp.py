@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
+from robofuse.envs.robot import Hand
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -57,7 +58,7 @@ class Grasp(Task):
         *("lift", "touch_left", "touch_right", "touch_table"),
     )
 
-    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         block = spec.worldbody.add_body(name="block", pos=workspace + [0.0, 0.0, 0.05])
         block.add_freejoint(name="block")
         # compiled at the largest size: the bounds that MuJoCo derives from it then hold for every world's block
@@ -74,8 +75,8 @@ class Grasp(Task):
         )
         found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
         for name, kind, other in (
-            ("touch_left", mujoco.mjtObj.mjOBJ_SITE, tips[0]),
-            ("touch_right", mujoco.mjtObj.mjOBJ_SITE, tips[1]),
+            ("touch_left", mujoco.mjtObj.mjOBJ_SITE, hand.left_tip),
+            ("touch_right", mujoco.mjtObj.mjOBJ_SITE, hand.right_tip),
             ("touch_table", mujoco.mjtObj.mjOBJ_GEOM, "table"),
         ):
             spec.add_sensor(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
+from robofuse.envs.robot import Hand
 from robofuse.envs.tasks.task import Task, between, lasting
 
 
@@ -24,7 +25,7 @@ class Reach(Task):
     privileged_scale = (0.1, 0.1, 0.1, 1.0)
     _TOLERANCE, _STAY = 0.02, 5
 
-    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         ball = spec.worldbody.add_body(name="ball", mocap=True, pos=workspace + [0.0, 0.0, 0.15])
         ball.add_geom(
             name="ball",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
+from robofuse.envs.robot import Hand
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -54,7 +55,7 @@ class Sort(Task):
         *("turn_cos4", "turn_sin4", "lift", "touch_left", "touch_right"),
     )
 
-    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         box = mujoco.mjtGeom.mjGEOM_BOX
         for tray, (x, y) in zip(_TRAYS, _TRAY_AT, strict=True):
             middle, (thick, high), half = workspace + [x, y, 0.0], _WALL, _TRAY_HALF
@@ -74,7 +75,7 @@ class Sort(Task):
                 name=block, type=box, size=[_HALF_SIZE[1]] * 3, mass=0.1, condim=3, friction=[1.0, 0.005, 0.0001],
                 solref=[0.01, 1.0], solimp=[0.95, 0.99, 0.001, 0.5, 2.0],
             )  # fmt: skip
-            for tip, side in zip(tips, ("left", "right"), strict=True):
+            for tip, side in zip(hand[:2], ("left", "right"), strict=True):
                 spec.add_sensor(
                     name=f"touch_{side}_{number}", type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[found, 0, first],
                     objtype=mujoco.mjtObj.mjOBJ_SITE, objname=tip, reftype=mujoco.mjtObj.mjOBJ_BODY, refname=block,

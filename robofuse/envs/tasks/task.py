@@ -13,6 +13,7 @@ from torch import Tensor
 from robofuse.checks import whole
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
+from robofuse.envs.robot import Hand
 from robofuse.errors import InputError, StateError
 
 _ATTRIBUTES = {
@@ -53,13 +54,13 @@ class Task(ABC):
     phases: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, tips: tuple[str, str]) -> None:
+    def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         """Add the task's bodies and sensors to the scene.
 
         Args:
             spec: the scene with table and robot.
             workspace: (3,) middle of the workspace on the table [m].
-            tips: names of the two fingertip sites.
+            hand: names of the sites of its hand; what is added to their bodies moves with it.
         """
 
     def bind(self, backend: Backend, robot: Robot) -> None:
