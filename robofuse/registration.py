@@ -6,7 +6,10 @@ NAMESPACE = "robofuse"
 TASKS = {
     "robofuse/Reach-v0": "bring the fingertips to a ball and stay there for 0.25 s (small, for tests)",
     "robofuse/Grasp-v0": "lift a random block 10 cm and hold it there for 0.5 s, within 5 s",
+    "robofuse/Feel-v0": "pull a plate out of its slot inside a box that hides the hand, within 5 s",
+    "robofuse/PegInsert-v0": "push a held peg into a hole 1 mm wider, which a brush hides, gently, within 5 s",
     "robofuse/Sort-v0": "put the red one of two cubes into the red one of two trays, within 5 s",
+    "robofuse/Stack-v0": "leave a block on a shelf in the air, whose height only depth tells, within 5 s",
 }
 ROBOTS = {
     "arm": "seven joints, Franka-class kinematics and limits, two-finger gripper (default)",

@@ -45,7 +45,7 @@ def test_a_tiny_run_measures_every_contender(tmp_path, needs_gl, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "Juggle"], "error: unknown task 'Juggle'; tasks: Reach, Grasp, Sort"),
+        (["--task", "Juggle"], "error: unknown task 'Juggle'; tasks: Reach, Grasp, Feel, PegInsert, Sort, Stack"),
         (["--robot", "octopus"], "error: unknown robot 'octopus'"),
         (["--renderers", "crayon"], "error: unknown renderer 'crayon'; renderers: warp, gl"),
         (["--num-envs", "0"], "error: num_envs must be an integer of at least 1, got 0"),

@@ -349,7 +349,7 @@ def test_step_before_reset():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "Juggle"}, "unknown task 'Juggle'; tasks: Reach, Grasp, Sort"),
+        ({"task": "Juggle"}, "unknown task 'Juggle'; tasks: Reach, Grasp, Feel, PegInsert, Sort, Stack"),
         ({"robot": "octopus"}, "unknown robot 'octopus'; robots: arm, gripper"),
         ({"cameras": ("scene", "moon")}, "unknown camera 'moon'; cameras: scene, front, side, top, wrist"),
         ({"cameras": ("scene", "scene")}, "every camera needs a name of its own"),

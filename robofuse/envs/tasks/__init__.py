@@ -6,13 +6,16 @@ import gymnasium as gym
 
 from robofuse import registration
 from robofuse.checks import check_name
+from robofuse.envs.tasks.feel import Feel
 from robofuse.envs.tasks.grasp import Grasp
+from robofuse.envs.tasks.peg_insert import PegInsert
 from robofuse.envs.tasks.reach import Reach
 from robofuse.envs.tasks.sort import Sort
+from robofuse.envs.tasks.stack import Stack
 from robofuse.envs.tasks.task import Task, check_task
 from robofuse.errors import InputError
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp, Sort)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Grasp, Feel, PegInsert, Sort, Stack)}
 """Tasks by name."""
 
 
@@ -59,4 +62,4 @@ def resolve_task(task: str | Task | type[Task]) -> Task:
     return task if isinstance(task, Task) else task()
 
 
-__all__ = ["TASKS", "Grasp", "Reach", "Task", "register_task", "resolve_task"]
+__all__ = ["TASKS", "Feel", "Grasp", "PegInsert", "Reach", "Sort", "Stack", "Task", "register_task", "resolve_task"]
