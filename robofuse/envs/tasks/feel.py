@@ -24,8 +24,8 @@ class Feel(Task):
     """A hand inside a closed box pulls a plate out of its slot; done when held 8 cm up for 0.25 s.
 
     Cameras see the box from outside, and on it a handle: so they tell where the box is, but never the hand. Where in
-    the box the hand is, proprioception tells; the plate stands up to 2 cm left or right of the box's middle, which shows
-    when one finger touches it before the other.
+    the box the hand is, proprioception tells. The plate stands up to 2 cm left or right of the box's middle, which
+    shows when one finger touches it before the other.
 
     Reward terms, each per control step: `reach` 1 − tanh(5 d), d from the grip site to where it takes the plate [m];
     `grasp` 1 while both fingertips touch the plate; `lift` height gained over 8 cm, at most 1, while both touch;
