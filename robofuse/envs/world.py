@@ -55,6 +55,7 @@ class Step(NamedTuple):
             from the very tensors of the step before: what a caller has written into those shows here.
         episode: int64 (N,), numbers of the episodes that this step belonged to.
         failure: int64 (N,), 0, or why the simulation diverged: `World.cause` puts it in words.
+        peak_force: float32 (N,), the largest force on the wrist within this control step [N], exact.
     """
 
     observation: dict[str, Tensor]
@@ -67,6 +68,7 @@ class Step(NamedTuple):
     final_observation: dict[str, Tensor]
     episode: Tensor
     failure: Tensor
+    peak_force: Tensor
 
 
 def _alone(method: Method) -> Method:
@@ -360,6 +362,7 @@ class World:
 
         success, terms = outcome(self.task, action)
         weighted = torch.stack([weight * terms[name] for name, weight in self.task.weights.items()]).float()
+        peak_force = self.robot.peak_force().float()  # before worlds begin anew
         failure = self.backend.failure.clone()  # scenes that could not be set up are told at their first step
         failed = failure > 0
         success = success & ~failed
@@ -386,6 +389,7 @@ class World:
             dict(final),
             episode,
             failure,
+            peak_force,
         )
 
     def cause(self, failure: int) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 from msgspec import Meta, Struct
 
 from robofuse.evaluate.conditions import Condition, Group
 from robofuse.stats import Estimate, paired_difference, wilson
 
-FORMAT = 3
+FORMAT = 4
 MAX_SENSORS = 16  # there are 2^M sets of them
 
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -48,6 +49,7 @@ class Episode(Struct, frozen=True):
             sensor; None if it did not, or has nothing to find.
         alarms: how often a monitor stopped trusting a sensor that was healthy.
         watched: control steps that a monitor judged.
+        peak_force: the largest force on the wrist [N]; None in environments of others.
     """
 
     condition: Name
@@ -60,6 +62,7 @@ class Episode(Struct, frozen=True):
     detected: Count | None = None
     alarms: Count = 0
     watched: Count = 0
+    peak_force: Annotated[float, Meta(ge=0, le=1e300)] | None = None
 
 
 class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
@@ -86,6 +89,8 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
         delay: median of the control steps that it took.
         false_alarms: how often a monitor stopped trusting a healthy sensor.
         watched: control steps that a monitor judged.
+        peak_force: median of the largest forces on the wrist in each episode [N]; of one in twenty it is above
+            `peak_force_95`.
         episodes: those that count, by number; not part of the files of conditions.
     """
 
@@ -117,6 +122,8 @@ class ConditionResult(Struct, frozen=True, kw_only=True, dict=True):
     delay: Number | None = None
     false_alarms: Count | None = None
     watched: Count | None = None
+    peak_force: Number | None = None
+    peak_force_95: Number | None = None
     episodes: tuple[Episode, ...] = ()
 
     @classmethod
@@ -215,7 +222,7 @@ class Record(Struct, frozen=True, kw_only=True):
         conditions: what came out, without the episodes.
     """
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     command: str = ""
     policy: Evaluated
     world: dict[str, Any]
@@ -327,6 +334,7 @@ def _summary(one: ConditionResult, episodes: Sequence[Episode], clean: Sequence[
     watched = sum(episode.watched for episode in episodes)
     sought = bool(watched) and one.announced is False
     change = paired_difference(clean, won) if clean and one.condition != "all" else (None, None, None)
+    peaks = [episode.peak_force for episode in episodes if episode.peak_force is not None]
     lengths = [episode.steps for episode in episodes if episode.success]
     return ConditionResult(
         **blank,
@@ -348,5 +356,7 @@ def _summary(one: ConditionResult, episodes: Sequence[Episode], clean: Sequence[
         delay=median(found) if sought and found else None,
         false_alarms=sum(episode.alarms for episode in episodes) if watched else None,
         watched=watched or None,
+        peak_force=median(peaks) if peaks else None,
+        peak_force_95=float(np.quantile(peaks, 0.95)) if peaks else None,
         episodes=tuple(episodes),
     )

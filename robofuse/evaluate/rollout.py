@@ -95,6 +95,7 @@ class Notes:
         """`keys` are the M sensors, `reference` the step at which jerk is noted where nothing fails."""
         self._keys, self._reference, self._monitored = list(keys), reference, watched
         self._reward = torch.zeros(num_envs, dtype=torch.float64)
+        self._peak = torch.zeros(num_envs)
         self._before: list[Tensor] = []  # the last two actions of all worlds
         self._jerk = torch.full((num_envs,), torch.nan)
         self._onset = torch.full((num_envs,), _NEVER)
@@ -119,7 +120,9 @@ class Notes:
             jerk = (step.action - 2.0 * old + older).norm(dim=1)
             self._jerk = torch.where(begins & (step.elapsed >= 2), jerk, self._jerk)
         self._before = [*self._before[-1:], step.action]
-        self._reward += torch.where(step.action.isfinite().all(1), step.step.reward, 0.0)
+        finite = step.action.isfinite().all(1)
+        self._reward += torch.where(finite, step.step.reward, 0.0)
+        self._peak = torch.where(finite, torch.maximum(self._peak, step.step.peak_force), self._peak)
 
     def result(self, job: Job, end: Ended) -> Episode:
         """The result of an episode that ended with the last step."""
@@ -136,10 +139,11 @@ class Notes:
             None if found == _NEVER else found - int(self._onset[env_id]),
             int(self._alarms[env_id]),
             int(self._watched[env_id]),
+            round(float(self._peak[env_id]), 3),
         )
 
     def _begin(self, env_id: int, condition: Condition) -> None:
-        self._reward[env_id], self._jerk[env_id] = 0.0, torch.nan
+        self._reward[env_id], self._jerk[env_id], self._peak[env_id] = 0.0, torch.nan, 0.0
         self._onset[env_id] = self._detected[env_id] = _NEVER
         self._trusted[env_id] = True
         self._alarms[env_id] = self._watched[env_id] = 0

@@ -22,10 +22,11 @@ Results = Mapping[str, ConditionResult]  # condition → its result
 
 
 def condition_table(rows: Sequence[ConditionResult]) -> Table:
-    """A line per condition: success, its interval, retention, the difference from all sensors, length."""
+    """A line per condition: success, its interval, retention, the difference from all sensors, length, peak force."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("condition", no_wrap=True)
-    for name in ("success", "95 %", "retention", "points vs all (95 %)", "steps", "n"):
+    felt = any(row.peak_force is not None for row in rows)
+    for name in ("success", "95 %", "retention", "points vs all (95 %)", "steps", *(["peak N"] if felt else []), "n"):
         table.add_column(name, justify="right", no_wrap=True)
     kind = None
     for row in rows:
@@ -40,6 +41,7 @@ def condition_table(rows: Sequence[ConditionResult]) -> Table:
             percent(row.retention),
             change(row.change),
             DASH if row.steps is None else f"{row.steps:.0f}",
+            *([DASH if row.peak_force is None else f"{row.peak_force:.0f}"] if felt else []),
             str(row.n),
         )
     return table

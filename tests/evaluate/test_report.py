@@ -23,7 +23,7 @@ from robofuse.evaluate.sections import points, span
 from robofuse.stats import iqm, paired_difference, wilson
 
 KEYS = ("depth", "force", "rgb")
-EPISODES = "condition episode success steps reward error jerk detected alarms watched".split()
+EPISODES = "condition episode success steps reward error jerk detected alarms watched peak_force".split()
 DEAD = [(), ("depth",), ("force",), ("rgb",), ("depth", "force"), ("depth", "rgb"), ("force", "rgb")]
 SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 FAULTS = [("rgb", "freeze"), ("rgb", "noise"), ("depth", "holes"), ("force", "bias")]
@@ -66,14 +66,14 @@ def make(folder, name="brave", *, seed=1_000_000, scenes=40, skill=0.9, monitor=
             seen = {"detected": int(rng.integers(1, 6)) if found else "", "alarms": int(rng.random() < 0.02)}
             episodes.append(
                 {"condition": text, "episode": scene, "success": int(won[scene]), "steps": 30 + scene % 7}
-                | {"reward": 1.5, "error": "", "jerk": 0.1 + harder, "watched": 30}
+                | {"reward": 1.5, "error": "", "jerk": 0.1 + harder, "watched": 30, "peak_force": 20.0 + 9.0 * harder}
                 | (seen if monitor else {})
             )
         dead_from = {key: int(step) for key, step in (part.split("@") for part in row["dead_from"].split())}
         named = {"live": row["live"].split("+"), "dead_from": dead_from}
         rows.append({"condition": text, "plan": text, "n": scenes, "successes": int(won.sum()), **row, **named})
     record = {
-        **{"format": 3, "command": f"robofuse evaluate {name} --episodes {scenes}", "seed": seed, "note": ""},
+        **{"format": 4, "command": f"robofuse evaluate {name} --episodes {scenes}", "seed": seed, "note": ""},
         "policy": {"name": name, "weights": "ab" * 32, "keys": list(KEYS), "card": {"steps": 1000} | (card or {})},
         "world": {"task": "Reach", "robot": "gripper", "image_size": 16},
         **{"episodes": asked or scenes, "complete": asked is None, "scenes": scenes, "seconds": 90.0},

@@ -59,7 +59,7 @@ class Place:
         observation = self._read()
         none = torch.zeros(self.num_envs, dtype=torch.bool)
         zero = torch.zeros(self.num_envs)
-        return Step(observation, zero, none, over, none, {}, over, observation, episode, zero.long())
+        return Step(observation, zero, none, over, none, {}, over, observation, episode, zero.long(), zero)
 
     def _draw(self, *shape):
         return torch.rand(shape[0], self.num_envs, shape[1], generator=self._random)
