@@ -113,6 +113,10 @@ COMMANDS = {
     "report": Command(
         "Make one page of what `robofuse evaluate` found.", _load("robofuse.evaluate", "Report", "run_report")
     ),
+    "suite": Command(
+        "Score policies of several tasks under one official set of failures.",
+        _load("robofuse.evaluate", "Suite", "run_suite"),
+    ),
     "budget": Command(
         "Find the sensors to read within a budget of milliseconds or watts.",
         _load("robofuse.evaluate", "Budget", "run_budget"),

@@ -6,6 +6,7 @@ from .report import Report, run_report
 from .results import ConditionResult, Episode, Evaluation
 from .rollout import Job, rollout, schedule
 from .run import Evaluate, evaluate_agent, run_evaluate
+from .suite import Suite, run_suite
 
 __all__ = [
     "AgentOptions",
@@ -18,6 +19,7 @@ __all__ = [
     "Job",
     "Report",
     "Subset",
+    "Suite",
     "efficient",
     "evaluate_agent",
     "grid",
@@ -32,6 +34,7 @@ __all__ = [
     "run_budget",
     "run_evaluate",
     "run_report",
+    "run_suite",
     "schedule",
     "singles",
     "subsets",
