@@ -61,7 +61,7 @@ class Camera:
 
 
 # for people: `render()` looks through it, no sensor does
-OVERVIEW = Camera("overview", (0.85, 0.75, 0.65), (-0.12, 0.0, 0.18), 42.0, size=(480, 640))
+OVERVIEW = Camera("overview", (0.97, 0.87, 0.64), (-0.16, 0.02, 0.26), 42.0, size=(480, 640))
 CAMERAS = {
     "scene": Camera("scene", (0.50, 0.28, 0.42), (0.0, 0.0, 0.08), 31.0),
     "front": Camera("front", (0.75, 0.0, 0.35), (0.0, 0.0, 0.08), 38.0),

@@ -19,7 +19,16 @@ def build(
     add_objects: Callable[[mujoco.MjSpec, np.ndarray, Hand], None],
     cameras: Sequence[Camera],
 ) -> mujoco.MjModel:
-    """Compile one world.
+    """The model alone of what `compose` puts together, which see."""
+    return compose(robot, add_objects, cameras)[0]
+
+
+def compose(
+    robot: RobotModel,
+    add_objects: Callable[[mujoco.MjSpec, np.ndarray, Hand], None],
+    cameras: Sequence[Camera],
+) -> tuple[mujoco.MjModel, mujoco.MjSpec]:
+    """Put one world together and compile it.
 
     Args:
         robot: what stands on the table, its base at the origin.
@@ -27,7 +36,7 @@ def build(
         cameras: with their sizes.
 
     Returns:
-        The model, with the table's top at z = 0 and gravity along −z.
+        The model, with the table's top at z = 0 and gravity along −z, and what it was compiled from.
 
     Raises:
         InputError: the robot's MJCF lacks a name that `robot` gives, or MuJoCo cannot compile all of it together.
@@ -49,7 +58,7 @@ def build(
     add_objects(spec, workspace, Hand(*(ROBOT_PREFIX + site for site in (*robot.tip_sites, robot.grip_site))))
     for camera in (*cameras, OVERVIEW):
         _add_camera(spec, camera, robot, workspace)
-    return compiled(spec, f"the world of robot {robot.name!r}")
+    return compiled(spec, f"the world of robot {robot.name!r}"), spec
 
 
 def _options(spec: mujoco.MjSpec) -> None:

@@ -21,7 +21,7 @@ from robofuse.envs.physics import check_mujoco, make_backend
 from robofuse.envs.rendering.picture import Picture
 from robofuse.envs.rig import Rig, Timing
 from robofuse.envs.robot import RobotModel, resolve_robot
-from robofuse.envs.scene import TIMESTEP, build
+from robofuse.envs.scene import TIMESTEP, compose
 from robofuse.envs.shapes import Looks, Shape
 from robofuse.envs.tasks import Task, resolve_task
 from robofuse.envs.tasks.task import outcome
@@ -198,7 +198,7 @@ class World:
         shots = self.cameras = resolve(cameras, image_size)
         self.auto_reset, self._seed, self._closed = auto_reset, check_seed(seed), False
         self._process = os.getpid()
-        scene = build(model, self.task.add_objects, shots)
+        scene, self._spec = compose(model, self.task.add_objects, shots)
         self._turn, self._room = threading.RLock(), Room(self.num_envs, place)
         with self._room.told():
             self.backend = make_backend(physics, place, scene, self.num_envs, SUBSTEPS, num_threads)
@@ -437,7 +437,7 @@ class World:
         self._check_open()
         whole(index, "index", 0, self.num_envs - 1)
         if self._picture is None:
-            self._picture = Picture(self.backend, self._renderer)
+            self._picture = Picture(self.backend, self._spec)
         return self._picture.take(index)
 
     def shapes(self, index: int = 0) -> list[Shape]:

@@ -111,7 +111,7 @@ class GlPainter:
             poses: live arrays to read from.
             context: one of MuJoCo's `GLContext` classes.
         """
-        self._model = _simplified(model, views)
+        self._model = self._prepared(model, views)
         self._data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, self._data)
         # MuJoCo draws into a buffer of its own, so the window may be tiny
@@ -137,6 +137,9 @@ class GlPainter:
         # in float32, as OpenGL builds its projection matrix, so that its rounding is undone as well
         self._offset = np.float32(0.5) * ((far + near) / (far - near)) - np.float32(0.5)
         self._scale = np.float32(0.5) * (np.float32(2) * far * near) / (far - near)
+
+    def _prepared(self, model: mujoco.MjModel, views: tuple[View, ...]) -> mujoco.MjModel:
+        return _simplified(model, views)
 
     def paint(self, env_ids: np.ndarray, take: Take) -> None:
         """See `Painter.paint`."""

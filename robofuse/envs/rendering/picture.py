@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import weakref
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,32 +15,62 @@ import numpy as np
 
 from robofuse.envs.cameras import OVERVIEW
 from robofuse.envs.physics.backend import Backend
-from robofuse.envs.rendering import MOVING, Poses, View, make_renderer
+from robofuse.envs.rendering import FIXED, MOVING, Poses, View, make_renderer
+from robofuse.envs.rendering.gl import choose_opengl
+from robofuse.envs.rendering.studio import SEEN_THROUGH, StudioPainter, dressed, rotations, screens
+from robofuse.envs.rendering.threads import ThreadedRenderer
 from robofuse.errors import StateError
 
 
 class Picture:
-    """Draws single worlds through the `overview` camera, with the renderer the policy sees through."""
+    """Draws single worlds through the `overview` camera: with OpenGL in a studio, without it as policies see them."""
 
-    def __init__(self, backend: Backend, renderer: str) -> None:
-        """Makes a renderer for one world."""
-        self._backend = backend
-        model = backend.model
-        self._data = mujoco.MjData(model)
-        self._size, self._rgba = model.geom_size[None].copy(), model.geom_rgba[None].copy()
-        height, width = OVERVIEW.size or (0, 0)
-        self._renderer = make_renderer(
-            renderer,
-            model,
-            [View(OVERVIEW.name, height, width)],
-            Poses(*[*(getattr(self._data, name)[None] for name in MOVING), self._size, self._rgba]),
-            1,
+    def __init__(self, backend: Backend, spec: mujoco.MjSpec) -> None:
+        """Makes a renderer for one world.
+
+        Args:
+            backend: its worlds.
+            spec: what its model was compiled from.
+        """
+        self._backend, self._screens = backend, screens(backend.model)
+        self._data = mujoco.MjData(backend.model)
+        try:
+            opengl = choose_opengl()
+        except StateError:
+            name, opengl, self._model = "warp", None, backend.model
+        else:
+            name, self._model = "gl", dressed(spec)
+        still = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, still)  # what the studio adds never moves
+        self._poses = Poses(
+            *(getattr(still, field)[None].copy() for field in MOVING),
+            *(getattr(self._model, field)[None].copy() for field in FIXED),
         )
+        number = backend.model.ngeom
+        # MuJoCo turns meshes to their axes of inertia
+        self._turns = rotations(backend.model).transpose(0, 2, 1) @ rotations(self._model)[:number]
+        height, width = OVERVIEW.size or (0, 0)
+        views = [View(OVERVIEW.name, height, width)]
+        if opengl is None:
+            self._renderer = make_renderer(name, self._model, views, self._poses, 1)
+        else:
+            factory = partial(StudioPainter, self._model, tuple(views), self._poses, opengl.context)
+            self._renderer = ThreadedRenderer(name, factory, nullcontext, views, self._poses, 1)
 
     def take(self, world: int) -> np.ndarray:
         """Picture of one world: uint8 (480, 640, 3)."""
         model, _ = self._backend.snapshot(world, self._data)
-        self._size[0], self._rgba[0] = model.geom_size, model.geom_rgba
+        for name in MOVING:
+            values = getattr(self._data, name)
+            if name == "geom_xmat":
+                values = (values.reshape(-1, 3, 3) @ self._turns).reshape(-1, 9)
+            getattr(self._poses, name)[0, : len(values)] = values
+        for name in FIXED:  # what differs from world to world; the rest has the studio's own looks
+            shown, ours, usual = (getattr(x, name) for x in (self._model, model, self._backend.model))
+            values = np.where((ours == usual).all(1, keepdims=True), shown[: len(ours)], ours)
+            if name == "geom_rgba":
+                values[self._screens, 3] *= SEEN_THROUGH
+            getattr(self._poses, name)[0, : len(values)] = values
         return self._renderer.render()[0][0][0]
 
     def close(self) -> None:

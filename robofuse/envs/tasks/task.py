@@ -57,6 +57,9 @@ class Task(ABC):
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         """Add the task's bodies and sensors to the scene.
 
+        Cameras see the geoms of groups 0 to 2. One of group 1 with a name of the task's own (without `/`, which what
+        comes from a file has) hides things from cameras alone: pictures for people show it translucent.
+
         Args:
             spec: the scene with table and robot.
             workspace: (3,) middle of the workspace on the table [m].
