@@ -5,6 +5,7 @@ played by `robofuse evaluate`, one folder per policy, so a suite goes on where i
 be played on other machines: the numbers of a folder depend on its policy and on nothing beside it.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +21,7 @@ from rich.text import Text
 
 from robofuse import __version__
 from robofuse.checks import check_types
-from robofuse.errors import InputError
+from robofuse.errors import InputError, StateError
 from robofuse.evaluate.conditions import midway, missing, parse_faults, subsets
 from robofuse.evaluate.folder import csv_text, read_evaluation
 from robofuse.evaluate.results import ConditionResult
@@ -68,6 +69,8 @@ class Suite:
         tasks: Which of the official tasks; by default all. The others are shown as missing.
         out: Folder for the results; the same command goes on from what it holds.
         device: Of the networks: auto, cpu or cuda.
+        ray: Play the policies side by side on a Ray cluster whose nodes all see --out: its address, auto, or local to
+            start one here. The numbers are the same to the bit.
     """
 
     policies: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="POLICY [POLICY ...]")]
@@ -77,6 +80,7 @@ class Suite:
     tasks: tuple[str, ...] = TASKS
     out: Path = Path("suite")
     device: str = "auto"
+    ray: str = ""
 
 
 class Entry(NamedTuple):
@@ -150,9 +154,12 @@ def run_suite(config: Suite) -> int:
     entries = list(_entries(config))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with lock(config.out, "suite"):
+        folders = {entry: config.out / entry.role / entry.task / (entry.weights or "")[:12] for entry in entries}
+        if config.ray:
+            console.print(f"{len(entries)} policies on Ray")
+            _play_on_ray(config.ray, [_asked(config, entry, folder.resolve()) for entry, folder in folders.items()])
         results: dict[Entry, Mapping[str, ConditionResult]] = {}
-        for number, entry in enumerate(entries, 1):
-            folder = config.out / entry.role / entry.task / (entry.weights or "no-weights")[:12]
+        for number, (entry, folder) in enumerate(folders.items(), 1):
             console.print(f"\n{number} of {len(entries)}: {entry.name}, of {entry.role}, {entry.task}", style="bold")
             if status := run_evaluate(_asked(config, entry, folder)):
                 return status
@@ -333,6 +340,27 @@ def _asked(config: Suite, entry: Entry, folder: Path) -> Evaluate:
     names = tuple(text for group, text in asked.values() if group in plain)
     faults = tuple(text for group, text in asked.values() if group not in plain)
     return Evaluate(entry.name, conditions=names, faults=faults, onset=ONSET, **common)
+
+
+def _play_on_ray(address: str, asked: Sequence[Evaluate]) -> None:
+    """Plays evaluations on a Ray cluster, a fresh process each; StateError if Ray or the cluster is missing."""
+    try:
+        import ray
+    except ImportError:
+        raise StateError("--ray needs Ray: pip install 'robofuse[ray]'") from None
+    cluster: Any = ray
+    try:
+        cluster.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StateError(f"--ray {address}: {error}") from None
+    try:
+        play = cluster.remote(num_cpus=1, max_calls=1, max_retries=0)(run_evaluate)
+        cluster.get([play.remote(one) for one in asked])
+    except cluster.exceptions.RayError as error:
+        *_, last = str(error).strip().splitlines() or [type(error).__name__]  # of a traceback, what names the error
+        raise StateError(f"--ray {address}: {last.strip()}") from None
+    finally:
+        cluster.shutdown()
 
 
 def _groups(config: Suite) -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_what_does_not_take_part_is_named(options, said, tmp_path):
 
 @pytest.mark.slow
 def test_a_suite_goes_on_and_says_the_same(tmp_path, monkeypatch, policy):
-    """Played in one go, and interrupted after the first block: the same file but for times."""
+    """Played in one go, interrupted at first, and on Ray: the same file."""
     few = {name: text for name, text in conditions_of(policy.sensors, "quick").items() if name in ("all", "no-rgb")}
     few |= {one.name: ("subsets", one.name) for one in subsets(SENSORS)}
     monkeypatch.setattr(suite, "conditions_of", lambda sensors, tier: few)
@@ -119,5 +119,7 @@ def test_a_suite_goes_on_and_says_the_same(tmp_path, monkeypatch, policy):
     assert stopped and not (tmp_path / "two" / "suite.json").exists()
     assert run_suite(Suite(("grasp-remask",), out=tmp_path / "two")) == 0
     one, two = ((tmp_path / name / "suite.json").read_text() for name in ("one", "two"))
+    assert run_suite(Suite(("grasp-remask",), out=tmp_path / "three", ray="local")) == 0
+    assert (tmp_path / "three" / "suite.json").read_text() == one
     assert one == two and '"missing_tasks": [' in one
     assert (tmp_path / "one" / "suite.csv").read_text().count("\n") == 16
