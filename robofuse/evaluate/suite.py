@@ -90,6 +90,7 @@ class Entry(NamedTuple):
         name: its path or name.
         role: policies, specialists or baseline.
         task: that it was trained for.
+        robot: that it was trained with.
         keys: its sensors, in alphabetical order.
         weights: their hash.
     """
@@ -97,6 +98,7 @@ class Entry(NamedTuple):
     name: str
     role: str
     task: str
+    robot: str
     keys: tuple[str, ...]
     weights: str | None
 
@@ -304,7 +306,7 @@ def _over_seeds(several: Sequence[ConditionResult]) -> dict[str, Any]:
 
 def _entries(config: Suite) -> Iterator[Entry]:
     """The policies that take part; InputError for one that does not fit, or is there twice."""
-    seen = dict[str | None, str]()
+    seen, robots = dict[str | None, str](), dict[str, tuple[str, str]]()
     for role in ("policies", "specialists", "baseline"):
         names: list[str] = []
         for name in getattr(config, role):
@@ -323,11 +325,16 @@ def _entries(config: Suite) -> Iterator[Entry]:
                 )
             if role == "specialists" and set(keys) == set(SENSORS):
                 raise InputError(f"{name} has all sensors, and --specialists are policies that never had some of them")
+            robot = str(trained.options.get("robot", "arm"))
+            other, whose = robots.setdefault(task, (robot, name))
+            if robot != other:
+                raise InputError(f"{name} has the robot {robot}, and {whose}, of the same task, {other}; compare like "
+                                 "with like")  # fmt: skip
             weights = fingerprint(trained.policy)
             if weights in seen:
                 raise InputError(f"{name} has the same weights as {seen[weights]}; name each policy once")
             seen[weights] = name
-            yield Entry(name, role, task, keys, weights)
+            yield Entry(name, role, task, robot, keys, weights)
 
 
 def _asked(config: Suite, entry: Entry, folder: Path) -> Evaluate:

@@ -50,13 +50,13 @@ def test_scores_are_what_was_played():
     """Two seeds, a specialist and a baseline; other tasks do not count."""
     groups = {one.name: "subsets" for one in subsets(SENSORS)}
     results = {
-        Entry("a", "policies", "Grasp", SENSORS, "1"): played(rates()),
-        Entry("b", "policies", "Grasp", SENSORS, "2"): played(rates(single=1.0), peak=50.0),
-        Entry("c", "policies", "Sort", SENSORS, "3"): played(rates(pair=0.2)),
-        Entry("d", "specialists", "Grasp", ("depth", "force", "proprio"), "4"): played(
+        Entry("a", "policies", "Grasp", "arm", SENSORS, "1"): played(rates()),
+        Entry("b", "policies", "Grasp", "arm", SENSORS, "2"): played(rates(single=1.0), peak=50.0),
+        Entry("c", "policies", "Sort", "arm", SENSORS, "3"): played(rates(pair=0.2)),
+        Entry("d", "specialists", "Grasp", "arm", ("depth", "force", "proprio"), "4"): played(
             {"all": 0.9}, ("depth", "force", "proprio")
         ),
-        Entry("e", "baseline", "Grasp", SENSORS, "5"): played(rates(single=0.3)),
+        Entry("e", "baseline", "Grasp", "arm", SENSORS, "5"): played(rates(single=0.3)),
     }
     found = score("Grasp", results, groups)
     assert found["seeds"] == 2 and found["clean"]["success"] == 1.0 and found["clean"]["n"] == 40
@@ -97,6 +97,19 @@ def test_what_does_not_take_part_is_named(options, said, tmp_path):
     with pytest.raises(InputError, match=said):
         run_suite(Suite(**options, out=tmp_path / "suite"))
     assert not (tmp_path / "suite" / "suite.json").exists()
+
+
+def test_robots_of_one_task_are_not_mixed(tmp_path, monkeypatch):
+    real, names = suite.load_trained, []
+
+    def load_with_other_robots(name, **options):
+        names.append(name)
+        trained = real(name, **options)
+        return trained._replace(options=trained.options | {"robot": f"robot-{len(names)}"})
+
+    monkeypatch.setattr(suite, "load_trained", load_with_other_robots)
+    with pytest.raises(InputError, match="grasp-remask has the robot robot-2, and grasp, of the same task, robot-1"):
+        run_suite(Suite(("grasp", "grasp-remask"), out=tmp_path))
 
 
 @pytest.mark.slow
