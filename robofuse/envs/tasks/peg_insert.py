@@ -22,6 +22,7 @@ _SPOT, _RISE = 0.08, 0.008  # m, the socket's places, along x and y and up
 _DEEP = 0.015  # m into the hole: seated
 _STAY = 3  # control steps
 _LIMIT = 80.0  # N
+_STRIDE = 0.005  # m: twice the step with which the expert looks for the hole
 _SPRING, _PRESS = 4000.0, 25.0  # N/m of the peg's holder; N with which the expert presses it down
 
 
@@ -181,7 +182,8 @@ class PegInsert(Task):
         hole, pushed = self._offset(), self._pushed()
         cover = (self._places[:, self._mocap[1]] - self._end())[:, :2]
         height = -hole[:, 2]
-        sideways = torch.where((height < 0.002)[:, None], 1.6 * hole[:, :2], cover)
+        # in contact in steps of one size: the torque tells the direction, but hardly how far
+        sideways = torch.where((height < 0.002)[:, None], (4.0 * hole[:, :2]).clamp(-_STRIDE, _STRIDE), cover)
         beside = sideways.norm(dim=1)
         funnel = height - (2.0 * (beside - 0.004)).clamp(0.0, 0.05)
         step = self.robot.model.step
