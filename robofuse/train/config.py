@@ -478,8 +478,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validation_episodes": 16,
         "checkpoint_every": 130_000,
     },
-    # Meant as the one recipe for all tasks of the suite; so far PegInsert alone was trained by it. Exploring less: there,
-    # noise of 0.3 of an action finds the hole by luck, so that what the force tells is never needed.
+    # Meant as one recipe for all tasks of the suite; so far PegInsert alone was trained by it. Noise of 0.3 of an
+    # action would find the hole by luck there, so that what the force tells is never needed.
     "suite": {
         "robot": "gripper",
         "steps": 260_000,
