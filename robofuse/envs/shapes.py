@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from robofuse.envs.physics import Backend
+from robofuse.envs.rendering.studio import SEEN_THROUGH, screens
 
 _DRAWN = 3  # groups of geoms below it are drawn, as by the renderers
 _ROUND = 24  # corners of a circle
@@ -23,7 +24,7 @@ class Shape(NamedTuple):
         name: as in the model; may be empty.
         vertices: float32 (V, 3) [m].
         faces: uint32 (F, 3), vertices of each triangle, counter-clockwise from outside.
-        rgba: float32 (4,), colour and opacity from 0 to 1.
+        rgba: float32 (4,), colour and opacity from 0 to 1; what hides things from cameras alone is translucent.
         flat: whether to shade each face by itself, as it is no facet of something round.
     """
 
@@ -40,6 +41,7 @@ class Looks:
     def __init__(self, backend: Backend) -> None:
         """Chooses what the renderers draw, too."""
         self._backend, model = backend, backend.model
+        self._screens = screens(model)
         drawn = (model.geom_group < _DRAWN) & (model.geom_type <= int(mujoco.mjtGeom.mjGEOM_MESH))
         self._drawn = np.flatnonzero(drawn & (model.geom_type != int(mujoco.mjtGeom.mjGEOM_HFIELD)))
 
@@ -51,9 +53,12 @@ class Looks:
             rgba, material = model.geom_rgba[geom], model.geom_matid[geom]
             if material >= 0 and np.array_equal(rgba, _GREY):
                 rgba = model.mat_rgba[material]
+            rgba = np.array(rgba, np.float32)
+            if self._screens[geom]:
+                rgba[3] *= SEEN_THROUGH
             name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom) or ""
             flat = bool(model.geom_type[geom] in _FLAT)
-            found.append(Shape(name, *_triangles(model, geom), np.array(rgba, np.float32), flat))
+            found.append(Shape(name, *_triangles(model, geom), rgba, flat))
         return found
 
     def poses(self, world: int) -> tuple[np.ndarray, np.ndarray]:

@@ -182,6 +182,7 @@ class Page:
                 shape.faces,
                 color=tuple((255 * shape.rgba[:3]).round().astype(int).tolist()),
                 flat_shading=shape.flat,
+                opacity=float(shape.rgba[3]) if shape.rgba[3] < 1.0 else None,
                 visible=bool(shape.rgba[3] > 0.0),
             )
             for number, shape in enumerate(self._live.world.shapes())

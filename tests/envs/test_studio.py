@@ -7,6 +7,7 @@ import torch
 
 from robofuse.envs import World
 from robofuse.envs.rendering.studio import dressed, screens
+from robofuse.errors import StateError
 
 
 @pytest.mark.parametrize(("task", "robot"), [("Feel", "arm"), ("Sort", "gripper")])
@@ -46,13 +47,25 @@ def test_objects_are_drawn_where_they_are_in_their_own_colour():
         assert 50 < block.sum() < 5000
 
 
-def test_a_box_that_hides_from_cameras_is_translucent_for_people():
-    """The plate inside can be told by its colour; a file's own geoms of the same group stay as they are."""
+@pytest.mark.parametrize("opengl", [True, False])
+def test_a_box_that_hides_from_cameras_is_translucent_for_people(opengl, monkeypatch):
+    """The plate inside can be told by its colour; a file's own geoms of the same group stay as they are.
+
+    Without OpenGL the box is left out.
+    """
+    if not opengl:
+
+        def choose_opengl():
+            raise StateError("none here")
+
+        monkeypatch.setattr("robofuse.envs.rendering.picture.choose_opengl", choose_opengl)
     world = World("Feel", 1, robot="gripper", sensors=("proprio",), seed=1, auto_reset=False)
     world.reset()
     model = world.backend.model
     hidden = {mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, int(geom)) for geom in screens(model).nonzero()[0]}
     assert hidden == {"box_top", "box_0", "box_1", "box_2", "box_3", "handle"}
+    opacity = {shape.name: shape.rgba[3] for shape in world.shapes()}
+    assert opacity["box_top"] == 0.25 and opacity["plate"] == 1.0
     plate = model.geom("plate").id
     shown = []
     for colour in ([1.0, 0.0, 1.0], [0.0, 1.0, 0.0]):

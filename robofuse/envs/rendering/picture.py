@@ -38,8 +38,9 @@ class Picture:
             opengl = choose_opengl()
         except StateError:
             name, opengl, self._model = "warp", None, backend.model
+            self._opacity = 0.0  # the ray tracer draws whole what it draws at all
         else:
-            name, self._model = "gl", dressed(spec)
+            name, self._model, self._opacity = "gl", dressed(spec), SEEN_THROUGH
         still = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, still)  # what the studio adds never moves
         self._poses = Poses(
@@ -69,7 +70,7 @@ class Picture:
             shown, ours, usual = (getattr(x, name) for x in (self._model, model, self._backend.model))
             values = np.where((ours == usual).all(1, keepdims=True), shown[: len(ours)], ours)
             if name == "geom_rgba":
-                values[self._screens, 3] *= SEEN_THROUGH
+                values[self._screens, 3] *= self._opacity
             getattr(self._poses, name)[0, : len(values)] = values
         return self._renderer.render()[0][0][0]
 

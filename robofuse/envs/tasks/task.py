@@ -58,7 +58,8 @@ class Task(ABC):
         """Add the task's bodies and sensors to the scene.
 
         Cameras see the geoms of groups 0 to 2. One of group 1 with a name of the task's own (without `/`, which what
-        comes from a file has) hides things from cameras alone: pictures for people show it translucent.
+        comes from a file has) hides things from cameras alone: pictures for people show it translucent, or, where there
+        is no OpenGL, leave it out.
 
         Args:
             spec: the scene with table and robot.
