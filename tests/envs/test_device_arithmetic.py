@@ -16,7 +16,7 @@ from robofuse.envs.physics.backend import CpuBackend
 from robofuse.envs.rig import Mount, Rig, Timing, _rotation
 from robofuse.envs.robot import resolve_robot
 from robofuse.envs.scene import build
-from robofuse.envs.tasks import resolve_task
+from robofuse.envs.tasks import TASKS, resolve_task
 from robofuse.envs.tasks.task import outcome
 from robofuse.rng import Stream, _torch_words, _words, normal, offsets, uniform
 
@@ -138,7 +138,7 @@ def test_nothing_looks_at_a_number_or_sends_one(name):
             live(rows)
 
 
-@pytest.mark.parametrize("name", ["Reach", "Grasp"])
+@pytest.mark.parametrize("name", sorted(TASKS))
 def test_tasks_and_the_truth_are_computed_without_a_look(name):
     task, model, here = resolve_task(name), resolve_robot("arm"), ALL.to("meta")
     backend = MetaBackend(build(model, task.add_objects, []), N, SUBSTEPS)

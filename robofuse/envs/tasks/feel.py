@@ -8,6 +8,7 @@ from torch import Tensor
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import Hand
+from robofuse.envs.tasks.parts import FIRM, add_tip_touches, upright
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -48,7 +49,6 @@ class Feel(Task):
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         box, unfelt = mujoco.mjtGeom.mjGEOM_BOX, {"contype": 0, "conaffinity": 0, "group": 1}
-        firm = {"solref": [0.01, 1.0], "solimp": [0.95, 0.99, 0.001, 0.5, 2.0]}
         cover = spec.worldbody.add_body(name="box", mocap=True, pos=workspace)
         wide, deep, high = _BOX
         # a lid and four sides: what is inside a solid box would still be seen from within it
@@ -62,19 +62,14 @@ class Feel(Task):
         for side, (dx, dy) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
             out = [_PLATE[0] + gap + thick, _PLATE[1] + gap + thick]
             size = [thick if dx else _PLATE[0] + gap + 2.0 * thick, thick if dy else _PLATE[1] + gap, tall]
-            slot.add_geom(name=f"slot_{side}", type=box, size=size, pos=[dx * out[0], dy * out[1], tall], **firm)
+            slot.add_geom(name=f"slot_{side}", type=box, size=size, pos=[dx * out[0], dy * out[1], tall], **FIRM)
         plate = spec.worldbody.add_body(name="plate", pos=workspace + [0.0, 0.0, _PLATE[2]])
         plate.add_freejoint(name="plate")
         plate.add_geom(
             name="plate", type=box, size=_PLATE, mass=0.1, condim=3, friction=[1.0, 0.005, 0.0001],
-            rgba=[0.85, 0.65, 0.1, 1.0], **firm,
+            rgba=[0.85, 0.65, 0.1, 1.0], **FIRM,
         )  # fmt: skip
-        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
-        for tip, side in zip(hand[:2], ("left", "right"), strict=True):
-            spec.add_sensor(
-                name=f"touch_{side}", type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[found, 0, first],
-                objtype=mujoco.mjtObj.mjOBJ_SITE, objname=tip, reftype=mujoco.mjtObj.mjOBJ_BODY, refname="plate",
-            )  # fmt: skip
+        add_tip_touches(spec, hand, "plate")
 
     def bind(self, backend: Backend, robot: Robot) -> None:
         super().bind(backend, robot)
@@ -95,9 +90,8 @@ class Feel(Task):
         box = self.robot.workspace + torch.cat([between(u[:, 0:2], -_SPOT, _SPOT), zero[:, None]], dim=1)
         slot = box + torch.stack([zero, between(u[:, 2], -_OFF, _OFF), zero], dim=1)
         self._box[env_ids], self._slot[env_ids] = box, slot
-        upright = torch.stack([zero, zero, zero + _PLATE[2], zero + 1.0, zero, zero, zero], dim=1)
-        upright[:, :3] += slot
-        self.backend.field("qpos")[env_ids, self._qpos : self._qpos + 7] = upright
+        stands = slot + torch.stack([zero, zero, zero + _PLATE[2]], dim=1)
+        self.backend.field("qpos")[env_ids, self._qpos : self._qpos + 7] = upright(stands, zero)
         shade, handle = between(u[:, 3:6], 0.25, 0.5).float(), between(u[:, 6:9], 0.65, 1.0).float()
         for side in self._sides:
             colours[env_ids, side, :3] = shade

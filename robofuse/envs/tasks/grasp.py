@@ -10,6 +10,17 @@ from torch import Tensor
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import Hand
+from robofuse.envs.tasks.parts import (
+    FIRM,
+    add_tip_touches,
+    add_touch,
+    away_from,
+    funnel,
+    is_held,
+    square_turn,
+    upright,
+    yaw_of,
+)
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -70,24 +81,10 @@ class Grasp(Task):
             rgba=[0.8, 0.1, 0.1, 1.0],
             condim=3,
             friction=[1.0, 0.005, 0.0001],
-            solref=[0.01, 1.0],
-            solimp=[0.95, 0.99, 0.001, 0.5, 2.0],
+            **FIRM,
         )
-        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
-        for name, kind, other in (
-            ("touch_left", mujoco.mjtObj.mjOBJ_SITE, hand.left_tip),
-            ("touch_right", mujoco.mjtObj.mjOBJ_SITE, hand.right_tip),
-            ("touch_table", mujoco.mjtObj.mjOBJ_GEOM, "table"),
-        ):
-            spec.add_sensor(
-                name=name,
-                type=mujoco.mjtSensor.mjSENS_CONTACT,
-                objtype=kind,
-                objname=other,
-                reftype=mujoco.mjtObj.mjOBJ_BODY,
-                refname="block",
-                intprm=[found, 0, first],
-            )
+        add_tip_touches(spec, hand, "block")
+        add_touch(spec, "touch_table", "block", mujoco.mjtObj.mjOBJ_GEOM, "table")
 
     def bind(self, backend: Backend, robot: Robot) -> None:
         super().bind(backend, robot)
@@ -107,11 +104,7 @@ class Grasp(Task):
         mass = between(u[:, 3], *_MASS)
         yaw = between(u[:, 6], -math.pi, math.pi)
         spot = torch.stack([between(u[:, 4], -0.1, 0.1), between(u[:, 5], -0.1, 0.1), half[:, 2]], dim=1)
-        zero = torch.zeros_like(yaw)
-        qpos[env_ids, self._qpos : self._qpos + 3] = self.robot.workspace + spot
-        qpos[env_ids, self._qpos + 3 : self._qpos + 7] = torch.stack(
-            [torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], dim=1
-        )
+        qpos[env_ids, self._qpos : self._qpos + 7] = upright(self.robot.workspace + spot, yaw)
         parameter("geom_size")[env_ids, self._geom] = half
         parameter("geom_friction")[env_ids, self._geom, 0] = between(u[:, 7], *_FRICTION)
         parameter("geom_rgba")[env_ids, self._geom, :3] = _colour(u[:, 8:11]).float()
@@ -185,19 +178,16 @@ class Grasp(Task):
         Close to the block every entry but the lift is a continuous function of the state, so that who copies it from
         pictures, and is a centimetre or a few degrees off, does nearly the same.
         """
-        offset, axes = self._offset(), self.backend.field("xmat")[:, self._body].reshape(-1, 3, 3)
-        left, right, _ = self._touching().unbind(1)
-        held = left & right & (self.robot.gap < 0.9 * self.robot.max_gap)
-        # a box can be taken by either pair of sides: the sine is 0 at every quarter turn, and half-way between
-        turn = torch.sin(4.0 * (torch.atan2(axes[:, 1, 0], axes[:, 0, 0]) - self.robot.yaw)) / 4.0
-        beside = offset[:, :2].norm(dim=1)
-        height = (2.0 * (beside - 0.008)).clamp(0.0, 0.07)
-        rise = torch.where(held, (_LIFT + 0.03) - self._lifted(), offset[:, 2] + height)
-        aim = torch.cat([torch.where(held[:, None], 0.0, offset[:, :2]), rise[:, None]], dim=1)
+        offset, touching = self._offset(), self._touching()[:, :2]
+        held = is_held(touching, self.robot)
+        turn = square_turn(yaw_of(self.backend.field("xmat")[:, self._body].reshape(-1, 9)), self.robot)
+        to_block = funnel(offset)
+        up = torch.zeros_like(to_block)
+        up[:, 2] = (_LIFT + 0.03) - self._lifted()
+        aim = torch.where(held[:, None], up, to_block)
         move = (0.5 * aim / self.robot.model.step).clamp(-1.0, 1.0)
         move[:, 2] = move[:, 2].clamp(max=0.6)
-        # 0 around the block, 1 from a centimetre on
-        away = torch.maximum(offset[:, 2].abs() - 0.010, beside - 0.015).div(0.010).clamp(0.0, 1.0)
+        away = away_from(offset)
         turning = torch.where(held, 0.0, 0.5 * away * turn / self.robot.model.yaw_step).clamp(-1.0, 1.0)
         grip = torch.where(held, -1.0, 2.0 * away - 1.0)
         return torch.cat([move, turning[:, None], grip[:, None]], dim=1)

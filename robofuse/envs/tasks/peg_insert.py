@@ -5,9 +5,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robofuse.arrays import as_tensor
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
-from robofuse.envs.robot import Hand
+from robofuse.envs.robot import ROBOT_PREFIX, Hand
+from robofuse.envs.tasks.parts import add_touch
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -92,11 +94,7 @@ class PegInsert(Task):
                 name=f"peg_{number}", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[_ROUND, 0.0, 0.0], mass=0.0, contype=2,
                 conaffinity=1, pos=[dx * out, dy * out, _PEG[2] - _ROUND], rgba=[0.9, 0.55, 0.1, 1.0], **firm,
             )  # fmt: skip
-        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
-        spec.add_sensor(
-            name="touch_socket", type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[found, 0, first],
-            objtype=mujoco.mjtObj.mjOBJ_BODY, objname="socket", reftype=mujoco.mjtObj.mjOBJ_BODY, refname="peg",
-        )  # fmt: skip
+        add_touch(spec, "touch_socket", "peg", mujoco.mjtObj.mjOBJ_BODY, "socket")
 
     def bind(self, backend: Backend, robot: Robot) -> None:
         super().bind(backend, robot)
@@ -106,7 +104,7 @@ class PegInsert(Task):
         self._peg, self._peg_axes = (backend.field(name)[:, m.body("peg").id] for name in ("xpos", "xmat"))
         self._sensed = backend.readings[:, -1]
         self._touch = span([int(m.sensor("touch_socket").adr[0])])
-        self._fingers = [int(m.joint(f"robot/{name}").qposadr[0]) for name in robot.model.fingers]
+        self._fingers = [int(m.joint(ROBOT_PREFIX + name).qposadr[0]) for name in robot.model.fingers]
         n, device = backend.num_envs, backend.device
         self._stayed = torch.zeros(n, dtype=torch.int64, device=device)
         self._spoilt = torch.zeros(n, dtype=torch.bool, device=device)
@@ -216,5 +214,4 @@ class PegInsert(Task):
 
     def _pushed(self) -> Tensor:
         """How hard the socket pushes the peg up, (N,) [N]: that part of the last wrist reading."""
-        wrench = self.robot.wrench()[:, -1, :3]
-        return -torch.as_tensor(wrench)[:, 2]
+        return -as_tensor(self.robot.wrench())[:, -1, 2]

@@ -10,6 +10,7 @@ from torch import Tensor
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import Hand
+from robofuse.envs.tasks.parts import FIRM, add_tip_touches, away_from, funnel, is_held, square_turn, upright, yaw_of
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -67,19 +68,14 @@ class Sort(Task):
                 spec.worldbody.add_geom(
                     name=f"{tray}_wall_{side}", type=box, size=size, pos=middle + [dx * out, dy * out, high]
                 )
-        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
         for number, block in enumerate(_BLOCKS):
             body = spec.worldbody.add_body(name=block, pos=workspace + [-0.08, 0.2 * number - 0.1, 0.05])
             body.add_freejoint(name=block)
             body.add_geom(
                 name=block, type=box, size=[_HALF_SIZE[1]] * 3, mass=0.1, condim=3, friction=[1.0, 0.005, 0.0001],
-                solref=[0.01, 1.0], solimp=[0.95, 0.99, 0.001, 0.5, 2.0],
+                **FIRM,
             )  # fmt: skip
-            for tip, side in zip(hand[:2], ("left", "right"), strict=True):
-                spec.add_sensor(
-                    name=f"touch_{side}_{number}", type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[found, 0, first],
-                    objtype=mujoco.mjtObj.mjOBJ_SITE, objname=tip, reftype=mujoco.mjtObj.mjOBJ_BODY, refname=block,
-                )  # fmt: skip
+            add_tip_touches(spec, hand, block, f"_{number}")
 
     def bind(self, backend: Backend, robot: Robot) -> None:
         super().bind(backend, robot)
@@ -109,11 +105,7 @@ class Sort(Task):
             side = 2.0 * number - 1.0
             spot = torch.stack([between(away, -0.13, -0.04), side * between(along, 0.05, 0.12), half], dim=1)
             yaw, start = between(turn, -math.pi, math.pi), self._qpos[number]
-            zero = torch.zeros_like(yaw)
-            qpos[env_ids, start : start + 3] = self.robot.workspace + spot
-            qpos[env_ids, start + 3 : start + 7] = torch.stack(
-                [torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], dim=1
-            )
+            qpos[env_ids, start : start + 7] = upright(self.robot.workspace + spot, yaw)
             is_red = first_red if number == 0 else 1.0 - first_red
             tray_is_red = tray_0_red if number == 0 else 1.0 - tray_0_red
             geom, body = self._geoms[number], self._bodies[number]
@@ -180,15 +172,10 @@ class Sort(Task):
     def expert(self) -> Tensor:
         """As in Grasp down a funnel over the red block; then up, over its tray, down, open, and away."""
         offset, to_tray, lifted = self._offset(), self._to_tray(), self._lifted()
-        left, right = self._touching().unbind(1)
-        held = left & right & (self.robot.gap < 0.9 * self.robot.max_gap)
-        beside = offset[:, :2].norm(dim=1)
+        touching = self._touching()
+        held = is_held(touching, self.robot)
         over = to_tray.norm(dim=1)
         let_go = self._inside(_DROP) & (over < 0.035)
-        # to the block
-        turn = torch.sin(4.0 * (self._yaw() - self.robot.yaw)) / 4.0
-        height = (2.0 * (beside - 0.008)).clamp(0.0, 0.07)
-        to_block = torch.cat([offset[:, :2], (offset[:, 2] + height)[:, None]], dim=1)
         # with the block: sideways as soon as it is high enough, and down over the tray
         high = ((lifted - 0.03) / 0.03).clamp(0.0, 1.0)
         down = (1.0 - (over - 0.015) / 0.02).clamp(0.0, 1.0)
@@ -197,12 +184,12 @@ class Sort(Task):
         carry = torch.cat([sideways, rise[:, None]], dim=1)
         carry[:, :2] = torch.where((down > 0.0)[:, None], to_tray, carry[:, :2])
         away = torch.zeros_like(carry)
-        away[:, 2] = torch.where(left | right, 0.0, 0.1)
-        aim = torch.where(held[:, None], carry, to_block)
+        away[:, 2] = torch.where(touching.any(dim=1), 0.0, 0.1)
+        aim = torch.where(held[:, None], carry, funnel(offset))
         aim = torch.where(let_go[:, None], away, aim)
         move = (0.5 * aim / self.robot.model.step).clamp(-1.0, 1.0)
         move[:, 2] = move[:, 2].clamp(max=0.6)
-        off = torch.maximum(offset[:, 2].abs() - 0.010, beside - 0.015).div(0.010).clamp(0.0, 1.0)
+        off, turn = away_from(offset), square_turn(self._yaw(), self.robot)
         turning = torch.where(held | let_go, 0.0, 0.5 * off * turn / self.robot.model.yaw_step).clamp(-1.0, 1.0)
         grip = torch.where(let_go, 1.0, torch.where(held, -1.0, 2.0 * off - 1.0))
         return torch.cat([move, turning[:, None], grip[:, None]], dim=1)
@@ -236,8 +223,7 @@ class Sort(Task):
 
     def _yaw(self) -> Tensor:
         axes = self.backend.field("xmat")[:, self._bodies[0] : self._bodies[1] + 1].reshape(-1, 2, 9)
-        axes = _chosen(axes, self._red())
-        return torch.atan2(axes[:, 3], axes[:, 0])
+        return yaw_of(_chosen(axes, self._red()))
 
     def _touching(self) -> Tensor:
         """Bool (N, 2): the left and the right fingertip touch the red block."""

@@ -9,6 +9,7 @@ from robofuse.envs.cameras import CAMERAS
 from robofuse.envs.control import Robot
 from robofuse.envs.physics.backend import Backend
 from robofuse.envs.robot import Hand
+from robofuse.envs.tasks.parts import FIRM, add_tip_touches, away_from, funnel, is_held, square_turn, upright, yaw_of
 from robofuse.envs.tasks.task import Task, between, lasting
 from robofuse.tensors import span
 
@@ -58,19 +59,14 @@ class Stack(Task):
 
     def add_objects(self, spec: mujoco.MjSpec, workspace: np.ndarray, hand: Hand) -> None:
         box = mujoco.mjtGeom.mjGEOM_BOX
-        firm = {"solref": [0.01, 1.0], "solimp": [0.95, 0.99, 0.001, 0.5, 2.0], "friction": [1.0, 0.005, 0.0001]}
+        firm = {"friction": [1.0, 0.005, 0.0001], **FIRM}
         shelf = spec.worldbody.add_body(name="shelf", mocap=True, pos=workspace + [0.07, 0.0, 0.1])
         # compiled at the largest size: the bounds that MuJoCo derives from it then hold for every world's
         shelf.add_geom(name="shelf", type=box, size=[0.06, 0.06, _THICK], pos=[0.0, 0.0, -_THICK], **firm)
         block = spec.worldbody.add_body(name="block", pos=workspace + [-0.15, 0.0, 0.05])
         block.add_freejoint(name="block")
         block.add_geom(name="block", type=box, size=[_HALF_SIZE[1]] * 3, mass=0.1, condim=3, **firm)
-        found, first = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 1
-        for tip, side in zip(hand[:2], ("left", "right"), strict=True):
-            spec.add_sensor(
-                name=f"touch_{side}", type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[found, 0, first],
-                objtype=mujoco.mjtObj.mjOBJ_SITE, objname=tip, reftype=mujoco.mjtObj.mjOBJ_BODY, refname="block",
-            )  # fmt: skip
+        add_tip_touches(spec, hand, "block")
 
     def bind(self, backend: Backend, robot: Robot) -> None:
         super().bind(backend, robot)
@@ -84,6 +80,7 @@ class Stack(Task):
         self._half, self._shelf_half = sizes[:, self._geom, 0], sizes[:, self._shelf_geom, 0]
         self._sensed = backend.readings[:, -1]
         self._touch = span([int(m.sensor(f"touch_{side}").adr[0]) for side in ("left", "right")])
+        self._camera = torch.tensor(CAMERAS["scene"].position, dtype=backend.dtype, device=backend.device)
         self._stayed = torch.zeros(backend.num_envs, dtype=torch.int64, device=backend.device)
 
     def place(self, env_ids: Tensor, u: Tensor) -> None:
@@ -92,16 +89,12 @@ class Stack(Task):
         half = between(u[:, 0], *_HALF_SIZE)
         yaw = between(u[:, 1], -_YAW, _YAW)
         spot = torch.stack([between(u[:, 2], *_FROM[0]), between(u[:, 3], *_FROM[1]), half], dim=1)
-        zero = torch.zeros_like(yaw)
-        qpos[env_ids, self._qpos : self._qpos + 3] = workspace + spot
-        qpos[env_ids, self._qpos + 3 : self._qpos + 7] = torch.stack(
-            [torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], dim=1
-        )
+        qpos[env_ids, self._qpos : self._qpos + 7] = upright(workspace + spot, yaw)
         # the shelf is anywhere on a line of sight, and as large as makes it look alike
         height = between(u[:, 4:5], *_HEIGHT)
         middle = torch.full_like(half, _MIDDLE)
         at = torch.stack([between(u[:, 5], *_SIGHT[0]), between(u[:, 6], *_SIGHT[1]), middle], dim=1)
-        camera = torch.tensor(CAMERAS["scene"].position, dtype=u.dtype, device=u.device)
+        camera = self._camera
         shelf = camera + (at - camera) * (camera[2] - height) / (camera[2] - _MIDDLE)
         large = _SHARE * torch.linalg.vector_norm(shelf - camera, dim=1)
         self._shelf[env_ids] = (workspace + shelf).to(self._shelf.dtype)
@@ -163,12 +156,9 @@ class Stack(Task):
     def expert(self) -> Tensor:
         """As in Grasp down a funnel over the block; then up, over the shelf, down, open, and away."""
         offset, to_shelf, step = self._offset(), self._to_shelf(), self.robot.model.step
-        left, right = self._touching().unbind(1)
-        held = left & right & (self.robot.gap < 0.9 * self.robot.max_gap)
-        beside, over = offset[:, :2].norm(dim=1), to_shelf[:, :2].norm(dim=1)
-        let_go = (over < 0.025) & (to_shelf[:, 2] > -0.010)
-        height = (2.0 * (beside - 0.008)).clamp(0.0, 0.07)
-        to_block = torch.cat([offset[:, :2], (offset[:, 2] + height)[:, None]], dim=1)
+        touching = self._touching()
+        held, over = is_held(touching, self.robot), to_shelf[:, :2].norm(dim=1)
+        free = (over < 0.025) & (to_shelf[:, 2] > -0.010) | self._on_shelf(0.006)
         # with the block: sideways as soon as it is higher than the shelf, and down over its middle
         high = ((0.02 - to_shelf[:, 2] - _ABOVE) / 0.015).clamp(0.0, 1.0)
         down = (1.0 - (over - 0.015) / 0.025).clamp(0.0, 1.0)
@@ -176,13 +166,12 @@ class Stack(Task):
         sideways = torch.where((down > 0.0)[:, None], to_shelf[:, :2], high[:, None] * to_shelf[:, :2])
         carry = torch.cat([sideways, rise[:, None]], dim=1)
         away = torch.zeros_like(carry)
-        away[:, 2] = torch.where(left | right, 0.0, 0.1)
-        aim = torch.where(held[:, None], carry, to_block)
-        aim = torch.where((let_go | self._on_shelf(0.006))[:, None], away, aim)
+        away[:, 2] = torch.where(touching.any(dim=1), 0.0, 0.1)
+        aim = torch.where(held[:, None], carry, funnel(offset))
+        aim = torch.where(free[:, None], away, aim)
         move = (0.5 * aim / step).clamp(-1.0, 1.0)
         move[:, 2] = move[:, 2].clamp(max=0.6)
-        off = torch.maximum(offset[:, 2].abs() - 0.010, beside - 0.015).div(0.010).clamp(0.0, 1.0)
-        free = let_go | self._on_shelf(0.006)
+        off = away_from(offset)
         turning = torch.where(held | free, 0.0, 0.5 * off * self._turn() / self.robot.model.yaw_step).clamp(-1.0, 1.0)
         grip = torch.where(free, 1.0, torch.where(held, -1.0, 2.0 * off - 1.0))
         return torch.cat([move, turning[:, None], grip[:, None]], dim=1)
@@ -202,8 +191,7 @@ class Stack(Task):
         return (to_shelf[:, :2].abs() < self._shelf_half[:, None]).all(dim=1) & (to_shelf[:, 2].abs() < height)
 
     def _turn(self) -> Tensor:
-        yaw = torch.atan2(self._axes[:, 3], self._axes[:, 0])
-        return torch.sin(4.0 * (yaw - self.robot.yaw)) / 4.0
+        return square_turn(yaw_of(self._axes.reshape(-1, 9)), self.robot)
 
     def _touching(self) -> Tensor:
         """Bool (N, 2): the left and the right fingertip touch the block."""
