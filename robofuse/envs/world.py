@@ -55,7 +55,8 @@ class Step(NamedTuple):
             from the very tensors of the step before: what a caller has written into those shows here.
         episode: int64 (N,), numbers of the episodes that this step belonged to.
         failure: int64 (N,), 0, or why the simulation diverged: `World.cause` puts it in words.
-        peak_force: float32 (N,), the largest force on the wrist within this control step [N], exact.
+        peak_force: float32 (N,), the largest force on the wrist within this control step [N], exact; 0 where the
+            simulation diverged.
     """
 
     observation: dict[str, Tensor]
@@ -362,9 +363,9 @@ class World:
 
         success, terms = outcome(self.task, action)
         weighted = torch.stack([weight * terms[name] for name, weight in self.task.weights.items()]).float()
-        peak_force = self.robot.peak_force().float()  # before worlds begin anew
         failure = self.backend.failure.clone()  # scenes that could not be set up are told at their first step
         failed = failure > 0
+        peak_force = torch.where(failed, 0.0, self.robot.peak_force().float())
         success = success & ~failed
         weighted = torch.where(failed, 0.0, weighted)
         truncated = (failed | (self.elapsed >= self.max_steps)) & ~success

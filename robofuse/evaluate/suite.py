@@ -6,7 +6,7 @@ be played on other machines: the numbers of a folder depend on its policy and on
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -53,6 +53,7 @@ GROUPS = {
     "late": "all sensors late together",
 }
 """The groups of conditions, and what fails in them."""
+_OWN = ("noise", "timing")  # what a policy may not have brought to worlds of its own
 _PAIRED = {"rgb": "rgb:noise(1)", "depth": "depth:holes(1)", "force": "force:bias(1)", "proprio": "proprio:offset(1)"}
 
 
@@ -143,30 +144,31 @@ def run_suite(config: Suite) -> int:
         Exit status: 0, or 130 if Ctrl-C ended it early; all that was finished is then in the folder.
 
     Raises:
-        InputError: a policy that does not take part, twice the same, or a folder of other policies; names it.
+        InputError: a policy that does not take part, is there twice, or has other weights than what the folder holds of
+            it; names it.
     """
     check_types(config)
     strange = [task for task in config.tasks if task not in TASKS]
     if strange or not config.tasks:
-        raise InputError(
-            f"the suite has the tasks {', '.join(TASKS)}; got --tasks {' '.join(config.tasks) or '(none)'}"
-        )
+        raise InputError(f"the suite has the tasks {', '.join(TASKS)}; got --tasks {' '.join(config.tasks) or 'none'}")
     if not config.policies:
         raise InputError("name at least one policy: a file, a run folder, or one that comes along")
-    entries = list(_entries(config))
+    entries = dict(_entries(config))
+    folders = _folders(config.out, entries)
+    asked = conditions_of(next(iter(entries.values())), config.tier)  # all but specialists have the same sensors
+    jobs = {entry: _asked(config, entry, folder, asked) for entry, folder in folders.items()}
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with lock(config.out, "suite"):
-        folders = {entry: config.out / entry.role / entry.task / (entry.weights or "")[:12] for entry in entries}
         if config.ray:
-            console.print(f"{len(entries)} policies on Ray")
-            _play_on_ray(config.ray, [_asked(config, entry, folder.resolve()) for entry, folder in folders.items()])
+            console.print(f"{len(jobs)} policies on Ray")
+            _play_on_ray(config.ray, list(jobs.values()))
         results: dict[Entry, Mapping[str, ConditionResult]] = {}
-        for number, (entry, folder) in enumerate(folders.items(), 1):
-            console.print(f"\n{number} of {len(entries)}: {entry.name}, of {entry.role}, {entry.task}", style="bold")
-            if status := run_evaluate(_asked(config, entry, folder)):
+        for number, (entry, job) in enumerate(jobs.items(), 1):
+            console.print(f"\n{number} of {len(jobs)}: {entry.name}, of {entry.role}, {entry.task}", style="bold")
+            if status := run_evaluate(job):
                 return status
-            results[entry] = read_evaluation(folder).conditions
-        groups = _groups(config)
+            results[entry] = read_evaluation(folders[entry]).conditions
+        groups = {name: group for name, (group, _) in asked.items()}
         scores = {task: score(task, results, groups) for task in TASKS if task in config.tasks}
         record = {
             **{"format": FORMAT, "version": __version__, "tier": config.tier, "episodes": EPISODES[config.tier]},
@@ -299,13 +301,12 @@ def _over_seeds(several: Sequence[ConditionResult]) -> dict[str, Any]:
     low, high = wilson(won, n)
     return {
         **{"success": won / n, "low": low, "high": high, "n": n, "by_seed": [one.rate for one in several]},
-        "peak_force": fmean(one.peak_force or 0.0 for one in several),
-        "peak_force_95": fmean(one.peak_force_95 or 0.0 for one in several),
+        **{name: fmean(getattr(one, name) for one in several) for name in ("peak_force", "peak_force_95")},
     }
 
 
-def _entries(config: Suite) -> Iterator[Entry]:
-    """The policies that take part; InputError for one that does not fit, or is there twice."""
+def _entries(config: Suite) -> Iterator[tuple[Entry, tuple[Sensor, ...]]]:
+    """The policies that take part, and their sensors; InputError for one that does not fit, or is there twice."""
     seen, robots = dict[str | None, str](), dict[str, tuple[str, str]]()
     for role in ("policies", "specialists", "baseline"):
         names: list[str] = []
@@ -325,6 +326,9 @@ def _entries(config: Suite) -> Iterator[Entry]:
                 )
             if role == "specialists" and set(keys) == set(SENSORS):
                 raise InputError(f"{name} has all sensors, and --specialists are policies that never had some of them")
+            if changed := [name for name in _OWN if trained.options.get(name) not in (None, True, {})]:
+                raise InputError(f"{name} was trained with {' and '.join(changed)} of its own; the suite's worlds have "
+                                 "those that World has by default")  # fmt: skip
             robot = str(trained.options.get("robot", "arm"))
             other, whose = robots.setdefault(task, (robot, name))
             if robot != other:
@@ -334,15 +338,25 @@ def _entries(config: Suite) -> Iterator[Entry]:
             if weights in seen:
                 raise InputError(f"{name} has the same weights as {seen[weights]}; name each policy once")
             seen[weights] = name
-            yield Entry(name, role, task, robot, keys, weights)
+            yield Entry(name, role, task, robot, keys, weights), tuple(trained.policy.sensors)
 
 
-def _asked(config: Suite, entry: Entry, folder: Path) -> Evaluate:
-    """What of one policy is played; of specialists the conditions without any failure."""
+def _folders(out: Path, entries: Iterable[Entry]) -> dict[Entry, Path]:
+    """Where the results of each policy go: by its name, so that one with other weights is noticed and refused."""
+    found = dict[Entry, Path]()
+    for entry in entries:
+        folder = (out / entry.role / entry.task / Evaluate(entry.name).name).resolve()
+        if folder in found.values():
+            raise InputError(f"two policies of {entry.task} are called {folder.name}; rename a folder")
+        found[entry] = folder
+    return found
+
+
+def _asked(config: Suite, entry: Entry, folder: Path, asked: Mapping[str, tuple[str, str]]) -> Evaluate:
+    """What of one policy is played; of specialists the condition without any failure."""
     common: dict[str, Any] = {"episodes": EPISODES[config.tier], "out": folder, "device": config.device}
     if entry.role == "specialists":
         return Evaluate(entry.name, conditions=("all",), **common)
-    asked = conditions_of(load_trained(entry.name, device=config.device).policy.sensors, config.tier)
     plain = ("subsets", "midway", "memory")
     names = tuple(text for group, text in asked.values() if group in plain)
     faults = tuple(text for group, text in asked.values() if group not in plain)
@@ -368,13 +382,6 @@ def _play_on_ray(address: str, asked: Sequence[Evaluate]) -> None:
         raise StateError(f"--ray {address}: {last.strip()}") from None
     finally:
         cluster.shutdown()
-
-
-def _groups(config: Suite) -> dict[str, str]:
-    """Condition → group; every policy of the suite has the same sensors, so the first one tells."""
-    sensors = load_trained(config.policies[0] if not (many := trainings_in(config.policies[0])) else
-                           str(next(iter(many.values()))), device=config.device).policy.sensors  # fmt: skip
-    return {name: group for name, (group, _) in conditions_of(sensors, config.tier).items()}
 
 
 def _table_text(scores: Mapping[str, Mapping[str, Any]]) -> str:

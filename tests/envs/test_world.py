@@ -263,6 +263,7 @@ def test_a_diverged_world_ends_alone():
     sick.backend.field("qvel")[2, block] = float("nan")
     sick.backend.field("qvel")[3, block : block + 3] = 1e12
     a, b = sick.step(rest(sick)), well.step(rest(well))
+    assert a.peak_force[2:].eq(0.0).all() and a.peak_force[:2].gt(0.0).all()
     assert numbers_of(a.failure > 0).tolist() == [2, 3] and "BADQVEL" in sick.cause(int(a.failure[2]))
     assert a.truncated.tolist() == [False, False, True, True] and not a.terminated.any()
     assert a.reward[2:].eq(0).all() and all(term[2:].eq(0).all() for term in a.terms.values())

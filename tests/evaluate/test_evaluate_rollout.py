@@ -107,6 +107,7 @@ def test_a_simulation_that_diverges_is_a_failure_and_nobody_elses_business(playe
     results = rollout(fake, world, JOBS)
     broken = [index for index, result in enumerate(results) if result.error]
     assert broken == [1] and "BADQVEL" in results[1].error and not results[1].success and results[1].steps == 3
+    assert 0.0 < (results[1].peak_force or 0.0) < 1000.0  # of the steps before
     assert results[:1] + results[2:] == played[0][:1] + played[0][2:]
 
 

@@ -1,14 +1,12 @@
 """The largest force on the wrist, by control step, by episode and by condition."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from helpers import BLIND
 
 from robofuse.envs import World
 from robofuse.evaluate.conditions import subsets
-from robofuse.evaluate.results import ConditionResult, summarise
+from robofuse.evaluate.results import ConditionResult, Episode, summarise
 from robofuse.evaluate.rollout import Job, rollout
 from robofuse.play import scripted
 
@@ -37,9 +35,6 @@ def test_an_episodes_peak_is_the_largest_of_its_steps():
 
 
 def test_environments_of_others_have_no_peak():
-    from robofuse.evaluate.results import Episode
-
-    condition = SimpleNamespace(name="all", keys=("a",), group="all", plan=(), event=None, onset=None, live=("a",),
-                                only_missing=True)  # fmt: skip
+    (condition,) = subsets(("a",))
     (row,) = summarise([ConditionResult.blank(condition)], [Episode("all", 0, True, 5, 1.0)])
     assert row.peak_force is None and row.peak_force_95 is None

@@ -1,5 +1,7 @@
 """The suite: which conditions, who takes part, and what is made of what was played."""
 
+import shutil
+
 import pytest
 
 from robofuse import load
@@ -9,6 +11,7 @@ from robofuse.evaluate.conditions import parse, subsets
 from robofuse.evaluate.results import ConditionResult, Episode, summarise
 from robofuse.evaluate.suite import GROUPS, SENSORS, Entry, Suite, conditions_of, over_all, page, run_suite, score
 from robofuse.faults.mix import HELD_OUT
+from robofuse.policies.saving import locate
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,18 @@ def test_robots_of_one_task_are_not_mixed(tmp_path, monkeypatch):
         run_suite(Suite(("grasp", "grasp-remask"), out=tmp_path))
 
 
+def test_worlds_of_their_own_are_refused(tmp_path, monkeypatch):
+    real = suite.load_trained
+
+    def without_noise(name, **options):
+        trained = real(name, **options)
+        return trained._replace(options=trained.options | {"noise": False})
+
+    monkeypatch.setattr(suite, "load_trained", without_noise)
+    with pytest.raises(InputError, match="grasp was trained with noise of its own"):
+        run_suite(Suite(("grasp",), out=tmp_path))
+
+
 @pytest.mark.slow
 def test_a_suite_goes_on_and_says_the_same(tmp_path, monkeypatch, policy):
     """Played in one go, interrupted at first, and on Ray: the same file."""
@@ -136,3 +151,19 @@ def test_a_suite_goes_on_and_says_the_same(tmp_path, monkeypatch, policy):
     assert (tmp_path / "three" / "suite.json").read_text() == one
     assert one == two and '"missing_tasks": [' in one
     assert (tmp_path / "one" / "suite.csv").read_text().count("\n") == 16
+
+
+@pytest.mark.slow
+def test_other_weights_under_the_same_name_are_refused(tmp_path, monkeypatch, policy):
+    monkeypatch.setattr(suite, "conditions_of", lambda sensors, tier: {one.name: ("subsets", one.name)
+                                                                      for one in subsets(SENSORS)})  # fmt: skip
+    monkeypatch.setitem(suite.EPISODES, "quick", 1)
+    file = tmp_path / "runs" / "mine.safetensors"
+    file.parent.mkdir()
+    shutil.copy(locate("grasp-remask"), file)
+    assert run_suite(Suite((str(file),), out=tmp_path / "suite")) == 0
+    before = (tmp_path / "suite" / "suite.json").read_text()
+    shutil.copy(locate("grasp"), file)
+    with pytest.raises(InputError, match=r"runs-mine.*policy\.weights"):
+        run_suite(Suite((str(file),), out=tmp_path / "suite"))
+    assert (tmp_path / "suite" / "suite.json").read_text() == before
