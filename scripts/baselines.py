@@ -22,7 +22,8 @@ from robofuse.evaluate.screen import COMPARISON, Results, comparison_table
 from robofuse.files import write_atomic
 from robofuse.train import Train, run_train
 from robofuse.train.build import resolve
-from robofuse.train.config import CONFIG, load_options, preset
+from robofuse.train.config import CONFIG, preset
+from robofuse.train.resume import load_options
 
 VARIANTS = {
     "ours": {},

@@ -12,7 +12,8 @@ from robofuse.errors import InputError
 from robofuse.files import UnreadableHere, read_tensors, write_atomic, write_tensors
 from robofuse.policies import FusionPPO
 from robofuse.policies.saving import check_weights, pack
-from robofuse.train.config import NOT_LEARNED, Train, describe_changes, fixed_options
+from robofuse.train.config import Train
+from robofuse.train.resume import NOT_LEARNED, describe_changes, fixed_options
 
 BEST, LATEST, FINAL = "best.safetensors", "latest.safetensors", "final.safetensors"
 _KEPT = 2  # checkpoints, so that one is whole, whatever happens to the other

@@ -39,13 +39,14 @@ from robofuse.train.checkpoint import (
     FINAL,
     leftover,
 )
-from robofuse.train.config import CONFIG, Train, check_changes, load_options
+from robofuse.train.config import CONFIG, Train
 from robofuse.train.display import (
     CURVE,
     Display,
     validation_table,
 )
 from robofuse.train.masking import make_dropout
+from robofuse.train.resume import check_changes, load_options
 from robofuse.train.training import Training, kept_random_state
 
 RUN = "run.json"  # a record of the starts of a run, for people

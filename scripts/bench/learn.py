@@ -172,7 +172,8 @@ def _train(options: "Train", folder: Path) -> list["Point"]:
     from robofuse.files import read_tensors
     from robofuse.train import run_train
     from robofuse.train.checkpoint import FINAL
-    from robofuse.train.config import CONFIG, load_options
+    from robofuse.train.config import CONFIG
+    from robofuse.train.resume import load_options
 
     if run_train(load_options(folder) if (folder / CONFIG).exists() else options.replace(out=folder)):
         raise StateError("stopped; the same command goes on from here")
